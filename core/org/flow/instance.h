@@ -1,0 +1,46 @@
+/* instance.h: workflow instances: Tasks that a machine drives (design §5; FHIR R4 Task). */
+#pragma once
+#include "org/flow/unit.h"
+
+#define CL_WORKFLOW_SYSTEM "urn:careloop:workflow" /* Task.code.coding.system; code = workflow name */
+#define CL_ROLE_SYSTEM "urn:careloop:role"         /* Task.performerType.coding.system: the role or party with the next action */
+
+struct cl_start {
+	struct cl_str workflow;
+	struct cl_str state;       /* empty = the machine's start; imports and messages may start elsewhere */
+	struct cl_json *task;      /* NULL, or the Task a client sent */
+	struct cl_str id;          /* empty = made */
+	struct cl_str focus, patient, requester, owner; /* references, may be empty */
+	struct cl_str party;       /* which party this organization is; empty = the first */
+	struct cl_str partner;     /* id of the partner that is the other party */
+	struct cl_json *data;      /* object or NULL */
+};
+int cl_instance_start(struct cl_unit *unit, const struct cl_start *start, struct cl_version *out, struct cl_issues *issues,
+		      struct cl_err *e);
+
+struct cl_advance {
+	struct cl_str task;        /* id */
+	struct cl_str event;
+	struct cl_json *data;      /* object or NULL; checked against `needs` */
+	struct cl_str on_behalf_of;/* party or partner for whom it is recorded; needs `source` */
+	struct cl_str source;      /* "phone" "fax" "letter" "message" ... */
+	bool by_clock;             /* fired by a timer: only transitions by "clock" or an overdue event */
+	bool forced;               /* a newer version of the authoritative side (message): no role check, any target */
+	struct cl_str forced_state;
+	cl_instant occurred;       /* 0 = now; when it happened, if it is recorded later */
+};
+/* CL_E_RULE names the state, the event and the legal ones; CL_E_FORBIDDEN names who may. */
+int cl_instance_advance(struct cl_unit *unit, const struct cl_advance *advance, struct cl_version *out,
+			struct cl_issues *issues, struct cl_err *e);
+/* Events legal from the instance's state, for people: "accept (recipient), decline (recipient; needs reason)". */
+struct cl_str cl_instance_legal(struct cl_arena *arena, const struct cl_workflow *workflow, int state);
+/* Does the actor play one of the transition's `by`? */
+bool cl_instance_may(const struct cl_unit *unit, const struct cl_workflow *workflow, const struct cl_stored_instance *instance,
+		     const struct cl_transition_rule *transition);
+/* A due timer of kind clock or reminder. */
+int cl_instance_timer(struct cl_unit *unit, const struct cl_stored_timer *timer, struct cl_err *e);
+/* The history of one instance as JSON rows for the console. */
+int cl_instance_trace(struct cl_unit *unit, struct cl_str task, struct cl_buf *json, struct cl_err *e);
+/* After a reload: live instances whose state the new machine lacks and does not map. CL_E_RULE lists them; otherwise moves
+ * them, in the unit. */
+int cl_instance_migrate(struct cl_unit *unit, const struct cl_catalog *former, struct cl_err *e);
