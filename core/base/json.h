@@ -10,7 +10,7 @@ enum cl_json_kind {
 	CL_JSON_FALSE,
 	CL_JSON_TRUE,
 	CL_JSON_NUMBER, /* `text` is the number exactly as written */
-	CL_JSON_STRING, /* `text` is decoded UTF-8; may contain U+0000 only if the input had \u0000 (refused by default) */
+	CL_JSON_STRING, /* `text` is decoded UTF-8, without U+0000 (the reader refuses \u0000) */
 	CL_JSON_ARRAY,
 	CL_JSON_OBJECT,
 };
@@ -34,10 +34,13 @@ struct cl_json_member {
 	struct cl_json value;
 };
 
+/* 0 means the default. */
 struct cl_json_limits {
-	uint32_t depth; /* containers within containers; default 64 */
+	uint32_t depth; /* containers within containers; default 64, at most CL_JSON_DEEPEST */
 	uint32_t nodes; /* values in total; default 1,000,000 */
 };
+/* Trees are copied, compared and written by recursion. */
+#define CL_JSON_DEEPEST 1000
 
 /* Parses the whole of `text` (trailing white space allowed, byte order mark refused). Strings without escapes point
  * into `text`, so `text` must outlive the tree. NULL limits mean the defaults. On failure e has line and column. */
@@ -55,14 +58,16 @@ struct cl_json *cl_json_path(const struct cl_json *value, ...) __attribute__((se
 struct cl_str cl_json_text(const struct cl_json *value);
 struct cl_str cl_json_get_text(const struct cl_json *object, const char *name);
 bool cl_json_is_true(const struct cl_json *value);
-/* 0 when it is no number that fits exactly. */
+/* 1 and *out when the value is a number written as an integer that fits, otherwise 0 ("1.0" and "1e2" are decimals). */
 int cl_json_integer(const struct cl_json *value, int64_t *out);
+/* `otherwise` when it is no number, or one past the range of a double. */
 double cl_json_double(const struct cl_json *value, double otherwise);
 
 struct cl_json *cl_json_new(struct cl_arena *arena, enum cl_json_kind kind);
 /* Adds or replaces; returns the value's place (null kind, to be filled). Name is copied by reference: it must live in the
  * arena or be static. Pointers to siblings may move when the object grows. */
 struct cl_json *cl_json_set(struct cl_arena *arena, struct cl_json *object, struct cl_str name);
+/* Those that take a text copy it into the arena. Set and append die when the value is of another kind. */
 struct cl_json *cl_json_set_text(struct cl_arena *arena, struct cl_json *object, const char *name, struct cl_str text);
 struct cl_json *cl_json_set_integer(struct cl_arena *arena, struct cl_json *object, const char *name, int64_t value);
 struct cl_json *cl_json_set_boolean(struct cl_arena *arena, struct cl_json *object, const char *name, bool value);
@@ -77,7 +82,7 @@ struct cl_json *cl_json_copy(struct cl_arena *arena, const struct cl_json *value
 /* Same value: numbers by text, objects without regard to member order. */
 bool cl_json_equal(const struct cl_json *a, const struct cl_json *b);
 
-/* Compact output; member order as in the tree. */
+/* Compact output; member order as in the tree. Made texts must be valid UTF-8: they are not checked again here. */
 void cl_json_write(struct cl_buf *out, const struct cl_json *value);
 /* Two-space indented, for people. */
 void cl_json_write_pretty(struct cl_buf *out, const struct cl_json *value);
