@@ -29,11 +29,11 @@
 
 struct block {
 	struct block *next; /* older */
-	size_t size;        /* bytes after this header */
+	size_t size; /* bytes after this header */
 };
 
 struct cl_arena {
-	char *at, *end;     /* free part of the current block */
+	char *at, *end; /* free part of the current block */
 	size_t used, limit; /* bytes handed out, alignment included */
 	struct block *blocks; /* all but the first, newest first */
 	size_t next_size;

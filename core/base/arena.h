@@ -6,12 +6,14 @@
 
 struct cl_arena;
 
-/* `limit` bounds what cl_arena_try may hand out in total, in bytes; 0 means no bound. Aborts when the system has no memory. */
+/* `limit` bounds what cl_arena_try may hand out in total, in bytes; 0 means no bound. Aborts when the system has no
+ * memory. */
 struct cl_arena *cl_arena_new(size_t limit);
 void cl_arena_free(struct cl_arena *arena);
 /* Forgets everything allocated; keeps the first block for reuse. */
 void cl_arena_reset(struct cl_arena *arena);
-/* Zeroed, aligned to 16. Never NULL: aborts when the system has no memory. For sizes that a limit elsewhere already bounds. */
+/* Zeroed, aligned to 16. Never NULL: aborts when the system has no memory. For sizes that a limit elsewhere already
+ * bounds. */
 void *cl_arena_alloc(struct cl_arena *arena, size_t size);
 /* As above, but NULL when the arena's limit would be passed. For sizes that come from outside. */
 void *cl_arena_try(struct cl_arena *arena, size_t size);

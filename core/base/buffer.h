@@ -19,7 +19,8 @@ void cl_buf_add_str(struct cl_buf *buffer, struct cl_str text);
 void cl_buf_add_cstring(struct cl_buf *buffer, const char *text);
 void cl_buf_add_byte(struct cl_buf *buffer, char byte);
 void cl_buf_printf(struct cl_buf *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Ensures room for n more bytes and returns where they go (NULL past the maximum); add to buffer->n what was written. */
+/* Ensures room for n more bytes and returns where they go (NULL past the maximum); add to buffer->n what was
+ * written. */
 char *cl_buf_reserve(struct cl_buf *buffer, size_t n);
 /* Removes the first n bytes. */
 void cl_buf_consume(struct cl_buf *buffer, size_t n);

@@ -108,8 +108,12 @@ static _Noreturn void refuse(lua_State *lua, const struct trail *trail, int code
 	struct cl_buf place;
 	cl_buf_init(&place, 200);
 	print_trail(&place, trail);
-	evaluation->code = cl_fail(evaluation->e, code, "%.*s %s", place.n ? CL_STR_ARGS(cl_buf_str(&place)) : 9,
-				   place.n ? place.p : "the table", problem);
+	if (place.n == 0)
+		cl_buf_add_cstring(&place, "the table");
+	for (size_t i = 0; i < place.n; i++)
+		if ((unsigned char)place.p[i] < ' ')
+			place.p[i] = '?';
+	evaluation->code = cl_fail(evaluation->e, code, "%.*s %s", CL_STR_ARGS(cl_buf_str(&place)), problem);
 	cl_buf_free(&place);
 	set_where(evaluation->e, evaluation->name, line);
 	lua_pushnil(lua);

@@ -64,15 +64,22 @@ int cl_fail_at(struct cl_err *e, const char *format, ...)
 	return e->code;
 }
 
-void cl_die(const char *what)
+void cl_die(const char *format, ...)
 {
 	static const char prefix[] = "careloop: fatal: ";
-	char line[256];
-	int n = snprintf(line, sizeof line, "%s%s\n", prefix, what);
-	size_t length = n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
+	char line[512];
+	size_t n = sizeof prefix - 1;
+	va_list arguments;
 
+	memcpy(line, prefix, sizeof prefix);
+	va_start(arguments, format);
+	vsnprintf(line + n, sizeof line - n - 1, format, arguments);
+	va_end(arguments);
+	tidy(line);
+	n = strlen(line);
+	line[n++] = '\n';
 	/* No stdio stream and no allocation: this may be the end of memory. */
-	if (write(STDERR_FILENO, line, length) < 0) {
+	if (write(STDERR_FILENO, line, n) < 0) {
 		/* Nobody is left to tell. */
 	}
 	abort();
@@ -83,27 +90,27 @@ static const struct {
 	int status;
 	const char *name;
 } codes[] = {
-	{CL_OK, 200, "ok"},
-	{CL_E_INVALID, 400, "invalid"},
-	{CL_E_RULE, 422, "rule"},
-	{CL_E_NOT_FOUND, 404, "not-found"},
-	{CL_E_GONE, 410, "gone"},
-	{CL_E_CONFLICT, 409, "conflict"},
-	{CL_E_PRECONDITION, 412, "precondition"},
-	{CL_E_UNAUTHENTICATED, 401, "unauthenticated"},
-	{CL_E_FORBIDDEN, 403, "forbidden"},
-	{CL_E_TOO_LARGE, 413, "too-large"},
-	{CL_E_UNSUPPORTED, 501, "unsupported"},
-	{CL_E_LIMIT, 429, "limit"},
-	{CL_E_BUSY, 503, "busy"},
-	{CL_E_FULL, 507, "full"},
-	{CL_E_IO, 500, "io"},
-	{CL_E_CORRUPT, 500, "corrupt"},
-	{CL_E_MEMORY, 500, "memory"},
-	{CL_E_PLUGIN, 500, "plugin"},
-	{CL_E_INTERNAL, 500, "internal"},
-	{CL_E_MEDIA_TYPE, 415, "media-type"},
-	{CL_E_CLOSED, 503, "closed"},
+        {CL_OK, 200, "ok"},
+        {CL_E_INVALID, 400, "invalid"},
+        {CL_E_RULE, 422, "rule"},
+        {CL_E_NOT_FOUND, 404, "not-found"},
+        {CL_E_GONE, 410, "gone"},
+        {CL_E_CONFLICT, 409, "conflict"},
+        {CL_E_PRECONDITION, 412, "precondition"},
+        {CL_E_UNAUTHENTICATED, 401, "unauthenticated"},
+        {CL_E_FORBIDDEN, 403, "forbidden"},
+        {CL_E_TOO_LARGE, 413, "too-large"},
+        {CL_E_UNSUPPORTED, 501, "unsupported"},
+        {CL_E_LIMIT, 429, "limit"},
+        {CL_E_BUSY, 503, "busy"},
+        {CL_E_FULL, 507, "full"},
+        {CL_E_IO, 500, "io"},
+        {CL_E_CORRUPT, 500, "corrupt"},
+        {CL_E_MEMORY, 500, "memory"},
+        {CL_E_PLUGIN, 500, "plugin"},
+        {CL_E_INTERNAL, 500, "internal"},
+        {CL_E_MEDIA_TYPE, 415, "media-type"},
+        {CL_E_CLOSED, 503, "closed"},
 };
 
 int cl_code_http_status(int code)

@@ -43,5 +43,6 @@ int cl_fail_at(struct cl_err *e, const char *format, ...) __attribute__((format(
 int cl_code_http_status(int code);
 /* A stable lower-case word for logs and metrics ("not-found"). */
 const char *cl_code_name(int code);
-/* Last words to standard error, then abort: for what no caller can handle (no memory, no randomness, a broken invariant). */
-_Noreturn void cl_die(const char *what);
+/* Last words to standard error, then abort: for what no caller can handle (no memory, no randomness, a broken
+ * invariant). */
+_Noreturn void cl_die(const char *format, ...) __attribute__((format(printf, 1, 2)));

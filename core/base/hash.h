@@ -20,6 +20,8 @@ void cl_hex(const uint8_t *bytes, size_t n, char *out);
 int cl_unhex(struct cl_str text, uint8_t *out, size_t n);
 struct cl_str cl_base64(struct cl_arena *arena, struct cl_str bytes);
 struct cl_str cl_base64url(struct cl_arena *arena, struct cl_str bytes); /* no padding */
-int cl_base64_decode(struct cl_arena *arena, struct cl_str text, struct cl_str *out, struct cl_err *e); /* both alphabets */
+/* Both alphabets, with or without padding. White space and stray bits at the end are refused (FHIR allows white space in
+ * base64Binary: take it out first). */
+int cl_base64_decode(struct cl_arena *arena, struct cl_str text, struct cl_str *out, struct cl_err *e);
 /* Constant time. */
 bool cl_equal_secret(const void *a, const void *b, size_t n);

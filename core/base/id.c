@@ -52,9 +52,10 @@ void cl_id_new(cl_instant now, char out[27])
 }
 
 void cl_id_derive(const uint8_t secret[32], cl_instant now, struct cl_str event, struct cl_str key, uint32_t ordinal,
-		  char out[27])
+                  char out[27])
 {
-	/* Four bytes of ordinal at the end and an event without NUL keep the three parts apart whatever the key holds. */
+	/* Four bytes of ordinal at the end and an event without NUL keep the three parts apart whatever the key
+	 * holds. */
 	uint8_t small[256], *input = small, mac[CL_SHA256_SIZE];
 	size_t n = event.n + key.n + 6;
 	if (n > sizeof small && !(input = malloc(n)))
@@ -82,7 +83,8 @@ bool cl_is_fhir_id(struct cl_str text)
 		return false;
 	for (size_t i = 0; i < text.n; i++) {
 		char c = text.p[i];
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+		      c == '.'))
 			return false;
 	}
 	return true;

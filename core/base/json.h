@@ -52,7 +52,8 @@ void cl_json_place(struct cl_str text, uint32_t offset, int *line, int *column);
 /* NULL when absent or when `object` is NULL or no object. */
 struct cl_json *cl_json_get(const struct cl_json *object, const char *name);
 struct cl_json *cl_json_get_str(const struct cl_json *object, struct cl_str name);
-/* Follows names and array indexes: cl_json_path(task, "code", "coding", "0", "code", NULL). NULL when any step is absent. */
+/* Follows names and array indexes: cl_json_path(task, "code", "coding", "0", "code", NULL). NULL when any step is
+ * absent. */
 struct cl_json *cl_json_path(const struct cl_json *value, ...) __attribute__((sentinel));
 /* The text of a string (or of a number), or an empty cl_str when absent or of another kind. */
 struct cl_str cl_json_text(const struct cl_json *value);
@@ -64,8 +65,8 @@ int cl_json_integer(const struct cl_json *value, int64_t *out);
 double cl_json_double(const struct cl_json *value, double otherwise);
 
 struct cl_json *cl_json_new(struct cl_arena *arena, enum cl_json_kind kind);
-/* Adds or replaces; returns the value's place (null kind, to be filled). Name is copied by reference: it must live in the
- * arena or be static. Pointers to siblings may move when the object grows. */
+/* Adds or replaces; returns the value's place (null kind, to be filled). Name is copied by reference: it must live
+ * in the arena or be static. Pointers to siblings may move when the object grows. */
 struct cl_json *cl_json_set(struct cl_arena *arena, struct cl_json *object, struct cl_str name);
 /* Those that take a text copy it into the arena. Set and append die when the value is of another kind. */
 struct cl_json *cl_json_set_text(struct cl_arena *arena, struct cl_json *object, const char *name, struct cl_str text);

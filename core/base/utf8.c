@@ -6,7 +6,7 @@
 
 bool cl_utf8_valid(struct cl_str text)
 {
-	const unsigned char *p = (const unsigned char *)text.p, *end = p + text.n;
+	const unsigned char *p = (const unsigned char *)(text.p ? text.p : ""), *end = p + text.n;
 
 	while (p < end) {
 		uint64_t eight;
@@ -75,10 +75,9 @@ static void fold_character(struct folder *folder, int32_t c)
 {
 	utf8proc_int32_t parts[LONGEST_DECOMPOSITION];
 	int boundary = 0;
-	utf8proc_ssize_t n = utf8proc_decompose_char(c, parts, LONGEST_DECOMPOSITION,
-						     UTF8PROC_CASEFOLD | UTF8PROC_COMPAT | UTF8PROC_DECOMPOSE |
-							     UTF8PROC_IGNORE,
-						     &boundary);
+	utf8proc_ssize_t n = utf8proc_decompose_char(
+	        c, parts, LONGEST_DECOMPOSITION,
+	        UTF8PROC_CASEFOLD | UTF8PROC_COMPAT | UTF8PROC_DECOMPOSE | UTF8PROC_IGNORE, &boundary);
 	if (n < 0 || n > LONGEST_DECOMPOSITION) {
 		add(folder, c);
 		return;

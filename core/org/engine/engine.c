@@ -1,0 +1,451 @@
+/* engine.c: the loop thread: frames in, reads answered, jobs out to their lanes and back. */
+#include "org/engine/engine.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void link_release(struct cl_link *link)
+{
+	if (--link->references == 0)
+		free(link);
+}
+
+static void job_free(struct cl_job *job)
+{
+	if (job->link)
+		link_release(job->link);
+	cl_rules_release(job->rules);
+	cl_arena_free(job->arena);
+	free(job);
+}
+
+static bool was_cancelled(const struct cl_link *link, uint64_t frame)
+{
+	for (size_t i = 0; i < sizeof link->cancelled / sizeof *link->cancelled; i++)
+		if (link->cancelled[i] == frame && frame)
+			return true;
+	return false;
+}
+
+static void send_answer(struct cl_job *job)
+{
+	if (!job->link || !job->link->channel || was_cancelled(job->link, job->frame))
+		return;
+	if (job->route.head)
+		job->outcome.response.body = CL_STR_NONE;
+	if (cl_channel_send_response(job->link->channel, job->frame, &job->outcome.response))
+		cl_log(CL_LOG_WARNING, "answer-dropped", "frame=%llu", (unsigned long long)job->frame);
+}
+
+static void answer_problem(struct cl_job *job, const struct cl_err *problem)
+{
+	cl_interaction_answer_error(job->arena, NULL, problem, &job->outcome.response);
+	send_answer(job);
+	job_free(job);
+}
+
+void cl_engine_poke(struct cl_engine *engine)
+{
+	uint64_t one = 1;
+	while (write(engine->completed_fd, &one, sizeof one) < 0 && errno == EINTR)
+		;
+}
+
+void cl_engine_complete(struct cl_engine *engine, struct cl_job *first)
+{
+	pthread_mutex_lock(&engine->completed_lock);
+	*engine->completed_end = first;
+	while (*engine->completed_end)
+		engine->completed_end = &(*engine->completed_end)->next;
+	pthread_mutex_unlock(&engine->completed_lock);
+	cl_engine_poke(engine);
+}
+
+/* ---- towards the supervisor ---- */
+
+static void tell(struct cl_engine *engine, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void tell(struct cl_engine *engine, const char *format, ...)
+{
+	char text[1024];
+	va_list arguments;
+	if (!engine->control)
+		return;
+	va_start(arguments, format);
+	int n = vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	cl_channel_send(engine->control, CL_FRAME_CONTROL, 0, (struct cl_str){text, (size_t)n}, -1);
+}
+
+static void tell_reload(struct cl_engine *engine, const struct cl_err *problem)
+{
+	struct cl_arena *arena = cl_arena_new(0);
+	struct cl_json *message = cl_json_new(arena, CL_JSON_OBJECT);
+	struct cl_buf text;
+	cl_buf_init(&text, 0);
+	cl_json_set_text(arena, message, "do", CL_STR("reloaded"));
+	cl_json_set_text(arena, message, "organization", engine->organization->id);
+	cl_json_set_boolean(arena, message, "ok", problem->code == 0);
+	if (problem->code) {
+		cl_json_set_text(arena, message, "error", cl_str_of(problem->message));
+		cl_json_set_text(arena, message, "where", cl_str_of(problem->where));
+	} else {
+		cl_json_set_text(arena, message, "plugins", engine->rules->catalog->hash);
+	}
+	cl_json_write(&text, message);
+	if (engine->control)
+		cl_channel_send(engine->control, CL_FRAME_CONTROL, 0, cl_buf_str(&text), -1);
+	cl_buf_free(&text);
+	cl_arena_free(arena);
+}
+
+/* ---- finished work ---- */
+
+static void on_completed(evutil_socket_t fd, short what, void *context)
+{
+	struct cl_engine *engine = context;
+	uint64_t count;
+	char hex[65];
+	(void)what;
+	if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN)
+		cl_log(CL_LOG_ERROR, "eventfd", "errno=%d", errno);
+	pthread_mutex_lock(&engine->completed_lock);
+	struct cl_job *job = engine->completed;
+	engine->completed = NULL;
+	engine->completed_end = &engine->completed;
+	struct cl_rules *published = engine->published;
+	engine->published = NULL;
+	bool head_new = engine->head_new, outbox_new = engine->outbox_new, reload_done = engine->reload_done;
+	struct cl_audit_head head = engine->head;
+	struct cl_err problem = engine->reload_problem;
+	engine->head_new = engine->outbox_new = engine->reload_done = false;
+	pthread_mutex_unlock(&engine->completed_lock);
+	if (published) {
+		cl_rules_release(engine->rules);
+		engine->rules = published;
+	}
+	while (job) {
+		struct cl_job *next = job->next;
+		send_answer(job);
+		cl_stream_publish(engine, job->outcome.changes);
+		job_free(job);
+		job = next;
+	}
+	if (outbox_new)
+		cl_stream_outbox(engine);
+	if (reload_done)
+		tell_reload(engine, &problem);
+	if (head_new) {
+		cl_hex(head.root, sizeof head.root, hex);
+		tell(engine, "{\"do\":\"head\",\"organization\":\"%s\",\"size\":%llu,\"root\":\"%s\",\"at\":%lld}",
+		     engine->organization->id.p, (unsigned long long)head.size, hex,
+		     (long long)cl_clock_now(engine->organization->clock));
+	}
+}
+
+/* ---- requests ---- */
+
+static void answer_on_loop(struct cl_engine *engine, struct cl_job *job, const struct cl_principal *principal)
+{
+	struct cl_issues issues;
+	cl_issues_init(&issues, job->arena, 0);
+	struct cl_interaction_context context = {
+		.arena = job->arena,
+		.store = engine->reader,
+		.rules = engine->rules,
+		.request = &job->request,
+		.route = &job->route,
+		.principal = principal,
+		.now = cl_clock_now(engine->organization->clock),
+		.response = &job->outcome.response,
+		.issues = &issues,
+	};
+	cl_interaction_run_read(&context, engine->organization->tail);
+	if (context.streams)
+		cl_stream_open(engine, job, principal);
+	else
+		send_answer(job);
+	job_free(job);
+}
+
+static void hand_over(struct cl_engine *engine, struct cl_job *job, struct cl_lane_queue *lane)
+{
+	struct cl_err problem = {0};
+	if (lane == &engine->searcher)
+		job->rules = cl_rules_keep(engine->rules);
+	if (cl_lane_push(lane, job))
+		return;
+	cl_fail(&problem, CL_E_BUSY, "the organization is busy; try again in a moment");
+	answer_problem(job, &problem);
+}
+
+static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t frame, struct cl_str payload, int descriptor)
+{
+	struct cl_err problem = {0};
+	const struct cl_principal *principal;
+	struct cl_job *job = calloc(1, sizeof *job);
+	job->arena = cl_arena_new(0);
+	job->link = link;
+	link->references++;
+	job->frame = frame;
+	if (cl_request_decode(job->arena, payload, descriptor, &job->request, &problem)) {
+		answer_problem(job, &problem);
+		return;
+	}
+	/* Only the supervisor speaks for administrators and only the courier for itself, whatever a frame says. */
+	enum cl_role role = cl_channel_peer(link->channel);
+	uint8_t kind = job->request.credential.kind;
+	bool courier = cl_str_is(job->request.method, "COURIER");
+	if ((kind == CL_CREDENTIAL_CONSOLE && role != CL_ROLE_SUPERVISOR && role != CL_ROLE_TEST) ||
+	    ((courier || kind == CL_CREDENTIAL_COURIER) && role != CL_ROLE_COURIER && role != CL_ROLE_TEST)) {
+		cl_fail(&problem, CL_E_FORBIDDEN, "not from this process");
+		answer_problem(job, &problem);
+		return;
+	}
+	if (cl_route_find(job->arena, &job->request, &job->route, &problem)) {
+		answer_problem(job, &problem);
+		return;
+	}
+	if (courier && cl_str_is(job->request.target, "/outbox/stream")) {
+		cl_stream_open(engine, job, NULL);
+		job_free(job);
+		return;
+	}
+	switch (cl_route_lane(&job->route, engine->rules)) {
+	case CL_LANE_WRITER:
+		hand_over(engine, job, &engine->writer);
+		return;
+	case CL_LANE_SEARCH:
+		hand_over(engine, job, &engine->searcher);
+		return;
+	case CL_LANE_LOOP:
+		break;
+	}
+	if (cl_access_resolve(engine->rules->access, engine->reader, job->arena, &job->request.credential,
+			      cl_clock_now(engine->organization->clock), &principal, &problem)) {
+		answer_problem(job, &problem);
+		return;
+	}
+	answer_on_loop(engine, job, principal);
+}
+
+static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload, int descriptor,
+		     void *context)
+{
+	struct cl_link *link = context;
+	struct cl_engine *engine = link->engine;
+	switch (type) {
+	case CL_FRAME_REQUEST:
+		on_request(engine, link, id, payload, descriptor);
+		break;
+	case CL_FRAME_CANCEL:
+		link->cancelled[link->cancelled_next++ % (sizeof link->cancelled / sizeof *link->cancelled)] = id;
+		cl_stream_drop(engine, link, id, false);
+		break;
+	case CL_FRAME_PING:
+		cl_channel_send(channel, CL_FRAME_PONG, id, CL_STR_NONE, -1);
+		break;
+	default:
+		break;
+	}
+	if (descriptor >= 0)
+		close(descriptor);
+}
+
+static void on_closed(struct cl_channel *channel, const char *reason, void *context)
+{
+	struct cl_link *link = context;
+	struct cl_engine *engine = link->engine;
+	(void)reason;
+	cl_stream_drop(engine, link, 0, true);
+	for (struct cl_link **place = &engine->links; *place; place = &(*place)->next)
+		if (*place == link) {
+			*place = link->next;
+			break;
+		}
+	link->channel = NULL;
+	cl_channel_free(channel);
+	link_release(link);
+}
+
+static void on_connection(evutil_socket_t listener, short what, void *context)
+{
+	static const struct cl_channel_callbacks callbacks = {.frame = on_frame, .closed = on_closed};
+	struct cl_engine *engine = context;
+	(void)what;
+	for (int n = 0; n < 64; n++) {
+		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0)
+			return;
+		struct cl_link *link = calloc(1, sizeof *link);
+		link->engine = engine;
+		link->references = 1;
+		link->next = engine->links;
+		engine->links = link;
+		link->channel = cl_channel_new(engine->base, fd, CL_ROLE_ORGANIZATION, &callbacks, link);
+	}
+}
+
+/* ---- from the supervisor ---- */
+
+static void stop(struct cl_engine *engine)
+{
+	if (atomic_exchange(&engine->stopping, true))
+		return;
+	event_base_loopbreak(engine->base);
+}
+
+/* The staged archive was loaded and tested by a staging process; here it is loaded again and swapped in between two ticks. */
+static void reload(struct cl_engine *engine, struct cl_str file)
+{
+	struct cl_arena *arena = cl_arena_new(0);
+	struct cl_err problem = {0};
+	struct cl_rules *rules = NULL;
+	struct cl_json *archive = NULL;
+	struct cl_buf text;
+	cl_buf_init(&text, 64 * 1024 * 1024);
+	char *path = cl_arena_cstring(arena, cl_arena_printf(arena, "%s/%.*s", engine->folder, CL_STR_ARGS(file)));
+	FILE *in = memchr(file.p, '/', file.n) ? NULL : fopen(path, "re");
+	if (!in) {
+		cl_fail(&problem, CL_E_NOT_FOUND, "no staged plugins to load");
+	} else {
+		char block[65536];
+		size_t n;
+		while ((n = fread(block, 1, sizeof block, in)) > 0)
+			cl_buf_add(&text, block, n);
+		fclose(in);
+		if (!cl_json_parse(arena, cl_buf_str(&text), NULL, &archive, &problem))
+			cl_rules_new(archive, NULL, engine->organization->watch, &rules, NULL, &problem);
+	}
+	cl_buf_free(&text);
+	cl_arena_free(arena);
+	if (!rules) {
+		tell_reload(engine, &problem);
+		return;
+	}
+	pthread_mutex_lock(&engine->reload_lock);
+	cl_rules_release(engine->reload);
+	engine->reload = rules;
+	pthread_mutex_unlock(&engine->reload_lock);
+	pthread_mutex_lock(&engine->writer.lock);
+	pthread_cond_signal(&engine->writer.wake);
+	pthread_mutex_unlock(&engine->writer.lock);
+}
+
+static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload, int descriptor,
+		       void *context)
+{
+	struct cl_engine *engine = context;
+	struct cl_err e = {0};
+	struct cl_json *message;
+	(void)channel;
+	(void)id;
+	if (descriptor >= 0)
+		close(descriptor);
+	if (type != CL_FRAME_CONTROL)
+		return;
+	struct cl_arena *arena = cl_arena_new(0);
+	struct cl_str copy = cl_arena_copy(arena, payload);
+	if (!cl_json_parse(arena, copy, NULL, &message, &e)) {
+		struct cl_str verb = cl_json_get_text(message, "do");
+		if (cl_str_is(verb, "stop"))
+			stop(engine);
+		else if (cl_str_is(verb, "reload"))
+			reload(engine, cl_json_get_text(message, "archive"));
+	}
+	cl_arena_free(arena);
+}
+
+static void on_control_closed(struct cl_channel *channel, const char *reason, void *context)
+{
+	struct cl_engine *engine = context;
+	(void)reason;
+	cl_channel_free(channel);
+	engine->control = NULL;
+	stop(engine);
+}
+
+static void on_term(evutil_socket_t signal_number, short what, void *context)
+{
+	(void)signal_number;
+	(void)what;
+	stop(context);
+}
+
+/* ---- life ---- */
+
+static int start_threads(struct cl_engine *engine, struct cl_err *e)
+{
+	if (pthread_create(&engine->writer_thread, NULL, cl_engine_writer, engine))
+		return cl_fail(e, CL_E_INTERNAL, "cannot start the writer thread");
+	for (int i = 0; i < CL_ENGINE_SEARCHERS; i++)
+		if (pthread_create(&engine->search_threads[i], NULL, cl_engine_searcher, engine))
+			return cl_fail(e, CL_E_INTERNAL, "cannot start a search thread");
+	return 0;
+}
+
+static void say_goodbye(struct cl_engine *engine)
+{
+	/* What is queued is answered by the last ticks; what comes later is sent again to the next process. */
+	for (struct cl_link *link = engine->links; link; link = link->next)
+		cl_channel_send(link->channel, CL_FRAME_GOAWAY, UINT64_MAX, CL_STR_NONE, -1);
+}
+
+int cl_engine_run(struct cl_organization *organization, const char *folder, int listener, int control, struct cl_err *e)
+{
+	static const struct cl_channel_callbacks control_callbacks = {.frame = on_control, .closed = on_control_closed};
+	struct cl_engine *engine = calloc(1, sizeof *engine);
+	pthread_rwlockattr_t gate;
+	engine->organization = organization;
+	engine->folder = folder;
+	engine->rules = cl_rules_keep(organization->rules);
+	engine->completed_end = &engine->completed;
+	pthread_mutex_init(&engine->completed_lock, NULL);
+	pthread_mutex_init(&engine->reload_lock, NULL);
+	pthread_rwlockattr_init(&gate);
+	pthread_rwlockattr_setkind_np(&gate, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&engine->gate, &gate);
+	cl_lane_init(&engine->writer);
+	cl_lane_init(&engine->searcher);
+	int code = cl_store_open(folder, organization->id.p, CL_STORE_READER, &engine->reader, e);
+	if (code)
+		return code;
+	engine->base = event_base_new();
+	engine->completed_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	engine->completed_event = event_new(engine->base, engine->completed_fd, EV_READ | EV_PERSIST, on_completed, engine);
+	event_add(engine->completed_event, NULL);
+	evutil_make_socket_nonblocking(listener);
+	engine->listener = event_new(engine->base, listener, EV_READ | EV_PERSIST, on_connection, engine);
+	event_add(engine->listener, NULL);
+	engine->term = evsignal_new(engine->base, SIGTERM, on_term, engine);
+	event_add(engine->term, NULL);
+	if (control >= 0)
+		engine->control = cl_channel_new(engine->base, control, CL_ROLE_ORGANIZATION, &control_callbacks, engine);
+	code = start_threads(engine, e);
+	if (code)
+		return code;
+	atomic_store(&organization->watch->ready, 1);
+	tell(engine, "{\"do\":\"ready\",\"organization\":\"%s\",\"plugins\":\"%.*s\"}", organization->id.p,
+	     CL_STR_ARGS(engine->rules->catalog->hash));
+	cl_log(CL_LOG_INFO, "serving", "plugins=%.12s", engine->rules->catalog->hash.p);
+	event_base_dispatch(engine->base);
+
+	event_del(engine->listener);
+	say_goodbye(engine);
+	atomic_store(&engine->stopping, true);
+	cl_lane_stop(&engine->writer);
+	cl_lane_stop(&engine->searcher);
+	pthread_join(engine->writer_thread, NULL);
+	for (int i = 0; i < CL_ENGINE_SEARCHERS; i++)
+		pthread_join(engine->search_threads[i], NULL);
+	on_completed(engine->completed_fd, 0, engine);
+	event_base_loop(engine->base, EVLOOP_NONBLOCK);
+	cl_store_close(engine->reader);
+	cl_rules_release(engine->rules);
+	return 0;
+}

@@ -1,0 +1,103 @@
+/* engine.h: the threads of an organization process (design §2). The loop thread owns the frames and reads by id; the writer
+ * thread owns Lua and the only connection that writes; search threads run searches on read-only connections. Jobs travel
+ * loop -> lane -> loop, one way round. */
+#pragma once
+#include "org/engine/interaction.h"
+#include "wire/channel.h"
+#include <event2/event.h>
+#include <pthread.h>
+
+#define CL_ENGINE_QUEUE 4096       /* jobs waiting for one lane; more are answered 503 at once */
+#define CL_ENGINE_TICK_JOBS 256
+#define CL_ENGINE_TICK_TIME (20 * 1000) /* microseconds of running before a tick commits what it has */
+#define CL_ENGINE_SEARCHERS 2
+#define CL_ENGINE_WAL (16 * 1024 * 1024)
+#define CL_ENGINE_FOLD (100 * 1000) /* read leaves are folded within this many microseconds (design §7) */
+
+/* A gateway's, courier's or supervisor's connection; outlives the channel while jobs refer to it. Loop thread only. */
+struct cl_link {
+	struct cl_link *next;
+	struct cl_engine *engine;
+	struct cl_channel *channel; /* NULL once closed */
+	int references;
+	uint64_t cancelled[16];     /* ids of requests whose client went away, newest last */
+	unsigned cancelled_next;
+};
+
+struct cl_job {
+	struct cl_job *next;
+	struct cl_arena *arena;
+	struct cl_request request;
+	struct cl_route route;
+	struct cl_link *link;
+	uint64_t frame;
+	struct cl_rules *rules;     /* searches: the rules when it came */
+	struct cl_outcome outcome;
+};
+
+struct cl_lane_queue {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct cl_job *first, **end;
+	size_t count;
+	bool stop;
+};
+
+void cl_lane_init(struct cl_lane_queue *lane);
+/* False when the lane is full. */
+bool cl_lane_push(struct cl_lane_queue *lane, struct cl_job *job);
+/* Takes up to `limit` jobs, waiting at most until `deadline` (cl_monotonic; INT64_MAX = for ever). NULL on time-out or stop. */
+struct cl_job *cl_lane_take(struct cl_lane_queue *lane, size_t limit, int64_t deadline);
+void cl_lane_stop(struct cl_lane_queue *lane);
+
+/* An open event stream. Loop thread only. */
+struct cl_stream {
+	struct cl_stream *next;
+	struct cl_link *link;
+	uint64_t frame;
+	struct cl_str principal;    /* name, owned */
+	bool courier;               /* hears only that the outbox changed */
+};
+
+struct cl_engine {
+	struct event_base *base;
+	struct cl_organization *organization; /* the writer's */
+	const char *folder;
+	struct cl_rules *rules;     /* the loop's */
+	struct cl_store *reader;    /* the loop's */
+	struct cl_link *links;
+	struct cl_stream *streams;
+	struct cl_channel *control;
+	struct event *listener, *completed_event, *term;
+	int completed_fd;
+	struct cl_lane_queue writer, searcher;
+	pthread_t writer_thread, search_threads[CL_ENGINE_SEARCHERS];
+	pthread_rwlock_t gate;      /* searches hold it for reading; a checkpoint that restarts the log holds it for writing */
+	/* Finished jobs on their way back to the loop, and notes from the writer. */
+	pthread_mutex_t completed_lock;
+	struct cl_job *completed, **completed_end;
+	struct cl_rules *published; /* new rules for the loop, or NULL */
+	struct cl_audit_head head;
+	bool head_new, outbox_new, timers_stopped;
+	/* A reload that waits for the writer. */
+	pthread_mutex_t reload_lock;
+	struct cl_rules *reload;
+	struct cl_err reload_problem;
+	bool reload_done;
+	_Atomic bool stopping;
+};
+
+/* Serves on the listening socket until told to stop. `control` is the supervisor's channel descriptor or -1. */
+int cl_engine_run(struct cl_organization *organization, const char *folder, int listener, int control, struct cl_err *e);
+
+/* writer.c, searcher.c: the bodies of the threads. */
+void *cl_engine_writer(void *engine);
+void *cl_engine_searcher(void *engine);
+/* Any thread: hands a finished list of jobs back to the loop. */
+void cl_engine_complete(struct cl_engine *engine, struct cl_job *first);
+void cl_engine_poke(struct cl_engine *engine);
+/* stream.c: loop thread. */
+void cl_stream_open(struct cl_engine *engine, struct cl_job *job, const struct cl_principal *principal);
+void cl_stream_publish(struct cl_engine *engine, const struct cl_change *changes);
+void cl_stream_outbox(struct cl_engine *engine);
+void cl_stream_drop(struct cl_engine *engine, const struct cl_link *link, uint64_t frame, bool all);

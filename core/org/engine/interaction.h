@@ -1,0 +1,119 @@
+/* interaction.h: the interactions of the FHIR R4 REST interface (http.html) and Careloop's few paths beside them. Each runs on
+ * a store connection: reads on any, writes on the writer's inside a unit of work. */
+#pragma once
+#include "base/json.h"
+#include "org/engine/organization.h"
+#include "org/fhir/issue.h"
+
+enum cl_route_kind {
+	CL_ROUTE_NONE = 0,
+	CL_ROUTE_READ,        /* GET  /fhir/Type/id */
+	CL_ROUTE_VREAD,       /* GET  /fhir/Type/id/_history/v */
+	CL_ROUTE_HISTORY,     /* GET  /fhir/Type/id/_history, /fhir/Type/_history, /fhir/_history */
+	CL_ROUTE_SEARCH,      /* GET  /fhir/Type?..., POST /fhir/Type/_search, GET /fhir/Patient/id/Type?... */
+	CL_ROUTE_CREATE,      /* POST /fhir/Type */
+	CL_ROUTE_UPDATE,      /* PUT  /fhir/Type/id */
+	CL_ROUTE_DELETE,      /* DELETE /fhir/Type/id */
+	CL_ROUTE_BUNDLE,      /* POST /fhir */
+	CL_ROUTE_CAPABILITY,  /* GET  /fhir/metadata */
+	CL_ROUTE_OPERATION,   /* POST /fhir/$name, /fhir/Type/$name, /fhir/Type/id/$name */
+	CL_ROUTE_VIEWS,       /* GET  /views, /views/name */
+	CL_ROUTE_METRICS,     /* GET  /metrics, /metrics/name?months=12 */
+	CL_ROUTE_EVENTS,      /* GET  /events (text/event-stream) */
+	CL_ROUTE_CONSOLE,     /* method CONSOLE */
+	CL_ROUTE_COURIER,     /* method COURIER: the courier asks for and reports on deliveries */
+};
+
+struct cl_route {
+	uint8_t kind;
+	uint16_t type;          /* resource type, or 0 */
+	struct cl_str id;
+	int64_t version;
+	struct cl_str operation;/* "$transition" */
+	struct cl_str name;     /* view or metric */
+	struct cl_str query;    /* after '?', undecoded; for POST _search the body */
+	struct cl_str compartment; /* patient id for compartment searches */
+	bool head;
+};
+
+/* Finds what a request wants. CL_E_NOT_FOUND, CL_E_UNSUPPORTED (method not allowed; `e` names the allowed ones). */
+int cl_route_find(struct cl_arena *arena, const struct cl_request *request, struct cl_route *out, struct cl_err *e);
+/* Which thread may run it. */
+enum cl_lane { CL_LANE_LOOP, CL_LANE_SEARCH, CL_LANE_WRITER };
+enum cl_lane cl_route_lane(const struct cl_route *route, const struct cl_rules *rules);
+
+/* Everything one interaction sees. */
+struct cl_interaction_context {
+	struct cl_arena *arena;
+	struct cl_store *store;          /* reader's, or the writer's */
+	const struct cl_rules *rules;
+	const struct cl_request *request;
+	const struct cl_route *route;
+	const struct cl_principal *principal;
+	cl_instant now;
+	struct cl_response *response;
+	struct cl_issues *issues;
+	struct cl_str rule;              /* access rule that decided */
+	struct cl_str target;            /* for the audit: "Patient/x", "Task?status" */
+	/* Writers only: */
+	struct cl_organization *organization;
+	struct cl_unit *unit;
+	struct cl_version *answer;       /* version that is the answer's body, for kept answers; NULL otherwise */
+	bool streams;                    /* the response opens an event stream */
+};
+
+/* Reads: run on any connection. On success the response is filled. */
+int cl_interaction_read(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_history(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_search(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_capability(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_views(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err *e);
+/* Writes: on the writer's connection, inside a unit. */
+int cl_interaction_create(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_update(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_delete(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_operation(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_console(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_courier(struct cl_interaction_context *context, struct cl_err *e);
+/* Bundles manage their own SAVEPOINTs through cl_organization_run's machinery: see bundle.c. */
+int cl_interaction_transaction(struct cl_interaction_context *context, struct cl_json *bundle, struct cl_err *e);
+
+/* One resource as a write wants it: decided, stored, reacted to. Shared by single requests and bundles. */
+struct cl_write {
+	uint8_t operation;          /* enum cl_operation */
+	uint16_t type;
+	struct cl_str id;           /* update, delete; create: empty, or the id chosen before (transactions) */
+	struct cl_json *resource;
+	struct cl_str if_match;     /* ETag or empty */
+	struct cl_str if_none_exist;/* search or empty */
+	struct cl_version version;  /* out */
+	bool existed;               /* out: conditional create found it; update made no new version */
+	bool created;               /* out: update-as-create */
+};
+int cl_write_run(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e);
+
+/* The criterion of a search text ("identifier=x&active=true"), for conditional interactions. */
+int cl_interaction_condition(struct cl_interaction_context *context, uint16_t type, struct cl_str text,
+			     struct cl_criterion **out, struct cl_err *e);
+/* Parses the request's body as JSON, once; checks content-type. */
+int cl_interaction_body(struct cl_interaction_context *context, struct cl_json **out, struct cl_err *e);
+/* Status, ETag, Last-Modified, Location, body per Prefer. */
+void cl_interaction_answer_version(struct cl_interaction_context *context, int status, const struct cl_version *version,
+				   bool location);
+void cl_interaction_answer_json(struct cl_interaction_context *context, int status, const struct cl_json *body);
+void cl_interaction_answer_bytes(struct cl_interaction_context *context, int status, const char *content_type,
+				 struct cl_str body);
+/* The OperationOutcome for a failure: status, headers (WWW-Authenticate, Retry-After), body. */
+void cl_interaction_answer_error(struct cl_arena *arena, const struct cl_issues *issues, const struct cl_err *e,
+				 struct cl_response *response);
+/* "W/\"3\"" -> 3; 0 when it is none. */
+int64_t cl_etag_version(struct cl_str etag);
+/* Runs a read-only route with access and audit; used by the loop and search threads and by the writer. */
+void cl_interaction_run_read(struct cl_interaction_context *context, struct cl_audit_tail *tail);
+/* Who asks. The CapabilityStatement is no one's data: anybody may have it. */
+int cl_interaction_principal(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
+			     const struct cl_request *request, const struct cl_route *route, cl_instant now,
+			     const struct cl_principal **out, struct cl_err *e);
+/* Hex of the request id, in the arena. */
+struct cl_str cl_request_hex(struct cl_arena *arena, const struct cl_request *request);

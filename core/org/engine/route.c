@@ -1,0 +1,269 @@
+/* route.c: which interaction a method and a target are (FHIR R4 http.html, section 3.1). */
+#include "org/engine/interaction.h"
+#include "base/id.h"
+#include "org/fhir/types.h"
+#include <stdlib.h>
+
+#define CL_SEGMENTS 8
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static int decode_segment(struct cl_arena *arena, struct cl_str raw, struct cl_str *out)
+{
+	if (!raw.n || !memchr(raw.p, '%', raw.n)) {
+		*out = raw;
+		return 0;
+	}
+	char *text = cl_arena_alloc(arena, raw.n + 1);
+	size_t n = 0;
+	for (size_t i = 0; i < raw.n; i++) {
+		if (raw.p[i] != '%') {
+			text[n++] = raw.p[i];
+			continue;
+		}
+		if (i + 2 >= raw.n || hex_digit(raw.p[i + 1]) < 0 || hex_digit(raw.p[i + 2]) < 0)
+			return CL_E_INVALID;
+		text[n++] = (char)(hex_digit(raw.p[i + 1]) * 16 + hex_digit(raw.p[i + 2]));
+		i += 2;
+	}
+	*out = (struct cl_str){text, n};
+	return 0;
+}
+
+struct cl_path {
+	struct cl_str segments[CL_SEGMENTS];
+	size_t count;
+	struct cl_str query;
+};
+
+static int split(struct cl_arena *arena, struct cl_str target, struct cl_path *path, struct cl_err *e)
+{
+	const char *mark = target.n ? memchr(target.p, '?', target.n) : NULL;
+	struct cl_str rest = {target.p, mark ? (size_t)(mark - target.p) : target.n};
+	path->count = 0;
+	path->query = mark ? (struct cl_str){mark + 1, target.n - rest.n - 1} : CL_STR_NONE;
+	while (rest.n) {
+		if (rest.p[0] == '/') {
+			rest = (struct cl_str){rest.p + 1, rest.n - 1};
+			continue;
+		}
+		const char *slash = memchr(rest.p, '/', rest.n);
+		struct cl_str raw = {rest.p, slash ? (size_t)(slash - rest.p) : rest.n};
+		if (path->count == CL_SEGMENTS || decode_segment(arena, raw, &path->segments[path->count]))
+			return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path");
+		path->count++;
+		rest = (struct cl_str){rest.p + raw.n, rest.n - raw.n};
+	}
+	return 0;
+}
+
+static int not_allowed(struct cl_err *e, struct cl_str method, const char *allowed)
+{
+	return cl_fail(e, CL_E_UNSUPPORTED, "%.*s is not possible here; allowed: %s", CL_STR_ARGS(method), allowed);
+}
+
+static int need_type(struct cl_str name, uint16_t *type, struct cl_err *e)
+{
+	*type = cl_fhir_type(name);
+	if (*type)
+		return 0;
+	return cl_fail(e, CL_E_NOT_FOUND, "'%.*s' is no FHIR R4 resource type", CL_STR_ARGS(name));
+}
+
+static int need_id(struct cl_str text, struct cl_str *id, struct cl_err *e)
+{
+	if (!cl_is_fhir_id(text))
+		return cl_fail(e, CL_E_INVALID, "'%.*s' is no FHIR id: letters, digits, '-' and '.', at most 64",
+			       (int)(text.n < 80 ? text.n : 80), text.p);
+	*id = text;
+	return 0;
+}
+
+/* [base] and [base]/Type: what is left after "/fhir". */
+static int route_system(struct cl_str method, const struct cl_path *path, struct cl_route *out, struct cl_err *e)
+{
+	bool get = cl_str_is(method, "GET") || cl_str_is(method, "HEAD");
+	if (path->count == 1) {
+		if (!cl_str_is(method, "POST"))
+			return not_allowed(e, method, "POST (a Bundle); GET /fhir/metadata tells what this server does");
+		out->kind = CL_ROUTE_BUNDLE;
+		return 0;
+	}
+	struct cl_str first = path->segments[1];
+	if (cl_str_is(first, "metadata") || cl_str_is(first, "_history")) {
+		if (!get)
+			return not_allowed(e, method, "GET");
+		out->kind = cl_str_is(first, "metadata") ? CL_ROUTE_CAPABILITY : CL_ROUTE_HISTORY;
+		return 0;
+	}
+	if (first.p[0] == '$') {
+		out->kind = CL_ROUTE_OPERATION;
+		out->operation = first;
+		return cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "POST");
+	}
+	return CL_E_NOT_FOUND;
+}
+
+static int route_type(struct cl_str method, const struct cl_path *path, const struct cl_request *request,
+		      struct cl_route *out, struct cl_err *e)
+{
+	bool get = cl_str_is(method, "GET") || cl_str_is(method, "HEAD");
+	if (path->count == 2) {
+		out->kind = get ? CL_ROUTE_SEARCH : CL_ROUTE_CREATE;
+		return get || cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "GET (search), POST (create)");
+	}
+	struct cl_str second = path->segments[2];
+	if (cl_str_is(second, "_search") && path->count == 3) {
+		out->kind = CL_ROUTE_SEARCH;
+		if (!cl_str_is(method, "POST"))
+			return not_allowed(e, method, "POST");
+		out->query = request->body;
+		return 0;
+	}
+	if (cl_str_is(second, "_history") && path->count == 3) {
+		out->kind = CL_ROUTE_HISTORY;
+		return get ? 0 : not_allowed(e, method, "GET");
+	}
+	if (second.p[0] == '$' && path->count == 3) {
+		out->kind = CL_ROUTE_OPERATION;
+		out->operation = second;
+		return cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "POST");
+	}
+	return CL_E_NOT_FOUND;
+}
+
+static int route_instance(struct cl_str method, const struct cl_path *path, struct cl_route *out, struct cl_err *e)
+{
+	bool get = cl_str_is(method, "GET") || cl_str_is(method, "HEAD");
+	int code = need_id(path->segments[2], &out->id, e);
+	if (code)
+		return code;
+	if (path->count == 3) {
+		out->kind = get				? CL_ROUTE_READ
+			    : cl_str_is(method, "PUT")	  ? CL_ROUTE_UPDATE
+			    : cl_str_is(method, "DELETE") ? CL_ROUTE_DELETE
+							  : CL_ROUTE_NONE;
+		return out->kind ? 0 : not_allowed(e, method, "GET, HEAD, PUT, DELETE");
+	}
+	struct cl_str third = path->segments[3];
+	if (cl_str_is(third, "_history")) {
+		if (!get)
+			return not_allowed(e, method, "GET");
+		out->kind = path->count == 4 ? CL_ROUTE_HISTORY : CL_ROUTE_VREAD;
+		if (path->count == 4)
+			return 0;
+		if (path->count > 5 || path->segments[4].n > 18)
+			return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path");
+		for (size_t i = 0; i < path->segments[4].n; i++) {
+			if (path->segments[4].p[i] < '0' || path->segments[4].p[i] > '9')
+				return cl_fail(e, CL_E_NOT_FOUND, "versions of this server are numbers");
+			out->version = out->version * 10 + (path->segments[4].p[i] - '0');
+		}
+		return 0;
+	}
+	if (third.p[0] == '$' && path->count == 4) {
+		out->kind = CL_ROUTE_OPERATION;
+		out->operation = third;
+		return cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "POST");
+	}
+	if (cl_str_is(path->segments[1], "Patient") && path->count == 4 && get) {
+		out->compartment = out->id;
+		out->id = CL_STR_NONE;
+		out->kind = CL_ROUTE_SEARCH;
+		return need_type(third, &out->type, e);
+	}
+	return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path");
+}
+
+static int route_fhir(struct cl_path *path, const struct cl_request *request, struct cl_route *out, struct cl_err *e)
+{
+	/* /fhir/R4/... is the same as /fhir/... (conformance.md section 3, item 3). */
+	if (path->count > 1 && cl_str_is(path->segments[1], "R4")) {
+		for (size_t i = 2; i < path->count; i++)
+			path->segments[i - 1] = path->segments[i];
+		path->count--;
+	}
+	int code = path->count <= 2 ? route_system(request->method, path, out, e) : CL_E_NOT_FOUND;
+	if (code != CL_E_NOT_FOUND || out->kind)
+		return code;
+	code = need_type(path->segments[1], &out->type, e);
+	if (code)
+		return code;
+	code = path->count <= 3 ? route_type(request->method, path, request, out, e) : CL_E_NOT_FOUND;
+	if (code != CL_E_NOT_FOUND || out->kind)
+		return code;
+	return route_instance(request->method, path, out, e);
+}
+
+int cl_route_find(struct cl_arena *arena, const struct cl_request *request, struct cl_route *out, struct cl_err *e)
+{
+	struct cl_path path;
+	*out = (struct cl_route){0};
+	if (cl_str_is(request->method, "CONSOLE")) {
+		out->kind = CL_ROUTE_CONSOLE;
+		return 0;
+	}
+	if (cl_str_is(request->method, "COURIER")) {
+		out->kind = CL_ROUTE_COURIER;
+		return 0;
+	}
+	int code = split(arena, request->target, &path, e);
+	if (code)
+		return code;
+	bool get = cl_str_is(request->method, "GET") || cl_str_is(request->method, "HEAD");
+	out->query = path.query;
+	out->head = cl_str_is(request->method, "HEAD");
+	struct cl_str first = path.count ? path.segments[0] : CL_STR("");
+	if (cl_str_is(first, "fhir"))
+		return route_fhir(&path, request, out, e);
+	if (cl_str_is(first, "views") || cl_str_is(first, "metrics")) {
+		out->kind = cl_str_is(first, "views") ? CL_ROUTE_VIEWS : CL_ROUTE_METRICS;
+		out->name = path.count > 1 ? path.segments[1] : CL_STR_NONE;
+		if (path.count > 2)
+			return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path");
+		return get ? 0 : not_allowed(e, request->method, "GET");
+	}
+	if (cl_str_is(first, "events") && path.count == 1) {
+		out->kind = CL_ROUTE_EVENTS;
+		return get ? 0 : not_allowed(e, request->method, "GET");
+	}
+	return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path; the FHIR interface is at /fhir");
+}
+
+enum cl_lane cl_route_lane(const struct cl_route *route, const struct cl_rules *rules)
+{
+	switch (route->kind) {
+	case CL_ROUTE_READ:
+	case CL_ROUTE_VREAD:
+	case CL_ROUTE_EVENTS:
+		return CL_LANE_LOOP;
+	case CL_ROUTE_HISTORY:
+	case CL_ROUTE_SEARCH:
+	case CL_ROUTE_CAPABILITY:
+		return CL_LANE_SEARCH;
+	case CL_ROUTE_VIEWS: {
+		/* Views and metrics that a plugin computes need Lua, and Lua belongs to the writer. */
+		const struct cl_view *view = route->name.n ? cl_catalog_view(rules->catalog, route->name) : NULL;
+		return view && view->function != CL_NO_FUNCTION ? CL_LANE_WRITER : CL_LANE_SEARCH;
+	}
+	case CL_ROUTE_METRICS:
+		if (!route->name.n) {
+			for (size_t i = 0; i < rules->catalog->metric_count; i++)
+				if (rules->catalog->metrics[i].function != CL_NO_FUNCTION)
+					return CL_LANE_WRITER;
+			return CL_LANE_SEARCH;
+		} else {
+			const struct cl_metric *metric = cl_catalog_metric(rules->catalog, route->name);
+			return metric && metric->function != CL_NO_FUNCTION ? CL_LANE_WRITER : CL_LANE_SEARCH;
+		}
+	default:
+		return CL_LANE_WRITER;
+	}
+}

@@ -1,0 +1,20 @@
+/* run.h: how one input (a request, a timer) is run inside the writer's transaction; shared by the files of this room. */
+#pragma once
+#include "org/engine/interaction.h"
+
+/* Runs the plugins' handlers for every change of the unit, and for the changes those make, in order. */
+int cl_run_reactions(struct cl_organization *organization, struct cl_unit *unit, struct cl_err *e);
+/* Runs a request as a principal that is known already. `key` is unique for the input: derived ids hang on it. */
+void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
+	       const struct cl_principal *principal, struct cl_str key, struct cl_outcome *out);
+/* The entries of a batch, each as a request of its own. */
+void cl_run_batch(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
+		  const struct cl_principal *principal, struct cl_str key, struct cl_json *bundle, struct cl_outcome *out);
+int cl_organization_fire_one(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
+			     struct cl_change **changes, struct cl_err *e);
+/* Says on the shared page what runs, so that a crash can be blamed on it (pitfalls 9). */
+void cl_run_watch(struct cl_organization *organization, enum cl_watch_kind kind, struct cl_str subject, const char *what,
+		  struct cl_str detail);
+void cl_run_watch_end(struct cl_organization *organization);
+/* Is the input with this key on the supervisor's list of those that crashed the process twice? */
+bool cl_run_quarantined(const struct cl_organization *organization, struct cl_str key);

@@ -1,0 +1,89 @@
+/* run_read.c: a read-only interaction from permission to answer, with its audit leaf before the reply (pitfalls 2). */
+#include "org/engine/interaction.h"
+#include "org/fhir/types.h"
+
+static int open_events(struct cl_interaction_context *context, struct cl_err *e)
+{
+	context->target = CL_STR("events");
+	int code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_EVENTS, 0, &context->rule, e);
+	context->streams = !code;
+	return code;
+}
+
+static int dispatch(struct cl_interaction_context *context, struct cl_err *e)
+{
+	switch (context->route->kind) {
+	case CL_ROUTE_READ:
+	case CL_ROUTE_VREAD:
+		return cl_interaction_read(context, e);
+	case CL_ROUTE_HISTORY:
+		return cl_interaction_history(context, e);
+	case CL_ROUTE_SEARCH:
+		return cl_interaction_search(context, e);
+	case CL_ROUTE_CAPABILITY:
+		return cl_interaction_capability(context, e);
+	case CL_ROUTE_VIEWS:
+		return cl_interaction_views(context, e);
+	case CL_ROUTE_METRICS:
+		return cl_interaction_metrics(context, e);
+	case CL_ROUTE_EVENTS:
+		return open_events(context, e);
+	default:
+		return cl_fail(e, CL_E_INTERNAL, "route %d does not read", context->route->kind);
+	}
+}
+
+static const char *action_of(const struct cl_route *route)
+{
+	switch (route->kind) {
+	case CL_ROUTE_SEARCH:
+		return "search";
+	case CL_ROUTE_HISTORY:
+		return "history";
+	case CL_ROUTE_VIEWS:
+		return "view";
+	case CL_ROUTE_METRICS:
+		return "metric";
+	case CL_ROUTE_EVENTS:
+		return "stream";
+	default:
+		return "read";
+	}
+}
+
+void cl_interaction_run_read(struct cl_interaction_context *context, struct cl_audit_tail *tail)
+{
+	struct cl_err problem = {0}, audit_problem = {0};
+	int code = dispatch(context, &problem);
+	bool refused = code == CL_E_FORBIDDEN || code == CL_E_UNAUTHENTICATED;
+	if (code)
+		cl_interaction_answer_error(context->arena, context->issues, &problem, context->response);
+	/* What could not be read because it is not there is no access; metadata is no one's data. */
+	if ((code && !refused) || context->route->kind == CL_ROUTE_CAPABILITY)
+		return;
+	struct cl_audit_record record = {
+		.at = context->now,
+		.principal = context->principal->name,
+		.action = refused ? CL_STR("denied") : cl_str_of(action_of(context->route)),
+		.target = context->target,
+		.rule = context->rule,
+		.outcome = cl_str_of(refused ? cl_code_name(code) : "ok"),
+		.request = cl_request_hex(context->arena, context->request),
+	};
+	if (cl_audit_tail_append(tail, &record, &audit_problem)) {
+		context->streams = false;
+		cl_interaction_answer_error(context->arena, NULL, &audit_problem, context->response);
+	}
+}
+
+int cl_interaction_principal(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
+			     const struct cl_request *request, const struct cl_route *route, cl_instant now,
+			     const struct cl_principal **out, struct cl_err *e)
+{
+	static const struct cl_principal anybody = {.name = {"-", 1}, .kind = {"anybody", 7}};
+	if (route->kind == CL_ROUTE_CAPABILITY) {
+		*out = &anybody;
+		return 0;
+	}
+	return cl_access_resolve(rules->access, store, arena, &request->credential, now, out, e);
+}

@@ -1,0 +1,55 @@
+/* searcher.c: a search thread: pure C on a read-only connection, behind the gate that keeps the log small (pitfalls 6). */
+#include "org/engine/engine.h"
+#include "base/log.h"
+#include <stdlib.h>
+
+static void run_search(struct cl_engine *engine, struct cl_store *store, struct cl_job *job)
+{
+	struct cl_err problem = {0};
+	struct cl_issues issues;
+	const struct cl_principal *principal;
+	cl_issues_init(&issues, job->arena, 0);
+	cl_instant now = cl_clock_now(engine->organization->clock);
+	if (job->request.deadline && job->request.deadline < now)
+		cl_fail(&problem, CL_E_BUSY, "the request waited longer than its time; it was not run");
+	else
+		cl_interaction_principal(job->rules, store, job->arena, &job->request, &job->route, now, &principal, &problem);
+	if (problem.code) {
+		cl_interaction_answer_error(job->arena, NULL, &problem, &job->outcome.response);
+		return;
+	}
+	struct cl_interaction_context context = {
+		.arena = job->arena,
+		.store = store,
+		.rules = job->rules,
+		.request = &job->request,
+		.route = &job->route,
+		.principal = principal,
+		.now = now,
+		.response = &job->outcome.response,
+		.issues = &issues,
+	};
+	pthread_rwlock_rdlock(&engine->gate);
+	cl_interaction_run_read(&context, engine->organization->tail);
+	pthread_rwlock_unlock(&engine->gate);
+}
+
+void *cl_engine_searcher(void *argument)
+{
+	struct cl_engine *engine = argument;
+	struct cl_store *store;
+	struct cl_err e = {0};
+	if (cl_store_open(engine->folder, engine->organization->id.p, CL_STORE_READER, &store, &e)) {
+		cl_log(CL_LOG_ERROR, "searcher-open", "message=%s", e.message);
+		abort();
+	}
+	while (!atomic_load(&engine->stopping)) {
+		struct cl_job *job = cl_lane_take(&engine->searcher, 1, INT64_MAX);
+		if (!job)
+			continue;
+		run_search(engine, store, job);
+		cl_engine_complete(engine, job);
+	}
+	cl_store_close(store);
+	return NULL;
+}

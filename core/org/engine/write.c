@@ -1,0 +1,213 @@
+/* write.c: create, update and delete: permission before and after parsing, conditions, the change, its answer. */
+#include "org/engine/interaction.h"
+#include "org/fhir/index.h"
+#include "org/fhir/search.h"
+#include "org/fhir/types.h"
+#include "org/flow/instance.h"
+
+static int decide_new(struct cl_interaction_context *context, enum cl_interaction interaction, uint16_t type, struct cl_str id,
+		      const struct cl_json *resource, struct cl_err *e)
+{
+	struct cl_index values;
+	if (context->principal->console)
+		return 0;
+	int code = cl_fhir_index(context->arena, type, resource, &values, e);
+	if (code)
+		return code;
+	return cl_access_decide(context->rules->access, context->store, context->arena, context->principal, interaction, type, id,
+				&values, &context->rule, e);
+}
+
+/* If-None-Exist (http.html 3.1.0.8.1): one match answers with it, several refuse. */
+static int find_existing(struct cl_interaction_context *context, uint16_t type, struct cl_str search, struct cl_version *found,
+			 size_t *count, struct cl_err *e)
+{
+	struct cl_query query = {.type = type, .limit = 2, .bodies = true};
+	struct cl_search_result result;
+	if (search.n && search.p[0] == '?')
+		search = (struct cl_str){search.p + 1, search.n - 1};
+	int code = cl_interaction_condition(context, type, search, &query.where, e);
+	if (!code && !query.where)
+		code = cl_fail(e, CL_E_INVALID, "If-None-Exist needs at least one search parameter");
+	if (!code)
+		code = cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH, type,
+					   &query.access, &context->rule, e);
+	if (!code)
+		code = cl_store_search(context->store, context->arena, &query, &result, e);
+	if (code)
+		return code;
+	*count = result.count;
+	if (result.count)
+		*found = result.items[0];
+	return 0;
+}
+
+static int write_create(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
+{
+	size_t count = 0;
+	if (write->if_none_exist.n) {
+		int code = find_existing(context, write->type, write->if_none_exist, &write->version, &count, e);
+		if (code)
+			return code;
+		if (count > 1)
+			return cl_fail(e, CL_E_PRECONDITION, "several resources match If-None-Exist; make the condition narrower");
+		write->existed = count == 1;
+		if (count)
+			return 0;
+	}
+	int code = decide_new(context, CL_ACCESS_CREATE, write->type, write->id, write->resource, e);
+	if (code)
+		return code;
+	context->unit->rule = context->rule;
+	return cl_change_create(context->unit, write->resource, write->id, &write->version, context->issues, e);
+}
+
+static int write_update(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
+{
+	struct cl_version current;
+	struct cl_str given = cl_json_get_text(write->resource, "id");
+	struct cl_str name = cl_fhir_type_name(write->type);
+	if (!given.n || !cl_str_equal(given, write->id)) {
+		cl_fail(e, CL_E_INVALID, "the resource's id must be '%.*s', as in the address", CL_STR_ARGS(write->id));
+		return cl_fail_at(e, "%.*s.id", CL_STR_ARGS(name));
+	}
+	int code = cl_store_get(context->store, context->arena, write->type, write->id, &current, e);
+	if (code && code != CL_E_NOT_FOUND)
+		return code;
+	bool exists = !code && current.operation != CL_OP_DELETE;
+	*e = (struct cl_err){0};
+	int64_t expected = cl_etag_version(write->if_match);
+	if (write->if_match.n && (!exists || expected != current.version))
+		return cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is at version %lld, not %.*s; read it again and repeat your change",
+			       CL_STR_ARGS(name), CL_STR_ARGS(write->id), exists ? (long long)current.version : 0LL,
+			       CL_STR_ARGS(write->if_match));
+	if (!exists) {
+		write->created = true;
+		code = decide_new(context, CL_ACCESS_CREATE, write->type, write->id, write->resource, e);
+		context->unit->rule = context->rule;
+		return code ? code
+			    : cl_change_create(context->unit, write->resource, write->id, &write->version, context->issues, e);
+	}
+	code = cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal, CL_ACCESS_UPDATE,
+				    write->type, current.row, &context->rule, e);
+	if (!code)
+		code = decide_new(context, CL_ACCESS_UPDATE, write->type, write->id, write->resource, e);
+	if (code)
+		return code;
+	context->unit->rule = context->rule;
+	code = cl_change_update(context->unit, write->resource, expected, &write->version, context->issues, e);
+	write->existed = !code && write->version.version == current.version;
+	return code;
+}
+
+static int write_delete(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
+{
+	struct cl_version current;
+	struct cl_str name = cl_fhir_type_name(write->type);
+	int code = cl_store_get(context->store, context->arena, write->type, write->id, &current, e);
+	if (code == CL_E_NOT_FOUND || (!code && current.operation == CL_OP_DELETE)) {
+		/* Deleting what is not there succeeds (http.html 3.1.0.7.1). */
+		*e = (struct cl_err){0};
+		write->existed = true;
+		return 0;
+	}
+	if (code)
+		return code;
+	code = cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal, CL_ACCESS_DELETE,
+				    write->type, current.row, &context->rule, e);
+	if (code)
+		return code;
+	int64_t expected = cl_etag_version(write->if_match);
+	if (write->if_match.n && expected != current.version)
+		return cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is at version %lld, not %.*s", CL_STR_ARGS(name),
+			       CL_STR_ARGS(write->id), (long long)current.version, CL_STR_ARGS(write->if_match));
+	context->unit->rule = context->rule;
+	return cl_change_delete(context->unit, write->type, write->id, expected, &write->version, e);
+}
+
+int cl_write_run(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
+{
+	struct cl_str name = cl_fhir_type_name(write->type);
+	enum cl_interaction wanted = write->operation == CL_OP_CREATE	? CL_ACCESS_CREATE
+				     : write->operation == CL_OP_UPDATE ? CL_ACCESS_UPDATE
+									: CL_ACCESS_DELETE;
+	context->target = cl_arena_printf(context->arena, "%.*s%s%.*s", CL_STR_ARGS(name), write->id.n ? "/" : "",
+					  CL_STR_ARGS(write->id));
+	int code = cl_access_may(context->rules->access, context->principal, wanted, write->type, &context->rule, e);
+	if (code)
+		return code;
+	if (write->operation != CL_OP_DELETE) {
+		struct cl_str given = cl_json_get_text(write->resource, "resourceType");
+		if (!cl_str_equal(given, name)) {
+			cl_fail(e, CL_E_INVALID, "resourceType is '%.*s'; this address takes %.*s", CL_STR_ARGS(given),
+				CL_STR_ARGS(name));
+			return cl_fail_at(e, "resourceType");
+		}
+	}
+	switch (write->operation) {
+	case CL_OP_CREATE:
+		return write_create(context, write, e);
+	case CL_OP_UPDATE:
+		return write_update(context, write, e);
+	default:
+		return write_delete(context, write, e);
+	}
+}
+
+static int run_single(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
+{
+	struct cl_str rule;
+	/* Before parsing: a stranger's body is not read. */
+	enum cl_interaction wanted = write->operation == CL_OP_CREATE ? CL_ACCESS_CREATE : CL_ACCESS_UPDATE;
+	int code = 0;
+	if (write->operation != CL_OP_DELETE) {
+		code = cl_access_may(context->rules->access, context->principal, wanted, write->type, &rule, e);
+		if (!code)
+			code = cl_interaction_body(context, &write->resource, e);
+	}
+	if (code)
+		return code;
+	write->if_match = cl_request_header(context->request, "if-match");
+	code = cl_write_run(context, write, e);
+	if (code)
+		return code;
+	context->answer = CL_NEW(context->arena, struct cl_version);
+	*context->answer = write->version;
+	return 0;
+}
+
+int cl_interaction_create(struct cl_interaction_context *context, struct cl_err *e)
+{
+	struct cl_write write = {
+		.operation = CL_OP_CREATE,
+		.type = context->route->type,
+		.if_none_exist = cl_request_header(context->request, "if-none-exist"),
+	};
+	int code = run_single(context, &write, e);
+	if (!code)
+		cl_interaction_answer_version(context, write.existed ? 200 : 201, &write.version, true);
+	return code;
+}
+
+int cl_interaction_update(struct cl_interaction_context *context, struct cl_err *e)
+{
+	struct cl_write write = {.operation = CL_OP_UPDATE, .type = context->route->type, .id = context->route->id};
+	int code = run_single(context, &write, e);
+	if (!code)
+		cl_interaction_answer_version(context, write.created ? 201 : 200, &write.version, write.created);
+	return code;
+}
+
+int cl_interaction_delete(struct cl_interaction_context *context, struct cl_err *e)
+{
+	struct cl_write write = {.operation = CL_OP_DELETE, .type = context->route->type, .id = context->route->id};
+	int code = run_single(context, &write, e);
+	if (code)
+		return code;
+	context->answer = NULL;
+	context->response->status = 204;
+	if (!write.existed)
+		cl_response_add_header(context->arena, context->response, "etag",
+				       cl_arena_printf(context->arena, "W/\"%lld\"", (long long)write.version.version));
+	return 0;
+}
