@@ -45,10 +45,15 @@ return {
 	},
 
 	-- Values of plugin settings: settings = { referral = { accept_within = "2 business days" } }
-	settings = {},
+	settings = {
+		referral = { coordinator_hourly_rate = 42 },
+	},
 
-	-- Baselines and targets of metrics, agreed before the pilot.
+	-- Baselines and targets of metrics, agreed before the pilot (numbers of an example clinic).
 	metrics = {
 		loop_closed = { baseline = 34, target = 70 },
+		days_to_accept = { baseline = 5, target = 2 },
+		referrals_lost = { baseline = 40, target = 15 },
+		referral_visit_kept = { baseline = 45, target = 70 },
 	},
 }

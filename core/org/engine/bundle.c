@@ -24,7 +24,7 @@ struct cl_entry {
 
 static int entry_error(struct cl_err *e, uint32_t index, const char *element)
 {
-	char inner[200];
+	char inner[240];
 	snprintf(inner, sizeof inner, "%s", e->where);
 	return cl_fail_at(e, "Bundle.entry[%u]%s%s%s", index, element, inner[0] ? "." : "", inner);
 }

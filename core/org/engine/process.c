@@ -2,15 +2,13 @@
  * and checks the plugins and writes what a running organization may swap in. */
 #include "org/engine/process.h"
 #include "base/config.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "org/engine/confine.h"
 #include "org/engine/engine.h"
+#include "org/engine/settings.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,73 +45,6 @@ static int parse_options(int argc, char **argv, struct cl_process_options *out)
 		}
 	}
 	return out->config && out->id ? 0 : CL_E_INVALID;
-}
-
-/* A path of the configuration, relative to the file that names it. */
-static char *resolve(struct cl_arena *arena, const char *config, struct cl_str path)
-{
-	const char *slash = strrchr(config, '/');
-	if (!path.n || path.p[0] == '/' || !slash)
-		return cl_arena_cstring(arena, path);
-	return cl_arena_cstring(arena, cl_arena_printf(arena, "%.*s/%.*s", (int)(slash - config), config, CL_STR_ARGS(path)));
-}
-
-/* The fingerprint of the first certificate in a file, as the gateway computes it for trust anchors. */
-static int fingerprint(const char *path, char hex[65], struct cl_err *e)
-{
-	FILE *in = fopen(path, "re");
-	X509 *certificate = in ? PEM_read_X509(in, NULL, NULL, NULL) : NULL;
-	uint8_t hash[EVP_MAX_MD_SIZE];
-	unsigned n = 0;
-	if (in)
-		fclose(in);
-	if (!certificate || !X509_digest(certificate, EVP_sha256(), hash, &n)) {
-		X509_free(certificate);
-		return cl_fail(e, CL_E_NOT_FOUND, "'%s' holds no certificate", path);
-	}
-	X509_free(certificate);
-	cl_hex(hash, n, hex);
-	return 0;
-}
-
-static int fill_anchors(struct cl_arena *arena, const char *config_path, struct cl_json *entries, const char *standard,
-			struct cl_err *e)
-{
-	for (uint32_t i = 0; entries && entries->kind == CL_JSON_OBJECT && i < entries->count; i++) {
-		struct cl_json *entry = &entries->members[i].value;
-		struct cl_str named = cl_json_get_text(entry, "anchor");
-		char hex[65];
-		if (entry->kind != CL_JSON_OBJECT)
-			continue;
-		if (named.n && fingerprint(resolve(arena, config_path, named), hex, e))
-			return cl_fail_at(e, "%.*s.anchor", CL_STR_ARGS(entries->members[i].name));
-		cl_json_set_text(arena, entry, "anchor", named.n ? cl_arena_copy(arena, cl_str_of(hex)) : cl_str_of(standard));
-	}
-	return 0;
-}
-
-/* Everything that is read from outside the organization's folder. */
-static int read_archive(struct cl_arena *arena, const char *config_path, const struct cl_json *config, const char *id,
-			struct cl_json **archive, struct cl_err *e)
-{
-	char standard[65] = "";
-	struct cl_str organizations = cl_json_get_text(config, "organizations_folder");
-	struct cl_str plugins = cl_json_get_text(config, "plugins");
-	char *folder = resolve(arena, config_path, organizations.n ? organizations : CL_STR("orgs"));
-	int code = cl_lua_archive(arena, folder, resolve(arena, config_path, plugins.n ? plugins : CL_STR("../plugins")), id,
-				  archive, e);
-	if (code)
-		return code;
-	struct cl_str authority = cl_json_text(cl_json_path(config, "tls", "client_authorities", "0", NULL));
-	if (authority.n) {
-		code = fingerprint(resolve(arena, config_path, authority), standard, e);
-		if (code)
-			return code;
-	}
-	struct cl_str anchor = cl_arena_copy(arena, cl_str_of(standard));
-	struct cl_json *organization = cl_json_get(*archive, "organization");
-	code = fill_anchors(arena, config_path, cl_json_get(organization, "principals"), anchor.p, e);
-	return code ? code : fill_anchors(arena, config_path, cl_json_get(organization, "partners"), anchor.p, e);
 }
 
 static int write_file(const char *path, struct cl_str text, struct cl_err *e)
@@ -211,16 +142,10 @@ int cl_organization_main(int argc, char **argv)
 	struct cl_arena *arena = cl_arena_new(0);
 	int code = cl_config_load(arena, options.config, &config, &e);
 	char *folder = NULL;
-	if (!code) {
-		struct cl_str data = cl_json_get_text(config, "data");
-		folder = cl_arena_cstring(arena, cl_arena_printf(arena, "%s/organizations/%s",
-								 resolve(arena, options.config, data), options.id));
-		char *parent = cl_arena_cstring(arena, cl_arena_printf(arena, "%s/organizations", resolve(arena, options.config, data)));
-		if ((mkdir(parent, 0700) && errno != EEXIST) || (mkdir(folder, 0700) && errno != EEXIST))
-			code = cl_fail(&e, CL_E_IO, "cannot make %s: %s", folder, strerror(errno));
-	}
 	if (!code)
-		code = read_archive(arena, options.config, config, options.id, &archive, &e);
+		code = cl_settings_folder(arena, options.config, config, options.id, &folder, &e);
+	if (!code)
+		code = cl_settings_archive(arena, options.config, config, options.id, &archive, &e);
 	if (!code)
 		code = options.stage ? stage(archive, folder, &e) : serve(&options, archive, folder, &e);
 	else if (options.stage)

@@ -163,7 +163,7 @@ static bool is_media_type(struct cl_str text)
 	for (size_t i = 0; i < text.n && text.p[i] != ';'; i++) {
 		unsigned char byte = (unsigned char)text.p[i];
 		bool word = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9');
-		if (!word && (byte == 0 || !strchr("!#$&-^_.+*/ ", byte)))
+		if (!word && (byte == 0 || !strchr("!#$&-^_.+*/", byte)))
 			return false;
 	}
 	return true;

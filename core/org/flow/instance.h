@@ -5,6 +5,16 @@
 #define CL_WORKFLOW_SYSTEM "urn:careloop:workflow" /* Task.code.coding.system; code = workflow name */
 #define CL_ROLE_SYSTEM "urn:careloop:role"         /* Task.performerType.coding.system: the role or party with the next action */
 
+#define CL_TASK_SYSTEM "urn:careloop:task"         /* Task.code.coding.system of Tasks the core makes: "escalation" */
+
+/* An instance's data (cl_stored_instance.data) is one flat JSON object: what events brought, by name, and three names of the
+ * core's own: "party" (which one this organization is), "partner" (id of the other one) and "escalations" (ids of the Tasks
+ * that still ask somebody to look at it).
+ *
+ * A Task that a client creates starts in the start state; its status may be that state's, "draft" or "requested". Its input
+ * whose type.text is a name becomes data of that name, "party" and "partner" included; without a partner the organization's
+ * partner whose reference is the Task's owner or requester is taken. */
+
 struct cl_start {
 	struct cl_str workflow;
 	struct cl_str state;       /* empty = the machine's start; imports and messages may start elsewhere */
@@ -22,14 +32,16 @@ struct cl_advance {
 	struct cl_str task;        /* id */
 	struct cl_str event;
 	struct cl_json *data;      /* object or NULL; checked against `needs` */
-	struct cl_str on_behalf_of;/* party or partner for whom it is recorded; needs `source` */
+	struct cl_str on_behalf_of;/* party or partner for whom it is recorded; needs `source` and a role among `recorders` */
 	struct cl_str source;      /* "phone" "fax" "letter" "message" ... */
 	bool by_clock;             /* fired by a timer: only transitions by "clock" or an overdue event */
 	bool forced;               /* a newer version of the authoritative side (message): no role check, any target */
 	struct cl_str forced_state;
 	cl_instant occurred;       /* 0 = now; when it happened, if it is recorded later */
 };
-/* CL_E_RULE names the state, the event and the legal ones; CL_E_FORBIDDEN names who may. */
+/* CL_E_RULE names the state, the event and the legal ones; CL_E_FORBIDDEN names who may. Missing or wrong data: one error that
+ * names every piece with its help, `where` = "data.reason". A plugin's own function (unit->plugin) acts for the organization:
+ * it may fire every event of the local side and of the clock, and the other party's with on_behalf_of and source. */
 int cl_instance_advance(struct cl_unit *unit, const struct cl_advance *advance, struct cl_version *out,
 			struct cl_issues *issues, struct cl_err *e);
 /* Events legal from the instance's state, for people: "accept (recipient), decline (recipient; needs reason)". */

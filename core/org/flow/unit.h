@@ -74,6 +74,8 @@ struct cl_unit {
 	struct cl_str key;               /* what derived ids hang on: unique for each input */
 	uint32_t ordinal;                /* ids drawn so far under `key` */
 	int depth;                       /* of the handler that runs now */
+	const struct cl_json *source_of; /* tree that was parsed from `source`: its issues get line and column. May be NULL */
+	struct cl_str source;
 	struct cl_change *changes, **changes_end; /* in order; consumed by the engine */
 	size_t change_count;
 	bool timers_changed;             /* the engine looks at the next due instant again */
@@ -104,8 +106,11 @@ int cl_change_update(struct cl_unit *unit, struct cl_json *resource, int64_t exp
 /* Deletes. A live instance's Task cannot be deleted: the error says which events end it. */
 int cl_change_delete(struct cl_unit *unit, uint16_t type, struct cl_str id, int64_t expected_version, struct cl_version *out,
 		     struct cl_err *e);
-/* Queues a message to a partner: CL_E_RULE for a partner the organization does not have. */
+/* Queues a message to a partner: CL_E_RULE for a partner the organization does not have. `key` empty = derived. What goes out
+ * has the file's incarnation before its key: after a restore a message is another one (pitfalls 21). */
 int cl_change_send(struct cl_unit *unit, struct cl_str partner, struct cl_str key, struct cl_json *bundle, struct cl_err *e);
-/* Creates a Communication (status completed, in-progress when it asks for an answer) to a role or reference. */
+/* Creates a Communication (status completed, in-progress when it asks for an answer: its text ends in a question mark) to a
+ * role or reference. A role stands in recipient.identifier and, to be searched by, in category (CL_ROLE_SYSTEM). `about` is a
+ * reference or empty; the Communication's patient is taken from it. CL_E_RULE for a role that nobody declares. */
 int cl_change_notify(struct cl_unit *unit, struct cl_str to, struct cl_str text, struct cl_str about, struct cl_str priority,
 		     struct cl_err *e);

@@ -46,7 +46,7 @@ int cl_lua_view(struct cl_lua *lua, struct cl_unit *unit, const struct cl_view *
 /* The console's Lua prompt: expression first, then statement. With `write` false every changing call of ctx is refused. */
 int cl_lua_evaluate(struct cl_lua *lua, struct cl_unit *unit, struct cl_str text, bool write, struct cl_buf *out,
 		    struct cl_err *e);
-/* Runs the plugin's tests/*.lua (from the archive) inside this engine with a virtual clock: see plugin_test.h in engine. */
+/* Runs the plugin's tests (from the archive) inside this engine with a virtual clock: see plugin_test.h in engine. */
 
 /* Budget outcome of the last unit: empty, or "budget:<plugin>:<file>:<line>" when a call was stopped. Replay passes what was
  * recorded to cl_lua_expect_budget before it runs the unit: the same call then stops at once, whatever its CPU time. */

@@ -21,6 +21,12 @@ void cl_store_close(struct cl_store *store);
 struct cl_str cl_store_uuid(const struct cl_store *store);
 uint64_t cl_store_incarnation(const struct cl_store *store);
 const uint8_t *cl_store_secret(const struct cl_store *store);
+/* Tells the store what the type numbers are called: names[number], empty = unused; number 0 is none. References hold names
+ * and resources numbers, so CL_CHAIN, CL_REVERSE, CL_CARE_TEAM and cl_store_include need both. Writer, outside a transaction,
+ * once after opening; kept in the file, so readers need no call. CL_E_CORRUPT when a number had another name before. */
+int cl_store_name_types(struct cl_store *store, const struct cl_str *names, size_t count, struct cl_err *e);
+/* After a restore from a backup: raises the incarnation. Writer, outside a transaction. */
+int cl_store_raise_incarnation(struct cl_store *store, struct cl_err *e);
 /* Small named values ("audit.tail"); writer inside a transaction. Empty when absent. */
 int cl_store_meta_get(struct cl_store *store, struct cl_arena *arena, const char *name, struct cl_str *out, struct cl_err *e);
 int cl_store_meta_set(struct cl_store *store, const char *name, struct cl_str value, struct cl_err *e);
@@ -91,8 +97,9 @@ struct cl_search_result {
 };
 int cl_store_search(struct cl_store *store, struct cl_arena *arena, const struct cl_query *query,
 		    struct cl_search_result *out, struct cl_err *e);
-/* Resources that `rows` refer to by `parameter` (0 = any reference parameter) / that refer to them. type 0 = any. `access`
- * (may be NULL) is asked for each included resource by type: returns the criterion for that type, or NULL for none. */
+/* Resources that `rows` refer to by `parameter` (0 = any reference parameter) / that refer to them. type 0 = any. Each comes
+ * once; those among `rows` are left out. `access` is asked once for each type that occurs and returns the criterion that an
+ * included resource must satisfy, or NULL when none of the type may be seen; without `access` all may. */
 typedef const struct cl_criterion *(*cl_access_for_type)(uint16_t type, void *context);
 int cl_store_include(struct cl_store *store, struct cl_arena *arena, const struct cl_version *rows, size_t row_count,
 		     bool reverse, uint16_t parameter, uint16_t type, uint32_t limit, cl_access_for_type access, void *context,
@@ -122,7 +129,7 @@ struct cl_stored_event {
 	struct cl_str zone_data; /* tzdata version */
 };
 int cl_store_event_append(struct cl_store *store, struct cl_stored_event *event, struct cl_err *e);
-/* Sets outcome (and detail, when not empty) of an input event once it has run. */
+/* Sets the outcome of an input event once it has run. */
 int cl_store_event_outcome(struct cl_store *store, uint64_t sequence, struct cl_str outcome, struct cl_err *e);
 /* Calls back in order for sequence > after; stops when the callback returns non-zero or `limit` rows came. */
 typedef int (*cl_event_visitor)(const struct cl_stored_event *event, void *context);

@@ -1,4 +1,4 @@
--- The test harness that plugins/README.md describes, over a few primitives of plugin_test.c (table `engine`).
+-- The methods of `t` that plugins/README.md describes, over a few primitives of scenario.c (table `engine`).
 local engine = ...
 local methods = {}
 methods.__index = methods
@@ -365,6 +365,32 @@ local function run_all()
 		end
 	end
 	return #tests - failed, failed
+end
+
+-- The demonstration: organizations on their real files; time runs from `engine.start` to now.
+if engine.start then
+	local world = { clock = engine.clock(), all = {}, checks = 0 }
+	world.clock:set(engine.start)
+	demo = { clock = world.clock } -- luacheck: ignore
+	function demo:organization(id) -- luacheck: ignore
+		return setmetatable({ world = world }, methods):organization(id)
+	end
+	function demo:now() -- luacheck: ignore
+		return world.clock:now()
+	end
+	function demo:advance(duration) -- luacheck: ignore
+		world.all[1]:advance(duration)
+	end
+	-- Carries messages between the organizations, then goes on to the present.
+	function demo:finish() -- luacheck: ignore
+		if #world.all > 0 then
+			world.all[1]:deliver()
+			engine.advance_until(world.clock, engine.finish)
+		end
+		for _, organization in ipairs(world.all) do
+			engine.close(organization.handle, false)
+		end
+	end
 end
 
 return run_all

@@ -1,0 +1,110 @@
+/* capability.c: R4 CapabilityStatement (section 5.2), written straight as text. */
+#include "org/fhir/capability.h"
+#include "base/json.h"
+#include "org/fhir/parameters.h"
+
+static void member(struct cl_buf *out, const char *name, struct cl_str text)
+{
+	cl_buf_printf(out, ",\"%s\":", name);
+	cl_json_write_text(out, text);
+}
+
+static void write_interactions(struct cl_buf *out, const char *const *codes)
+{
+	cl_buf_add_cstring(out, "\"interaction\":[");
+	for (size_t i = 0; codes[i]; i++)
+		cl_buf_printf(out, "%s{\"code\":\"%s\"}", i ? "," : "", codes[i]);
+	cl_buf_add_byte(out, ']');
+}
+
+static void write_operations(struct cl_buf *out, const struct cl_capability *capability, uint16_t type)
+{
+	size_t written = 0;
+	for (size_t i = 0; i < capability->operation_count; i++) {
+		const struct cl_capability_operation *operation = &capability->operations[i];
+		if (operation->type != type)
+			continue;
+		cl_buf_add_cstring(out, written++ ? "," : ",\"operation\":[");
+		cl_buf_add_cstring(out, "{\"name\":");
+		cl_json_write_text(out, operation->name);
+		member(out, "definition", operation->definition);
+		cl_buf_add_byte(out, '}');
+	}
+	if (written)
+		cl_buf_add_byte(out, ']');
+}
+
+static void write_parameters(struct cl_buf *out, uint16_t type)
+{
+	const struct cl_fhir_parameter *parameter;
+	cl_buf_add_cstring(out, ",\"searchParam\":["
+				"{\"name\":\"_id\",\"type\":\"token\"},{\"name\":\"_lastUpdated\",\"type\":\"date\"}");
+	for (unsigned i = 0; (parameter = cl_fhir_parameter_at(type, i)) != NULL; i++) {
+		struct cl_str code = cl_fhir_parameter_code(parameter);
+		if (parameter->indexed)
+			cl_buf_printf(out, ",{\"name\":\"%.*s\",\"type\":\"%s\"}", CL_STR_ARGS(code),
+				      cl_fhir_search_kind_name(parameter->kind));
+	}
+	cl_buf_add_byte(out, ']');
+}
+
+static void write_includes(struct cl_buf *out, uint16_t type)
+{
+	const struct cl_fhir_parameter *parameter;
+	struct cl_str name = cl_fhir_type_name(type);
+	size_t written = 0;
+	for (unsigned i = 0; (parameter = cl_fhir_parameter_at(type, i)) != NULL; i++) {
+		struct cl_str code = cl_fhir_parameter_code(parameter);
+		if (parameter->kind == CL_SEARCH_REFERENCE && parameter->indexed)
+			cl_buf_printf(out, "%s\"%.*s:%.*s\"", written++ ? "," : ",\"searchInclude\":[", CL_STR_ARGS(name),
+				      CL_STR_ARGS(code));
+	}
+	if (written)
+		cl_buf_add_byte(out, ']');
+}
+
+static void write_type(struct cl_buf *out, const struct cl_capability *capability, uint16_t type)
+{
+	static const char *const with_patch[] = {"read",   "vread", "create",		"update",	"patch",
+						 "delete", "history-instance", "history-type", "search-type", NULL};
+	static const char *const without[] = {"read",	"vread",	    "create",	    "update",
+					      "delete", "history-instance", "history-type", "search-type", NULL};
+	struct cl_str name = cl_fhir_type_name(type);
+	cl_buf_printf(out, "{\"type\":\"%.*s\",\"profile\":\"http://hl7.org/fhir/StructureDefinition/%.*s\",", CL_STR_ARGS(name),
+		      CL_STR_ARGS(name));
+	write_interactions(out, capability->json_patch ? with_patch : without);
+	cl_buf_add_cstring(out, ",\"versioning\":\"versioned\",\"readHistory\":true,\"updateCreate\":true,"
+				"\"conditionalCreate\":true,\"referencePolicy\":[\"literal\",\"logical\",\"local\"]");
+	write_includes(out, type);
+	write_parameters(out, type);
+	write_operations(out, capability, type);
+	cl_buf_add_byte(out, '}');
+}
+
+void cl_fhir_capability_write(struct cl_buf *out, const struct cl_capability *capability)
+{
+	static const char *const system[] = {"batch", "transaction", "history-system", NULL};
+	size_t count = capability->type_count ? capability->type_count : cl_fhir_type_count();
+	cl_buf_add_cstring(out, "{\"resourceType\":\"CapabilityStatement\",\"status\":\"active\"");
+	member(out, "date", capability->date);
+	cl_buf_add_cstring(out, ",\"kind\":\"instance\",\"software\":{\"name\":\"Careloop\"");
+	if (capability->software.n)
+		member(out, "version", capability->software);
+	cl_buf_add_cstring(out, "},\"implementation\":{\"description\":");
+	cl_json_write_text(out, capability->name.n ? capability->name : CL_STR("Careloop"));
+	if (capability->base.n)
+		member(out, "url", capability->base);
+	cl_buf_add_cstring(out, "},\"fhirVersion\":\"4.0.1\",\"format\":[\"application/fhir+json\",\"json\"]");
+	if (capability->json_patch)
+		cl_buf_add_cstring(out, ",\"patchFormat\":[\"application/json-patch+json\"]");
+	cl_buf_add_cstring(out, ",\"rest\":[{\"mode\":\"server\",\"resource\":[");
+	for (size_t i = 0; i < count; i++) {
+		if (i)
+			cl_buf_add_byte(out, ',');
+		write_type(out, capability, capability->type_count ? capability->types[i] : (uint16_t)(i + 1));
+	}
+	cl_buf_add_cstring(out, "],");
+	write_interactions(out, system);
+	write_operations(out, capability, 0);
+	cl_buf_add_cstring(out, "}]}");
+}

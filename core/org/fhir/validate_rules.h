@@ -1,0 +1,18 @@
+/* validate_rules.h: helpers that invariants are written with. Not for other rooms. */
+#pragma once
+#include "org/fhir/validate_internal.h"
+
+/* FHIRPath's exists(): the member or its `_name` companion. */
+bool cl_rule_has(const struct cl_json *object, const char *name);
+/* The first member of the choice base[x] (or its companion), or NULL. */
+const struct cl_json *cl_rule_choice(const struct cl_json *object, const char *base);
+/* Does a CodeableConcept have this coding? NULL system = any. */
+bool cl_rule_coded(const struct cl_json *concept, const char *system, const char *code);
+/* Length of an array member; 0 when absent or no array. And its element, or NULL. */
+uint32_t cl_rule_count(const struct cl_json *object, const char *name);
+const struct cl_json *cl_rule_item(const struct cl_json *object, const char *name, uint32_t i);
+void cl_rule_sort(struct cl_str *texts, size_t count);
+
+/* The invariants of resource types and their backbone elements. */
+void cl_validate_resource_rules(struct cl_validator *v, const struct cl_place *place, unsigned rule,
+				const struct cl_json *object);

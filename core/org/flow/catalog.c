@@ -1,0 +1,58 @@
+/* catalog.c: finding declarations by name. Catalogs are small: they are searched from the front. */
+#include "org/flow/catalog.h"
+
+struct cl_workflow *cl_catalog_workflow(const struct cl_catalog *catalog, struct cl_str name)
+{
+	for (size_t i = 0; i < catalog->workflow_count; i++)
+		if (cl_str_equal(catalog->workflows[i].name, name))
+			return &catalog->workflows[i];
+	return NULL;
+}
+
+struct cl_metric *cl_catalog_metric(const struct cl_catalog *catalog, struct cl_str name)
+{
+	for (size_t i = 0; i < catalog->metric_count; i++)
+		if (cl_str_equal(catalog->metrics[i].name, name))
+			return &catalog->metrics[i];
+	return NULL;
+}
+
+struct cl_view *cl_catalog_view(const struct cl_catalog *catalog, struct cl_str name)
+{
+	for (size_t i = 0; i < catalog->view_count; i++)
+		if (cl_str_equal(catalog->views[i].name, name))
+			return &catalog->views[i];
+	return NULL;
+}
+
+bool cl_catalog_has_role(const struct cl_catalog *catalog, struct cl_str name)
+{
+	for (size_t i = 0; i < catalog->role_count; i++)
+		if (cl_str_equal(catalog->roles[i].name, name))
+			return true;
+	return false;
+}
+
+int cl_workflow_state(const struct cl_workflow *workflow, struct cl_str name)
+{
+	for (size_t i = 0; i < workflow->state_count; i++)
+		if (cl_str_equal(workflow->states[i].name, name))
+			return (int)i;
+	return -1;
+}
+
+const struct cl_party *cl_workflow_party(const struct cl_workflow *workflow, struct cl_str name)
+{
+	for (size_t i = 0; i < workflow->party_count; i++)
+		if (cl_str_equal(workflow->parties[i].name, name))
+			return &workflow->parties[i];
+	return NULL;
+}
+
+const struct cl_transition_rule *cl_state_transition(const struct cl_state_rule *state, struct cl_str event)
+{
+	for (size_t i = 0; i < state->transition_count; i++)
+		if (cl_str_equal(state->transitions[i].event, event))
+			return &state->transitions[i];
+	return NULL;
+}

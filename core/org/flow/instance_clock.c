@@ -1,0 +1,332 @@
+/* instance_clock.c: every live instance has a running clock. Its timers, and what happens when they are due. */
+#include "base/date.h"
+#include "org/fhir/types.h"
+#include "org/flow/instance_internal.h"
+
+/* ---- setting ----------------------------------------------------------------------------------------------------- */
+
+static struct cl_duration clock_of(const struct cl_move *move)
+{
+	return move->clock.amount ? move->clock : move->workflow->states[move->target].within;
+}
+
+cl_instant cl_clock_due(struct cl_unit *unit, const struct cl_move *move)
+{
+	if (move->workflow->states[move->target].final)
+		return 0;
+	return cl_calendar_add(&unit->organization->calendar, move->occurred, clock_of(move));
+}
+
+static struct cl_str clock_name(struct cl_unit *unit, struct cl_str task)
+{
+	return cl_arena_printf(unit->arena, "clock:%.*s", CL_STR_ARGS(task));
+}
+
+static struct cl_str reminder_name(struct cl_unit *unit, struct cl_str task, size_t number)
+{
+	return cl_arena_printf(unit->arena, "remind:%.*s:%zu", CL_STR_ARGS(task), number);
+}
+
+/* Enough to compute `due` again, should the calendar or the zone's rules change (pitfalls 14). */
+static struct cl_str rule_text(struct cl_unit *unit, const struct cl_move *move, struct cl_duration before)
+{
+	struct cl_arena *arena = unit->arena;
+	struct cl_json *rule = cl_json_new(arena, CL_JSON_OBJECT);
+	struct cl_str setting = move->workflow->states[move->target].within_setting;
+	cl_json_set_text(arena, rule, "anchor", cl_instant_text(arena, move->occurred));
+	cl_json_set_text(arena, rule, "duration", cl_duration_text(arena, clock_of(move)));
+	if (before.amount)
+		cl_json_set_text(arena, rule, "before", cl_duration_text(arena, before));
+	if (setting.n && !move->clock.amount)
+		cl_json_set_text(arena, rule, "setting", setting);
+	cl_json_set_text(arena, rule, "zone", cl_str_of(cl_zone_name(unit->organization->calendar.zone)));
+	return cl_json_arena_text(arena, rule);
+}
+
+static int set_clock(struct cl_unit *unit, struct cl_move *move, struct cl_err *e)
+{
+	struct cl_stored_timer timer = {
+		.name = clock_name(unit, move->instance.task),
+		.due = move->instance.due,
+		.task = move->instance.task,
+		.rule = rule_text(unit, move, (struct cl_duration){0}),
+		.data = move->timer_data.n ? move->timer_data : CL_STR("{}"),
+	};
+	return cl_store_timer_set(unit->store, &timer, e);
+}
+
+/* A reminder knows for which clock it was set: one that comes late, after the instance has moved, says nothing. */
+static struct cl_str reminder_data(struct cl_unit *unit, const struct cl_move *move)
+{
+	struct cl_json *data = cl_json_new(unit->arena, CL_JSON_OBJECT);
+	cl_json_set_text(unit->arena, data, "state", move->instance.state);
+	cl_json_set_integer(unit->arena, data, "clock", move->instance.due);
+	return cl_json_arena_text(unit->arena, data);
+}
+
+/* Those whose time has passed already are left out: the clock is about to run out anyway. */
+static int set_reminders(struct cl_unit *unit, struct cl_move *move, size_t former_count, struct cl_err *e)
+{
+	const struct cl_state_rule *state = &move->workflow->states[move->target];
+	int code = 0;
+	for (size_t i = 0; i < state->reminder_count && !code; i++) {
+		struct cl_duration before = state->reminders[i].before;
+		struct cl_duration back = {-before.amount, before.unit};
+		struct cl_stored_timer timer = {
+			.name = reminder_name(unit, move->instance.task, i + 1),
+			.due = cl_calendar_add(&unit->organization->calendar, move->instance.due, back),
+			.task = move->instance.task,
+		};
+		if (timer.due > unit->now) {
+			timer.rule = rule_text(unit, move, before);
+			timer.data = reminder_data(unit, move);
+			code = cl_store_timer_set(unit->store, &timer, e);
+		} else if (i < former_count) {
+			code = cl_store_timer_clear(unit->store, timer.name, e);
+		}
+	}
+	for (size_t i = state->reminder_count; i < former_count && !code; i++)
+		code = cl_store_timer_clear(unit->store, reminder_name(unit, move->instance.task, i + 1), e);
+	return code;
+}
+
+/* How many reminders the state that is left may have set. Of a state that the machine lost, those that are set. */
+static int former_reminders(struct cl_unit *unit, const struct cl_move *move, size_t *count, struct cl_err *e)
+{
+	struct cl_timer_list timers;
+	*count = 0;
+	if (!move->former.version)
+		return 0;
+	if (move->from >= 0) {
+		*count = move->workflow->states[move->from].reminder_count;
+		return 0;
+	}
+	int code = cl_store_timers(unit->store, unit->arena, move->instance.task, 1000, &timers, e);
+	for (size_t i = 0; !code && i < timers.count; i++)
+		*count += cl_str_starts(timers.items[i].name, "remind:");
+	return code;
+}
+
+int cl_clock_set_timers(struct cl_unit *unit, struct cl_move *move, struct cl_err *e)
+{
+	size_t former;
+	unit->timers_changed = true;
+	if (move->instance.final)
+		return cl_store_timers_clear_task(unit->store, move->instance.task, e);
+	int code = former_reminders(unit, move, &former, e);
+	if (!code)
+		code = set_clock(unit, move, e);
+	return code ? code : set_reminders(unit, move, former, e);
+}
+
+/* ---- escalation -------------------------------------------------------------------------------------------------- */
+
+static int64_t data_integer(struct cl_unit *unit, struct cl_str text, const char *name)
+{
+	struct cl_json *data = NULL;
+	struct cl_err ignored = {0};
+	int64_t number = 0;
+	if (text.n && !cl_json_parse(unit->arena, text, NULL, &data, &ignored))
+		cl_json_integer(cl_json_get(data, name), &number);
+	return number;
+}
+
+static struct cl_str escalation_words(struct cl_unit *unit, const struct cl_move *move)
+{
+	const struct cl_state_rule *state = &move->workflow->states[move->from];
+	const struct cl_zone *zone = unit->organization->calendar.zone;
+	return cl_arena_printf(unit->arena, "Overdue: %.*s is in state %.*s since %.*s; next action of %.*s: %.*s",
+			       CL_STR_ARGS(move->workflow->name), CL_STR_ARGS(state->name),
+			       CL_STR_ARGS(cl_zone_text(unit->arena, zone, move->instance.entered)), CL_STR_ARGS(state->owner),
+			       CL_STR_ARGS(state->action.n ? state->action : CL_STR("move it")));
+}
+
+/* A Task for the role that is to look at it, until the clock runs out once more. */
+static int create_escalation(struct cl_unit *unit, struct cl_move *move, struct cl_str id, cl_instant due, struct cl_err *e)
+{
+	struct cl_arena *arena = unit->arena;
+	const struct cl_state_rule *state = &move->workflow->states[move->from];
+	struct cl_json *task = cl_json_new(arena, CL_JSON_OBJECT);
+	struct cl_str now = cl_zone_text(arena, unit->organization->calendar.zone, unit->now);
+	cl_json_set_text(arena, task, "resourceType", CL_STR("Task"));
+	cl_json_set_text(arena, task, "status", CL_STR("requested"));
+	cl_json_set_text(arena, task, "intent", CL_STR("order"));
+	cl_json_set_text(arena, task, "priority", CL_STR("urgent"));
+	cl_fill_concept(arena, cl_json_set(arena, task, CL_STR("code")), CL_STR(CL_TASK_SYSTEM), CL_STR("escalation"),
+			CL_STR("Escalation"));
+	cl_json_set_text(arena, task, "description", escalation_words(unit, move));
+	cl_set_reference(arena, task, "focus", cl_arena_printf(arena, "Task/%.*s", CL_STR_ARGS(move->instance.task)));
+	if (move->instance.patient.n)
+		cl_set_reference(arena, task, "for",
+				 cl_arena_printf(arena, "Patient/%.*s", CL_STR_ARGS(move->instance.patient)));
+	cl_json_set_text(arena, task, "authoredOn", now);
+	cl_json_set_text(arena, task, "lastModified", now);
+	struct cl_roles roles =
+		cl_local_roles(move->workflow, move->record, state->escalate_to.n ? &state->escalate_to : &state->owner);
+	struct cl_json *types = cl_json_set_array(arena, task, "performerType");
+	for (size_t i = 0; i < roles.count; i++)
+		cl_fill_concept(arena, cl_json_append(arena, types), CL_STR(CL_ROLE_SYSTEM), roles.items[i], CL_STR_NONE);
+	if (!roles.count)
+		cl_json_remove(task, "performerType");
+	cl_task_set_due(unit, task, due);
+	struct cl_version none = {.type = CL_TYPE_TASK};
+	return cl_unit_put_over(unit, CL_OP_CREATE, CL_TYPE_TASK, id, task, CL_PUT_TRUSTED, &none, NULL, NULL, NULL, e);
+}
+
+static void raise_priority(struct cl_unit *unit, struct cl_json *task)
+{
+	struct cl_str priority = cl_json_get_text(task, "priority");
+	if (!priority.n || cl_str_is(priority, "routine"))
+		cl_json_set_text(unit->arena, task, "priority", CL_STR("urgent"));
+}
+
+static int escalate(struct cl_unit *unit, struct cl_move *move, int64_t fired, struct cl_err *e)
+{
+	const struct cl_state_rule *state = &move->workflow->states[move->from];
+	struct cl_json *ids = cl_json_get(move->record, "escalations");
+	struct cl_str id = cl_unit_id(unit, CL_STR("escalation"));
+	move->event = CL_STR("overdue");
+	move->transition = NULL;
+	move->data = NULL;
+	move->target = move->from;
+	move->stays = true;
+	move->clock = state->again.amount > 0 ? state->again : state->within;
+	move->timer_data = cl_arena_printf(unit->arena, "{\"fired\":%lld}", (long long)fired + 1);
+	if (!ids || ids->kind != CL_JSON_ARRAY)
+		ids = cl_json_set_array(unit->arena, move->record, "escalations");
+	cl_json_append_text(unit->arena, ids, id);
+	raise_priority(unit, move->task);
+	int code = cl_move_apply(unit, move, NULL, NULL, e);
+	return code ? code : create_escalation(unit, move, id, move->instance.due, e);
+}
+
+int cl_escalations_close(struct cl_unit *unit, const struct cl_move *move, const struct cl_json *ids, struct cl_err *e)
+{
+	for (uint32_t i = 0; i < ids->count; i++) {
+		struct cl_json *task;
+		struct cl_version former;
+		struct cl_err ignored = {0};
+		struct cl_str id = cl_json_text(&ids->items[i]);
+		if (cl_unit_read(unit, CL_TYPE_TASK, id, &task, &former, &ignored))
+			continue;
+		struct cl_str status = cl_json_get_text(task, "status");
+		if (cl_str_is(status, "completed") || cl_str_is(status, "cancelled") || cl_str_is(status, "rejected") ||
+		    cl_str_is(status, "failed") || cl_str_is(status, "entered-in-error"))
+			continue;
+		cl_json_set_text(unit->arena, task, "status", CL_STR("completed"));
+		cl_json_set_text(unit->arena, cl_json_set_object(unit->arena, task, "statusReason"), "text",
+				 cl_arena_printf(unit->arena, "moved on: %.*s", CL_STR_ARGS(move->event)));
+		cl_json_set_text(unit->arena, task, "lastModified",
+				 cl_zone_text(unit->arena, unit->organization->calendar.zone, unit->now));
+		int code = cl_unit_put_over(unit, CL_OP_UPDATE, CL_TYPE_TASK, id, task, CL_PUT_TRUSTED, &former, NULL, NULL, NULL,
+					    e);
+		if (code)
+			return code;
+	}
+	return 0;
+}
+
+/* ---- due --------------------------------------------------------------------------------------------------------- */
+
+/* Fires an event of the state. `refused` tells that its guard said no: nothing was written. */
+static int fire(struct cl_unit *unit, struct cl_move *move, struct cl_str event, bool *refused, struct cl_err *e)
+{
+	struct cl_err problem = {0};
+	const struct cl_state_rule *state = &move->workflow->states[move->from];
+	move->event = event;
+	move->transition = cl_state_transition(state, event);
+	*refused = true;
+	if (!move->transition)
+		return 0;
+	move->target = move->transition->target;
+	int code = cl_move_check(unit, move, true, &problem);
+	if (code == CL_E_RULE)
+		return 0;
+	*refused = false;
+	if (!code)
+		return cl_move_apply(unit, move, NULL, NULL, e);
+	if (e)
+		*e = problem;
+	return code;
+}
+
+static int clock_ran_out(struct cl_unit *unit, struct cl_move *move, const struct cl_stored_timer *timer, struct cl_err *e)
+{
+	const struct cl_state_rule *state = &move->workflow->states[move->from];
+	int64_t fired = data_integer(unit, timer->data, "fired");
+	struct cl_str event = state->overdue_event;
+	bool refused = true;
+	if (!event.n && state->times > 0 && fired >= state->times)
+		event = state->finally_event;
+	int code = event.n ? fire(unit, move, event, &refused, e) : 0;
+	return code || !refused ? code : escalate(unit, move, fired, e);
+}
+
+static struct cl_str reminder_words(struct cl_unit *unit, const struct cl_move *move, bool waits_for_partner)
+{
+	const struct cl_state_rule *state = &move->workflow->states[move->from];
+	struct cl_str due = cl_zone_text(unit->arena, unit->organization->calendar.zone, move->instance.due);
+	struct cl_str partner = cl_record_partner(move->record);
+	struct cl_str action = state->action.n ? state->action : state->name;
+	if (waits_for_partner)
+		return cl_arena_printf(unit->arena, "Waiting for %.*s: %.*s, due %.*s (%.*s)",
+				       CL_STR_ARGS(partner.n ? partner : state->owner), CL_STR_ARGS(action), CL_STR_ARGS(due),
+				       CL_STR_ARGS(move->workflow->name));
+	return cl_arena_printf(unit->arena, "%.*s, due %.*s (%.*s)", CL_STR_ARGS(action), CL_STR_ARGS(due),
+			       CL_STR_ARGS(move->workflow->name));
+}
+
+/* "remind:<task>:2" -> 2; ids of Tasks have no colon. */
+static size_t reminder_number(struct cl_str name)
+{
+	size_t number = 0, start = name.n;
+	while (start && name.p[start - 1] >= '0' && name.p[start - 1] <= '9' && name.n - start < 6)
+		start--;
+	for (; start < name.n; start++)
+		number = number * 10 + (size_t)(name.p[start] - '0');
+	return number;
+}
+
+static int remind(struct cl_unit *unit, struct cl_move *move, const struct cl_stored_timer *timer, struct cl_err *e)
+{
+	const struct cl_state_rule *state = &move->workflow->states[move->from];
+	size_t place = reminder_number(timer->name);
+	if (place < 1 || place > state->reminder_count)
+		return 0;
+	const struct cl_reminder *reminder = &state->reminders[place - 1];
+	struct cl_roles roles = cl_local_roles(move->workflow, move->record, reminder->to.n ? &reminder->to : &state->owner);
+	struct cl_str about = cl_arena_printf(unit->arena, "Task/%.*s", CL_STR_ARGS(move->instance.task));
+	int code = 0;
+	for (size_t i = 0; i < roles.count && !code; i++)
+		code = cl_change_notify(unit, roles.items[i], reminder_words(unit, move, roles.is_partner), about,
+					cl_json_get_text(move->task, "priority"), e);
+	return code;
+}
+
+static bool is_for_this_clock(struct cl_unit *unit, const struct cl_move *move, const struct cl_stored_timer *timer)
+{
+	struct cl_json *data = NULL;
+	struct cl_err ignored = {0};
+	int64_t clock = 0;
+	return !cl_json_parse(unit->arena, timer->data.n ? timer->data : CL_STR("{}"), NULL, &data, &ignored) &&
+	       cl_str_equal(cl_json_get_text(data, "state"), move->instance.state) &&
+	       cl_json_integer(cl_json_get(data, "clock"), &clock) && clock == move->instance.due;
+}
+
+int cl_instance_timer(struct cl_unit *unit, const struct cl_stored_timer *timer, struct cl_err *e)
+{
+	struct cl_move move;
+	int code = cl_move_load(unit, timer->task, &move, e);
+	if (code)
+		return code;
+	if (move.instance.final)
+		return 0;
+	if (move.from < 0)
+		return cl_move_refuse_event(unit, &move, e);
+	/* One that was put off, or taken from the list before the instance moved, may come when its clock runs anew. */
+	if (cl_str_starts(timer->name, "clock:"))
+		return move.instance.due > unit->now ? 0 : clock_ran_out(unit, &move, timer, e);
+	if (cl_str_starts(timer->name, "remind:"))
+		return is_for_this_clock(unit, &move, timer) ? remind(unit, &move, timer, e) : 0;
+	return cl_fail(e, CL_E_INTERNAL, "'%.*s' is no timer of an instance", CL_STR_ARGS(timer->name));
+}

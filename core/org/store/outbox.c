@@ -1,0 +1,122 @@
+/* outbox.c: messages that go out, each destination's in order, and the keys of those that came in. */
+#include "org/store/internal.h"
+
+#define COLUMNS "number, key, destination, body, created, due, attempts, state, problem"
+
+int cl_store_outbox_append(struct cl_store *store, struct cl_outgoing *message, struct cl_err *e)
+{
+	int code = cl_need_transaction(store, e);
+	if (code)
+		return code;
+	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO outbox(key, destination, body, created, due, attempts, state,"
+						      " problem) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", e);
+	if (statement) {
+		cl_bind_text(statement, 1, message->key);
+		cl_bind_text(statement, 2, message->destination);
+		cl_bind_text(statement, 3, message->body);
+		sqlite3_bind_int64(statement, 4, message->created);
+		sqlite3_bind_int64(statement, 5, message->due);
+		sqlite3_bind_int(statement, 6, message->attempts);
+		cl_bind_text(statement, 7, message->state.n ? message->state : CL_STR("waiting"));
+		cl_bind_text(statement, 8, message->problem);
+	}
+	code = cl_run(store, statement, e);
+	if (!code)
+		message->number = sqlite3_last_insert_rowid(store->db);
+	return code;
+}
+
+static int list(struct cl_store *store, struct cl_arena *arena, sqlite3_stmt *statement, struct cl_outgoing_list *out,
+		struct cl_err *e)
+{
+	size_t capacity = 0;
+	int code;
+
+	while ((code = cl_step(store, statement, e)) == 1) {
+		out->items = cl_arena_grow(arena, out->items, &capacity, out->count, sizeof(*out->items));
+		out->items[out->count++] = (struct cl_outgoing){
+			.number = sqlite3_column_int64(statement, 0),
+			.key = cl_column(arena, statement, 1),
+			.destination = cl_column(arena, statement, 2),
+			.body = cl_column(arena, statement, 3),
+			.created = sqlite3_column_int64(statement, 4),
+			.due = sqlite3_column_int64(statement, 5),
+			.attempts = sqlite3_column_int(statement, 6),
+			.state = cl_column(arena, statement, 7),
+			.problem = cl_column(arena, statement, 8),
+		};
+	}
+	return code;
+}
+
+int cl_store_outbox_due(struct cl_store *store, struct cl_arena *arena, cl_instant now, uint32_t limit,
+			struct cl_outgoing_list *out, struct cl_err *e)
+{
+	*out = (struct cl_outgoing_list){0};
+	/* From destination to destination by the index, however many messages wait for each. */
+	sqlite3_stmt *statement = cl_statement(
+		store, "WITH RECURSIVE one(name) AS (SELECT min(destination) FROM outbox WHERE state = 'waiting'"
+		       " UNION ALL SELECT (SELECT min(destination) FROM outbox WHERE state = 'waiting' AND destination > one.name)"
+		       " FROM one WHERE one.name IS NOT NULL)"
+		       " SELECT " COLUMNS " FROM one CROSS JOIN outbox ON number = (SELECT min(number) FROM outbox"
+		       " WHERE destination = one.name AND state = 'waiting') WHERE one.name IS NOT NULL AND due <= ?1"
+		       " ORDER BY due, number LIMIT ?2", e);
+	if (!statement)
+		return e ? e->code : CL_E_INTERNAL;
+	sqlite3_bind_int64(statement, 1, now);
+	sqlite3_bind_int64(statement, 2, limit);
+	return list(store, arena, statement, out, e);
+}
+
+int cl_store_outbox_list(struct cl_store *store, struct cl_arena *arena, struct cl_str state, uint32_t limit,
+			 struct cl_outgoing_list *out, struct cl_err *e)
+{
+	*out = (struct cl_outgoing_list){0};
+	sqlite3_stmt *statement =
+		state.n ? cl_statement(store, "SELECT " COLUMNS " FROM outbox WHERE state = ?1 ORDER BY number LIMIT ?2", e)
+			: cl_statement(store, "SELECT " COLUMNS " FROM outbox WHERE ?1 = '' ORDER BY number LIMIT ?2", e);
+	if (!statement)
+		return e ? e->code : CL_E_INTERNAL;
+	cl_bind_text(statement, 1, state);
+	sqlite3_bind_int64(statement, 2, limit);
+	return list(store, arena, statement, out, e);
+}
+
+int cl_store_outbox_update(struct cl_store *store, int64_t number, struct cl_str state, int attempts, cl_instant due,
+			   struct cl_str problem, struct cl_err *e)
+{
+	int code = cl_need_transaction(store, e);
+	if (code)
+		return code;
+	sqlite3_stmt *statement = cl_statement(store, "UPDATE outbox SET state = ?2, attempts = ?3, due = ?4, problem = ?5"
+						      " WHERE number = ?1", e);
+	if (statement) {
+		sqlite3_bind_int64(statement, 1, number);
+		cl_bind_text(statement, 2, state);
+		sqlite3_bind_int(statement, 3, attempts);
+		sqlite3_bind_int64(statement, 4, due);
+		cl_bind_text(statement, 5, problem);
+	}
+	code = cl_run(store, statement, e);
+	if (!code && sqlite3_changes(store->db) != 1)
+		code = cl_fail(e, CL_E_NOT_FOUND, "there is no outgoing message %lld", (long long)number);
+	return code;
+}
+
+int cl_store_inbox_add(struct cl_store *store, struct cl_str sender, struct cl_str key, cl_instant at, struct cl_err *e)
+{
+	int code = cl_need_transaction(store, e);
+	if (code)
+		return code;
+	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO inbox(sender, key, at) VALUES(?1, ?2, ?3)"
+						      " ON CONFLICT DO NOTHING", e);
+	if (statement) {
+		cl_bind_text(statement, 1, sender);
+		cl_bind_text(statement, 2, key);
+		sqlite3_bind_int64(statement, 3, at);
+	}
+	code = cl_run(store, statement, e);
+	if (!code && sqlite3_changes(store->db) != 1)
+		code = cl_fail(e, CL_E_CONFLICT, "this message was taken in before");
+	return code;
+}

@@ -1,0 +1,42 @@
+-- Roles that every model has alike. A model puts them into its `roles` and adds its own.
+local roles = {}
+
+-- A partner organization: sends messages, and sees the Tasks it asked for or has to answer. Nothing else.
+roles.partner = {
+	summary = "Another organization",
+	allow = {
+		{ "message", types = { "*" } },
+		{ "read search", types = { "Task" }, where = "requester=@self" },
+		{ "read search", types = { "Task" }, where = "owner=@self" },
+	},
+}
+
+-- The record system of the house: everything, labelled records included; it has its own access control for its users.
+roles.ehr = {
+	summary = "The organization's record system",
+	allow = {
+		{ "read search history create update delete transition events metrics", types = { "*" }, except_labels = {} },
+	},
+}
+
+roles.manager = {
+	summary = "Sees how it goes: measures, worklists, no charts",
+	allow = {
+		{ "metrics events", types = { "*" } },
+		{ "read search", types = { "Task", "Organization", "HealthcareService", "Measure", "MeasureReport", "Communication" } },
+	},
+}
+
+-- What people may look up to do their work at all: demographics and the directory, no clinical record.
+roles.directory = {
+	"Patient", "RelatedPerson", "Practitioner", "PractitionerRole", "Organization", "HealthcareService", "Location", "CareTeam",
+	"Schedule", "Slot", "Appointment", "Coverage", "Questionnaire",
+}
+
+-- The clinical record; models give it under the condition "care team".
+roles.record = {
+	"AllergyIntolerance", "CarePlan", "Condition", "Consent", "DocumentReference", "Encounter", "EpisodeOfCare", "Flag", "Goal",
+	"MedicationRequest", "MedicationStatement", "Observation", "Procedure", "QuestionnaireResponse", "ServiceRequest",
+}
+
+return roles
