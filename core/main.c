@@ -5,6 +5,8 @@
 #include "console/verify.h"
 #include "courier/courier.h"
 #include "gateway/gateway.h"
+#include "org/engine/demo.h"
+#include "org/engine/plugin_test.h"
 #include "org/engine/process.h"
 #include "supervisor/config_command.h"
 #include "supervisor/supervisor.h"
@@ -31,6 +33,8 @@ static const struct subcommand {
 	{"config", cl_config_command_main, "check the configuration, or print what is in force"},
 	{"audit", cl_verify_main, "verify an organization's audit log without the server"},
 	{"certificate", cl_certificate_main, "show what the server sees in a certificate"},
+	{"plugin", cl_plugin_main, "plugin test FOLDER ...: run plugins' tests in the real engine"},
+	{"demo", cl_demo_main, "lay a demonstration's story over fresh organizations"},
 	{"version", print_version, "print the version"},
 	{"help", print_help, "print this"},
 	{"gateway", cl_gateway_main, NULL},

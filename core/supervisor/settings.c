@@ -113,13 +113,25 @@ complain(struct pass *pass, const struct cl_json *at, const char *format, ...)
 	pass->end = &problem->next;
 }
 
+/* Without "..", whether the last part of the path exists yet or not: the same before and after the data folder was made. */
 static const char *absolute(struct pass *pass, struct cl_str path)
 {
-	if (cl_str_starts(path, "/"))
-		return cl_arena_cstring(pass->arena, path);
-	struct cl_str joined = cl_arena_printf(pass->arena, "%s/%.*s", pass->folder, CL_STR_ARGS(path));
 	char real[PATH_MAX];
-	return realpath(joined.p, real) ? cl_arena_cstring(pass->arena, cl_str_of(real)) : joined.p;
+	bool whole = cl_str_starts(path, "/");
+	struct cl_str joined = whole ? cl_arena_copy(pass->arena, path) :
+				       cl_arena_printf(pass->arena, "%s/%.*s", pass->folder, CL_STR_ARGS(path));
+	while (joined.n > 1 && joined.p[joined.n - 1] == '/')
+		joined.n--;
+	char *text = cl_arena_cstring(pass->arena, joined);
+	if (realpath(text, real))
+		return cl_arena_cstring(pass->arena, cl_str_of(real));
+	char *slash = strrchr(text, '/');
+	*slash = '\0';
+	const char *parent = realpath(slash > text ? text : "/", real);
+	*slash = '/';
+	if (!parent)
+		return text;
+	return cl_arena_printf(pass->arena, "%s%s", strcmp(real, "/") == 0 ? "" : real, slash).p;
 }
 
 /* An empty Lua table is an empty array in the tree. */

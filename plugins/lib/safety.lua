@@ -77,7 +77,10 @@ function safety.workflow(roles, declare)
 			status = "requested", owner = roles.owner, action = "Take this alert now: contact the patient",
 			within = setting "safety_acknowledge_within",
 			overdue = escalate(roles.backup, { again = "15 minutes" }),
-			on = { acknowledge = { "assessing", by = everyone, help = "I am on it" } },
+			on = {
+				acknowledge = { "assessing", by = everyone, help = "I am on it" },
+				known = { "known_risk", by = everyone, needs = { "reason" }, help = "The risk is known and the safety plan is current" },
+			},
 		},
 		known_risk = {
 			status = "requested", owner = roles.owner, action = "Known risk, current safety plan: look at it today",

@@ -19,10 +19,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		return 0;
 	struct cl_arena *arena = cl_arena_new(0);
 	struct cl_fhir_search_context context = {
-		.type = (uint16_t)(data[0] % cl_fhir_type_count() + 1),
-		.base = CL_STR("https://here.example/fhir"),
-		.now = 1795305600 * CL_SECOND,
-		.lenient = data[1] & 1,
+	        .type = (uint16_t)(data[0] % cl_fhir_type_count() + 1),
+	        .base = CL_STR("https://here.example/fhir"),
+	        .now = 1795305600 * CL_SECOND,
+	        .lenient = data[1] & 1,
 	};
 	/* A copy without a byte to spare, so that the sanitizer sees a read past the end. */
 	char *text = malloc(n - 2 ? n - 2 : 1);

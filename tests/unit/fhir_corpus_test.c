@@ -1,5 +1,5 @@
-/* fhir_corpus_test.c: published resources, where the workplace has them beside the checkout: all are accepted, written again
- * without loss, and indexed. Skipped elsewhere. */
+/* fhir_corpus_test.c: published resources, where the workplace has them beside the checkout: all are accepted,
+ * written again without loss, and indexed. Skipped elsewhere. */
 #include "unit/fhir_support.h"
 #include "org/fhir/index.h"
 #include "org/fhir/reference.h"
@@ -97,10 +97,10 @@ static void synthea(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(official_examples, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(referral_story, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(subscriptions, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(synthea, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(official_examples, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(referral_story, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(subscriptions, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(synthea, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

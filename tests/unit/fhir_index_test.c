@@ -7,7 +7,8 @@
 /* "code kind a|b", "code date lower..upper" or "code number low..high": one line for each value, in index order. */
 static struct cl_str listing(const struct cl_json *resource)
 {
-	static const char *const kinds[] = {"", "token", "string", "date", "reference", "number", "quantity", "uri", "compartment"};
+	static const char *const kinds[] = {"",       "token",    "string", "date",       "reference",
+	                                    "number", "quantity", "uri",    "compartment"};
 	struct cl_index index;
 	uint16_t type = cl_fhir_type(cl_json_get_text(resource, "resourceType"));
 	assert_int_equal(cl_fhir_index(arena, type, resource, &index, &error), 0);
@@ -38,7 +39,7 @@ static struct cl_str listing(const struct cl_json *resource)
 			break;
 		case CL_INDEX_QUANTITY:
 			cl_buf_printf(&out, "%.6g..%.6g %.*s|%.*s", value->low, value->high, CL_STR_ARGS(value->a),
-				      CL_STR_ARGS(value->b));
+			              CL_STR_ARGS(value->b));
 			break;
 		case CL_INDEX_NUMBER:
 			cl_buf_printf(&out, "%.6g..%.6g", value->low, value->high);
@@ -86,106 +87,105 @@ static void lacks(const char *quoted, const char *piece)
 static void a_patient(void **state)
 {
 	(void)state;
-	indexes(fixture("patient"),
-		"_security token http://terminology.hl7.org/CodeSystem/v3-Confidentiality|R\n"
-		"_tag token http://example.org/tags|pilot\n"
-		"active token |true\n"
-		"address-use token |home\n"
-		"deceased token |false\n"
-		"email token email|maria@example.org\n"
-		"gender token |female\n"
-		"general-practitioner token http://hl7.org/fhir/sid/us-npi|1234567893\n"
-		"identifier token http://example.org/medicaid|00A-8\n"
-		"identifier token http://example.org/mrn|MRN|17,4\n"
-		"phone token phone|+1 555 0100\n"
-		"telecom token email|maria@example.org\n"
-		"telecom token phone|+1 555 0100\n"
-		"address string 12 rio grande st\n"
-		"address string 79901\n"
-		"address string el paso\n"
-		"address string tx\n"
-		"address-city string el paso\n"
-		"address-postalcode string 79901\n"
-		"address-state string tx\n"
-		"family string nanez\n"
-		"given string jose\n"
-		"given string maria\n"
-		"name string jose\n"
-		"name string mari n.\n"
-		"name string maria\n"
-		"name string nanez\n"
-		"birthdate date 1984-03-01T00:00:00.000Z..1984-04-01T00:00:00.000Z\n"
-		"general-practitioner reference Practitioner|dr-lee\n"
-		"link reference Patient|maria-old\n"
-		"organization reference Organization|riverside\n"
-		"_profile uri http://example.org/fhir/StructureDefinition/client\n"
-		"_profile uri http://example.org/fhir/StructureDefinition/client|2.0\n"
-		"_source uri urn:example:intake\n"
-		"compartment maria\n"
-		"compartment maria-old\n");
+	indexes(fixture("patient"), "_security token http://terminology.hl7.org/CodeSystem/v3-Confidentiality|R\n"
+	                            "_tag token http://example.org/tags|pilot\n"
+	                            "active token |true\n"
+	                            "address-use token |home\n"
+	                            "deceased token |false\n"
+	                            "email token email|maria@example.org\n"
+	                            "gender token |female\n"
+	                            "general-practitioner token http://hl7.org/fhir/sid/us-npi|1234567893\n"
+	                            "identifier token http://example.org/medicaid|00A-8\n"
+	                            "identifier token http://example.org/mrn|MRN|17,4\n"
+	                            "phone token phone|+1 555 0100\n"
+	                            "telecom token email|maria@example.org\n"
+	                            "telecom token phone|+1 555 0100\n"
+	                            "address string 12 rio grande st\n"
+	                            "address string 79901\n"
+	                            "address string el paso\n"
+	                            "address string tx\n"
+	                            "address-city string el paso\n"
+	                            "address-postalcode string 79901\n"
+	                            "address-state string tx\n"
+	                            "family string nanez\n"
+	                            "given string jose\n"
+	                            "given string maria\n"
+	                            "name string jose\n"
+	                            "name string mari n.\n"
+	                            "name string maria\n"
+	                            "name string nanez\n"
+	                            "birthdate date 1984-03-01T00:00:00.000Z..1984-04-01T00:00:00.000Z\n"
+	                            "general-practitioner reference Practitioner|dr-lee\n"
+	                            "link reference Patient|maria-old\n"
+	                            "organization reference Organization|riverside\n"
+	                            "_profile uri http://example.org/fhir/StructureDefinition/client\n"
+	                            "_profile uri http://example.org/fhir/StructureDefinition/client|2.0\n"
+	                            "_source uri urn:example:intake\n"
+	                            "compartment maria\n"
+	                            "compartment maria-old\n");
 }
 
 static void a_task(void **state)
 {
 	(void)state;
-	indexes(fixture("task"),
-		"code token http://hl7.org/fhir/CodeSystem/task-code|fulfill\n"
-		"identifier token http://example.org/referrals|R-1\n"
-		"intent token |order\n"
-		"priority token |urgent\n"
-		"status token |requested\n"
-		"authored-on date 2026-11-22T15:00:00.250Z..2026-11-22T15:00:00.251Z\n"
-		"modified date 2026-11-22T15:00:00.000Z..2026-11-22T15:00:01.000Z\n"
-		"period date 2026-11-22T15:00:00.000Z..-\n"
-		"based-on reference ServiceRequest|food\n"
-		"focus reference ServiceRequest|food\n"
-		"owner reference Organization|pantry\n"
-		"patient reference Patient|maria\n"
-		"requester reference |https://partner.example/fhir/Organization/lakeside\n"
-		"subject reference Patient|maria\n"
-		"compartment maria\n"); /* R4 itself leaves Task out of the patient compartment */
+	indexes(fixture("task"), "code token http://hl7.org/fhir/CodeSystem/task-code|fulfill\n"
+	                         "identifier token http://example.org/referrals|R-1\n"
+	                         "intent token |order\n"
+	                         "priority token |urgent\n"
+	                         "status token |requested\n"
+	                         "authored-on date 2026-11-22T15:00:00.250Z..2026-11-22T15:00:00.251Z\n"
+	                         "modified date 2026-11-22T15:00:00.000Z..2026-11-22T15:00:01.000Z\n"
+	                         "period date 2026-11-22T15:00:00.000Z..-\n"
+	                         "based-on reference ServiceRequest|food\n"
+	                         "focus reference ServiceRequest|food\n"
+	                         "owner reference Organization|pantry\n"
+	                         "patient reference Patient|maria\n"
+	                         "requester reference |https://partner.example/fhir/Organization/lakeside\n"
+	                         "subject reference Patient|maria\n"
+	                         "compartment maria\n"); /* R4 itself leaves Task out of the patient compartment */
 }
 
 static void a_service_request(void **state)
 {
 	(void)state;
 	indexes(fixture("service-request"),
-		"category token http://example.org/needs|food-insecurity\n"
-		"code token http://snomed.info/sct|467771000124109\n"
-		"intent token |order\n"
-		"status token |active\n"
-		"authored date 2026-11-22T00:00:00.000Z..2026-11-23T00:00:00.000Z\n"
-		"occurrence date 2026-11-25T00:00:00.000Z..2026-12-09T00:00:00.000Z\n"
-		"instantiates-canonical reference |http://example.org/fhir/PlanDefinition/food\n"
-		"instantiates-canonical reference |http://example.org/fhir/PlanDefinition/food|1.2\n"
-		"patient reference Patient|maria\n"
-		"performer reference Organization|pantry\n"
-		"subject reference Patient|maria\n"
-		"compartment maria\n");
+	        "category token http://example.org/needs|food-insecurity\n"
+	        "code token http://snomed.info/sct|467771000124109\n"
+	        "intent token |order\n"
+	        "status token |active\n"
+	        "authored date 2026-11-22T00:00:00.000Z..2026-11-23T00:00:00.000Z\n"
+	        "occurrence date 2026-11-25T00:00:00.000Z..2026-12-09T00:00:00.000Z\n"
+	        "instantiates-canonical reference |http://example.org/fhir/PlanDefinition/food\n"
+	        "instantiates-canonical reference |http://example.org/fhir/PlanDefinition/food|1.2\n"
+	        "patient reference Patient|maria\n"
+	        "performer reference Organization|pantry\n"
+	        "subject reference Patient|maria\n"
+	        "compartment maria\n");
 }
 
 static void an_observation(void **state)
 {
 	(void)state;
-	indexes(fixture("observation"),
-		"code token http://loinc.org|44261-6\n"
-		"combo-code token http://loinc.org|44250-9\n"
-		"combo-code token http://loinc.org|44255-8\n"
-		"combo-code token http://loinc.org|44261-6\n"
-		"combo-data-absent-reason token http://terminology.hl7.org/CodeSystem/data-absent-reason|asked-declined\n"
-		"component-code token http://loinc.org|44250-9\n"
-		"component-code token http://loinc.org|44255-8\n"
-		"component-data-absent-reason token http://terminology.hl7.org/CodeSystem/data-absent-reason|asked-declined\n"
-		"status token |final\n"
-		"date date 2026-11-20T17:30:00.000Z..2026-11-20T17:30:01.000Z\n"
-		"patient reference Patient|maria\n"
-		"performer reference Practitioner|dr-lee\n"
-		"subject reference Patient|maria\n"
-		"combo-value-quantity quantity 13.95..14.05 |score\n"
-		"combo-value-quantity quantity 13.95..14.05 http://unitsofmeasure.org|{score}\n"
-		"value-quantity quantity 13.95..14.05 |score\n"
-		"value-quantity quantity 13.95..14.05 http://unitsofmeasure.org|{score}\n"
-		"compartment maria\n");
+	indexes(fixture("observation"), "code token http://loinc.org|44261-6\n"
+	                                "combo-code token http://loinc.org|44250-9\n"
+	                                "combo-code token http://loinc.org|44255-8\n"
+	                                "combo-code token http://loinc.org|44261-6\n"
+	                                "combo-data-absent-reason token "
+	                                "http://terminology.hl7.org/CodeSystem/data-absent-reason|asked-declined\n"
+	                                "component-code token http://loinc.org|44250-9\n"
+	                                "component-code token http://loinc.org|44255-8\n"
+	                                "component-data-absent-reason token "
+	                                "http://terminology.hl7.org/CodeSystem/data-absent-reason|asked-declined\n"
+	                                "status token |final\n"
+	                                "date date 2026-11-20T17:30:00.000Z..2026-11-20T17:30:01.000Z\n"
+	                                "patient reference Patient|maria\n"
+	                                "performer reference Practitioner|dr-lee\n"
+	                                "subject reference Patient|maria\n"
+	                                "combo-value-quantity quantity 13.95..14.05 |score\n"
+	                                "combo-value-quantity quantity 13.95..14.05 http://unitsofmeasure.org|{score}\n"
+	                                "value-quantity quantity 13.95..14.05 |score\n"
+	                                "value-quantity quantity 13.95..14.05 http://unitsofmeasure.org|{score}\n"
+	                                "compartment maria\n");
 }
 
 static void references_to_patients(void **state)
@@ -217,20 +217,25 @@ static void odd_parameters(void **state)
 	has("{'resourceType':'Patient','deceasedDateTime':'2020'}", "deceased token |true");
 	has("{'resourceType':'Patient','deceasedBoolean':true}", "deceased token |true");
 	has("{'resourceType':'Patient'}", "deceased token |false");
-	has("{'resourceType':'Bundle','entry':[{'resource':{'resourceType':'Composition','id':'c'}},{'resource':{'resourceType':"
+	has("{'resourceType':'Bundle','entry':[{'resource':{'resourceType':'Composition','id':'c'}},{'resource':{'"
+	    "resourceType':"
 	    "'Composition','id':'d'}}]}",
 	    "composition reference Composition|c");
-	lacks("{'resourceType':'Bundle','entry':[{'resource':{'resourceType':'Patient','id':'c'}},{'resource':{'resourceType':"
+	lacks("{'resourceType':'Bundle','entry':[{'resource':{'resourceType':'Patient','id':'c'}},{'resource':{'"
+	      "resourceType':"
 	      "'Composition','id':'d'}}]}",
 	      "Composition");
-	has("{'resourceType':'Library','relatedArtifact':[{'type':'depends-on','resource':'http://a'},{'type':'citation','resource':"
+	has("{'resourceType':'Library','relatedArtifact':[{'type':'depends-on','resource':'http://"
+	    "a'},{'type':'citation','resource':"
 	    "'http://b'}]}",
 	    "depends-on reference |http://a");
-	lacks("{'resourceType':'Library','relatedArtifact':[{'type':'depends-on','resource':'http://a'},{'type':'citation','resource':"
+	lacks("{'resourceType':'Library','relatedArtifact':[{'type':'depends-on','resource':'http://"
+	      "a'},{'type':'citation','resource':"
 	      "'http://b'}]}",
 	      "http://b");
 	has("{'resourceType':'Observation','valueCodeableConcept':{'text':'Ünsure'}}", "value-string string unsure");
-	has("{'resourceType':'QuestionnaireResponse','questionnaire':'Questionnaire/q'}", "questionnaire reference Questionnaire|q");
+	has("{'resourceType':'QuestionnaireResponse','questionnaire':'Questionnaire/q'}",
+	    "questionnaire reference Questionnaire|q");
 }
 
 static void dates(void **state)
@@ -253,9 +258,9 @@ static void numbers_and_quantities(void **state)
 		const char *text;
 		double low, high, value;
 	} cases[] = {
-		{"100", 99.5, 100.5, 100},   {"100.00", 99.995, 100.005, 100}, {"1e2", 50, 150, 100},  {"5.4", 5.35, 5.45, 5.4},
-		{"-5.4", -5.45, -5.35, -5.4}, {"0", -0.5, 0.5, 0},		{"0.001", 0.0005, 0.0015, 0.001},
-		{"1.5E-3", 0.00145, 0.00155, 0.0015},
+	        {"100", 99.5, 100.5, 100},        {"100.00", 99.995, 100.005, 100},     {"1e2", 50, 150, 100},
+	        {"5.4", 5.35, 5.45, 5.4},         {"-5.4", -5.45, -5.35, -5.4},         {"0", -0.5, 0.5, 0},
+	        {"0.001", 0.0005, 0.0015, 0.001}, {"1.5E-3", 0.00145, 0.00155, 0.0015},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		assert_true(cl_fhir_decimal_interval(cl_str_of(cases[i].text), &low, &high, &value));
@@ -270,8 +275,10 @@ static void numbers_and_quantities(void **state)
 	assert_true(cl_fhir_decimal_interval(CL_STR("1e999999"), &low, &high, &value));
 	assert_true(isinf(value));
 
-	has("{'resourceType':'RiskAssessment','prediction':[{'probabilityDecimal':0.02}]}", "probability number 0.015..0.025");
-	has("{'resourceType':'RiskAssessment','prediction':[{'probabilityRange':{'low':{'value':1}}}]}", "probability number 0.5..inf");
+	has("{'resourceType':'RiskAssessment','prediction':[{'probabilityDecimal':0.02}]}",
+	    "probability number 0.015..0.025");
+	has("{'resourceType':'RiskAssessment','prediction':[{'probabilityRange':{'low':{'value':1}}}]}",
+	    "probability number 0.5..inf");
 	has("{'resourceType':'Observation','valueQuantity':{'value':5,'comparator':'<','unit':'mg'}}",
 	    "value-quantity quantity -inf..5 |mg");
 	has("{'resourceType':'Observation','valueQuantity':{'value':5,'comparator':'>=','unit':'mg'}}",
@@ -294,8 +301,9 @@ static void long_and_wrong_values(void **state)
 	assert_int_equal(cl_fhir_index(arena, CL_TYPE_LIBRARY, resource, &index, &error), 0);
 	assert_int_equal(index.count, 1); /* the address is left out, the text cut and folded */
 	assert_int_equal(index.values[0].a.n, CL_FHIR_INDEX_TEXT / 2);
-	listing(parse("{'resourceType':'Patient','name':'x','identifier':[1,null,{'value':7}],'telecom':{},'birthDate':5,'gender':{},"
-		      "'generalPractitioner':[[{'reference':'Practitioner/1'}]],'meta':[],'link':[{'other':'x'}]}"));
+	listing(parse("{'resourceType':'Patient','name':'x','identifier':[1,null,{'value':7}],'telecom':{},'birthDate':"
+	              "5,'gender':{},"
+	              "'generalPractitioner':[[{'reference':'Practitioner/1'}]],'meta':[],'link':[{'other':'x'}]}"));
 	assert_int_equal(cl_fhir_index(arena, 0, resource, &index, &error), CL_E_INTERNAL);
 	assert_int_equal(cl_fhir_index(arena, 9999, resource, &index, &error), CL_E_INTERNAL);
 
@@ -313,15 +321,15 @@ static void long_and_wrong_values(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_patient, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_task, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_service_request, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(an_observation, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(references_to_patients, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(odd_parameters, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(dates, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(numbers_and_quantities, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(long_and_wrong_values, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(a_patient, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(a_task, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(a_service_request, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(an_observation, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(references_to_patients, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(odd_parameters, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(dates, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(numbers_and_quantities, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(long_and_wrong_values, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,8 +33,8 @@ static void outcomes(void **state)
 	assert_text(issue_text(outcome, "0", "severity"), "information");
 	assert_text(issue_text(outcome, "0", "diagnostics"), "All OK");
 
-	struct cl_issue *issue =
-		cl_issues_add(&issues, CL_SEVERITY_ERROR, "value", CL_STR("Patient.name[0]"), "\"%s\" is\nwrong", "x\\y");
+	struct cl_issue *issue = cl_issues_add(&issues, CL_SEVERITY_ERROR, "value", CL_STR("Patient.name[0]"),
+	                                       "\"%s\" is\nwrong", "x\\y");
 	issue->line = 3;
 	issue->column = 14;
 	cl_issues_add(&issues, CL_SEVERITY_WARNING, "invariant", CL_STR_NONE, "careful");
@@ -61,12 +61,14 @@ static void errors(void **state)
 		int code;
 		const char *issue;
 	} cases[] = {
-		{CL_E_INVALID, "invalid"},	  {CL_E_RULE, "business-rule"},	 {CL_E_NOT_FOUND, "not-found"},
-		{CL_E_GONE, "deleted"},		  {CL_E_CONFLICT, "conflict"},	 {CL_E_PRECONDITION, "conflict"},
-		{CL_E_UNAUTHENTICATED, "login"},  {CL_E_FORBIDDEN, "forbidden"}, {CL_E_TOO_LARGE, "too-long"},
-		{CL_E_UNSUPPORTED, "not-supported"}, {CL_E_BUSY, "transient"},	 {CL_E_FULL, "no-store"},
-		{CL_E_IO, "exception"},		  {CL_E_PLUGIN, "exception"},	 {CL_E_INTERNAL, "exception"},
-		{CL_E_MEDIA_TYPE, "not-supported"},
+	        {CL_E_INVALID, "invalid"},       {CL_E_RULE, "business-rule"},
+	        {CL_E_NOT_FOUND, "not-found"},   {CL_E_GONE, "deleted"},
+	        {CL_E_CONFLICT, "conflict"},     {CL_E_PRECONDITION, "conflict"},
+	        {CL_E_UNAUTHENTICATED, "login"}, {CL_E_FORBIDDEN, "forbidden"},
+	        {CL_E_TOO_LARGE, "too-long"},    {CL_E_UNSUPPORTED, "not-supported"},
+	        {CL_E_BUSY, "transient"},        {CL_E_FULL, "no-store"},
+	        {CL_E_IO, "exception"},          {CL_E_PLUGIN, "exception"},
+	        {CL_E_INTERNAL, "exception"},    {CL_E_MEDIA_TYPE, "not-supported"},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct cl_buf out;
@@ -97,16 +99,18 @@ static void capability(void **state)
 {
 	(void)state;
 	static const struct cl_capability_operation operations[] = {
-		{CL_TYPE_PATIENT, {"everything", 10}, {"http://hl7.org/fhir/OperationDefinition/Patient-everything", 58}},
-		{0, {"export", 6}, {"http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export", 58}},
+	        {CL_TYPE_PATIENT,
+	         {"everything", 10},
+	         {"http://hl7.org/fhir/OperationDefinition/Patient-everything", 58}},
+	        {0, {"export", 6}, {"http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export", 58}},
 	};
 	struct cl_capability what = {.base = CL_STR("https://here.example/fhir"),
-				     .date = CL_STR("2026-11-22T00:00:00Z"),
-				     .software = CL_STR("0.1.0"),
-				     .name = CL_STR("Riverside \"Clinic\""),
-				     .json_patch = true,
-				     .operations = operations,
-				     .operation_count = 2};
+	                             .date = CL_STR("2026-11-22T00:00:00Z"),
+	                             .software = CL_STR("0.1.0"),
+	                             .name = CL_STR("Riverside \"Clinic\""),
+	                             .json_patch = true,
+	                             .operations = operations,
+	                             .operation_count = 2};
 	struct cl_buf out;
 	cl_buf_init(&out, 0);
 	cl_fhir_capability_write(&out, &what);
@@ -165,12 +169,12 @@ static void subsets(void **state)
 	(void)state;
 	static const char *const some[] = {"birthDate", "name", NULL}, *const value[] = {"value", NULL};
 	assert_text(cut("patient", some, CL_SUMMARY_FALSE),
-		    "resourceType id meta active name birthDate _birthDate deceasedBoolean link");
+	            "resourceType id meta active name birthDate _birthDate deceasedBoolean link");
 	assert_text(cut("observation", value, CL_SUMMARY_FALSE), "resourceType id status code valueQuantity meta");
 	assert_text(cut("patient", NULL, CL_SUMMARY_TEXT), "resourceType id meta text");
-	assert_text(cut("patient", NULL, CL_SUMMARY_TRUE),
-		    "resourceType id meta identifier active name telecom gender birthDate _birthDate deceasedBoolean address "
-		    "managingOrganization link");
+	assert_text(cut("patient", NULL, CL_SUMMARY_TRUE), "resourceType id meta identifier active name telecom gender "
+	                                                   "birthDate _birthDate deceasedBoolean address "
+	                                                   "managingOrganization link");
 	struct cl_str data = cut("patient", NULL, CL_SUMMARY_DATA);
 	assert_null(memmem(data.p, data.n, " text", 5));
 	assert_non_null(memmem(data.p, data.n, "contact", 7));
@@ -180,10 +184,10 @@ static void subsets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(outcomes, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(errors, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(capability, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(subsets, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(outcomes, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(errors, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(capability, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(subsets, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

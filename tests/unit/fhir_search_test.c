@@ -7,12 +7,13 @@ static struct cl_fhir_search_context context;
 /* The tree as one line: and(token(status,code,|active), chain(patient,Patient,string(name,prefix,peter))) */
 static void show(struct cl_buf *out, const struct cl_criterion *c)
 {
-	static const char *const matches[] = {"", "code", "system-code", "no-system-code", "system", "prefix", "contains", "whole"};
+	static const char *const matches[] = {"",       "code",   "system-code", "no-system-code",
+	                                      "system", "prefix", "contains",    "whole"};
 	static const char *const relations[] = {"", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"};
-	static const char *const names[] = {"",	     "true",   "false",	   "and",     "or",	  "not",
-					    "id",    "updated", "token",   "string",  "date",	  "reference",
-					    "number", "quantity", "uri",   "present", "compartment", "chain",
-					    "reverse", "care-team"};
+	static const char *const names[] = {"",        "true",        "false",   "and",      "or",
+	                                    "not",     "id",          "updated", "token",    "string",
+	                                    "date",    "reference",   "number",  "quantity", "uri",
+	                                    "present", "compartment", "chain",   "reverse",  "care-team"};
 	const struct cl_fhir_parameter *parameter = cl_fhir_parameter_by_number(c->parameter);
 	cl_buf_printf(out, "%s(", names[c->kind]);
 	if (parameter)
@@ -27,7 +28,7 @@ static void show(struct cl_buf *out, const struct cl_criterion *c)
 	case CL_DATE:
 	case CL_UPDATED:
 		cl_buf_printf(out, ",%.*s,%.*s", CL_STR_ARGS(cl_instant_text(arena, c->lower)),
-			      CL_STR_ARGS(cl_instant_text(arena, c->upper)));
+		              CL_STR_ARGS(cl_instant_text(arena, c->upper)));
 		break;
 	case CL_NUMBER:
 	case CL_QUANTITY:
@@ -80,7 +81,7 @@ static void refuses(uint16_t type, const char *query, const char *where, const c
 static int set_up_search(void **state)
 {
 	context = (struct cl_fhir_search_context){.base = CL_STR("https://here.example/fhir"),
-						  .now = (cl_instant)1795305600 * CL_SECOND}; /* 2026-11-22T00:00:00Z */
+	                                          .now = (cl_instant)1795305600 * CL_SECOND}; /* 2026-11-22T00:00:00Z */
 	return set_up(state);
 }
 
@@ -92,10 +93,12 @@ static void tokens(void **state)
 	becomes(CL_TYPE_PATIENT, "identifier=http%3A%2F%2Fmrn%7C17", "token(identifier,system-code,http://mrn|17)");
 	becomes(CL_TYPE_PATIENT, "identifier=%7C17", "token(identifier,no-system-code,|17)");
 	becomes(CL_TYPE_PATIENT, "identifier=http://mrn|", "token(identifier,system,http://mrn|)");
-	becomes(CL_TYPE_PATIENT, "identifier=s|a,s|b", "or(token(identifier,system-code,s|a),token(identifier,system-code,s|b))");
+	becomes(CL_TYPE_PATIENT, "identifier=s|a,s|b",
+	        "or(token(identifier,system-code,s|a),token(identifier,system-code,s|b))");
 	becomes(CL_TYPE_PATIENT, "identifier=s|MRN\\|17\\,4\\\\\\$", "token(identifier,system-code,s|MRN|17,4\\$)");
 	becomes(CL_TYPE_PATIENT, "identifier=a\\b", "token(identifier,code,|a\\b)");
-	becomes(CL_TYPE_TASK, "status:not=completed,failed", "not(or(token(status,code,|completed),token(status,code,|failed)))");
+	becomes(CL_TYPE_TASK, "status:not=completed,failed",
+	        "not(or(token(status,code,|completed),token(status,code,|failed)))");
 	becomes(CL_TYPE_PATIENT, "gender:missing=true", "not(present(gender))");
 	becomes(CL_TYPE_PATIENT, "gender:missing=false", "present(gender)");
 	becomes(CL_TYPE_PATIENT, "gender=male&active=true", "and(token(gender,code,|male),token(active,code,|true))");
@@ -105,7 +108,7 @@ static void tokens(void **state)
 	becomes(CL_TYPE_PATIENT, "gender=http://hl7.org/fhir/administrative-gender|", "present(gender,code)");
 	becomes(CL_TYPE_PATIENT, "gender=http://else|male", "false(gender,code,|male)");
 	becomes(CL_TYPE_PATIENT, "_tag=pilot&_security=R&_profile=http://p",
-		"and(token(_tag,code,|pilot),token(_security,code,|R),uri(_profile,whole,http://p|))");
+	        "and(token(_tag,code,|pilot),token(_security,code,|R),uri(_profile,whole,http://p|))");
 	becomes(CL_TYPE_PATIENT, "_id=a,b", "or(id(,|a),id(,|b))");
 	refuses(CL_TYPE_PATIENT, "identifier=", "identifier", "it is empty");
 	refuses(CL_TYPE_PATIENT, "identifier=a,,b", "identifier", "it is empty");
@@ -123,7 +126,8 @@ static void strings_and_uris(void **state)
 	becomes(CL_TYPE_PATIENT, "name:contains=and+u", "string(name,contains,and u|)");
 	becomes(CL_TYPE_PATIENT, "name:exact=Peter", "string(name,whole,peter|)");
 	becomes(CL_TYPE_PATIENT, "name=Smith\\, Jr", "string(name,prefix,smith, jr|)");
-	becomes(CL_TYPE_PATIENT, "family=a&given=b,c", "and(string(family,prefix,a|),or(string(given,prefix,b|),string(given,prefix,c|)))");
+	becomes(CL_TYPE_PATIENT, "family=a&given=b,c",
+	        "and(string(family,prefix,a|),or(string(given,prefix,b|),string(given,prefix,c|)))");
 	becomes(CL_TYPE_LIBRARY, "url=http://a/b", "uri(url,whole,http://a/b|)");
 	becomes(CL_TYPE_LIBRARY, "url:below=http://a", "uri(url,prefix,http://a|)");
 	refuses(CL_TYPE_PATIENT, "name=%20", "name", "no letters");
@@ -133,22 +137,26 @@ static void strings_and_uris(void **state)
 static void dates(void **state)
 {
 	(void)state;
-	becomes(CL_TYPE_PATIENT, "birthdate=1984-03", "date(birthdate,eq,1984-03-01T00:00:00.000Z,1984-04-01T00:00:00.000Z)");
+	becomes(CL_TYPE_PATIENT, "birthdate=1984-03",
+	        "date(birthdate,eq,1984-03-01T00:00:00.000Z,1984-04-01T00:00:00.000Z)");
 	static const char *const prefixes[] = {"eq", "ne", "gt", "lt", "ge", "le", "sa", "eb"};
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++) {
 		char query[64], expected[128];
 		snprintf(query, sizeof query, "date=%s2026-11-22", prefixes[i]);
-		snprintf(expected, sizeof expected, "date(date,%s,2026-11-22T00:00:00.000Z,2026-11-23T00:00:00.000Z)", prefixes[i]);
+		snprintf(expected, sizeof expected, "date(date,%s,2026-11-22T00:00:00.000Z,2026-11-23T00:00:00.000Z)",
+		         prefixes[i]);
 		becomes(CL_TYPE_OBSERVATION, query, expected);
 	}
-	becomes(CL_TYPE_OBSERVATION, "date=ap2026-11-12", "date(date,ap,2026-11-11T00:00:00.000Z,2026-11-14T00:00:00.000Z)");
+	becomes(CL_TYPE_OBSERVATION, "date=ap2026-11-12",
+	        "date(date,ap,2026-11-11T00:00:00.000Z,2026-11-14T00:00:00.000Z)");
 	becomes(CL_TYPE_OBSERVATION, "date=ge2026-11-22T10:00%2B02:00",
-		"date(date,ge,2026-11-22T08:00:00.000Z,2026-11-22T08:01:00.000Z)");
+	        "date(date,ge,2026-11-22T08:00:00.000Z,2026-11-22T08:01:00.000Z)");
 	becomes(CL_TYPE_OBSERVATION, "date=ge2026-11-22T10:00:00+02:00",
-		"date(date,ge,2026-11-22T08:00:00.000Z,2026-11-22T08:00:01.000Z)");
+	        "date(date,ge,2026-11-22T08:00:00.000Z,2026-11-22T08:00:01.000Z)");
 	becomes(CL_TYPE_OBSERVATION, "_lastUpdated=gt2026&_lastUpdated=lt2027",
-		"and(updated(,gt,2026-01-01T00:00:00.000Z,2027-01-01T00:00:00.000Z),updated(,lt,2027-01-01T00:00:00.000Z,"
-		"2028-01-01T00:00:00.000Z))");
+	        "and(updated(,gt,2026-01-01T00:00:00.000Z,2027-01-01T00:00:00.000Z),updated(,lt,2027-01-01T00:00:00."
+	        "000Z,"
+	        "2028-01-01T00:00:00.000Z))");
 	refuses(CL_TYPE_OBSERVATION, "date=yesterday", "date", "use a date like");
 	refuses(CL_TYPE_OBSERVATION, "date=gt", "date", "use a date like");
 	refuses(CL_TYPE_OBSERVATION, "date=2026-13-01", "date", "use a date like");
@@ -163,7 +171,7 @@ static void numbers(void **state)
 	becomes(CL_TYPE_RISK_ASSESSMENT, "probability=ap-10", "number(probability,ap,-11,-9)");
 	becomes(CL_TYPE_OBSERVATION, "value-quantity=5.40", "quantity(value-quantity,eq,5.395,5.405)");
 	becomes(CL_TYPE_OBSERVATION, "value-quantity=le5.4|http://unitsofmeasure.org|mg",
-		"quantity(value-quantity,le,5.4,5.4,http://unitsofmeasure.org|mg)");
+	        "quantity(value-quantity,le,5.4,5.4,http://unitsofmeasure.org|mg)");
 	becomes(CL_TYPE_OBSERVATION, "value-quantity=5.4||mg", "quantity(value-quantity,eq,5.35,5.45,|mg)");
 	refuses(CL_TYPE_RISK_ASSESSMENT, "probability=half", "probability", "use a number");
 	refuses(CL_TYPE_RISK_ASSESSMENT, "probability=1e99999", "probability", "use a number");
@@ -179,11 +187,13 @@ static void references(void **state)
 	becomes(CL_TYPE_TASK, "subject:Patient=1", "reference(subject,Patient|1)");
 	becomes(CL_TYPE_TASK, "subject:Patient=Group/1", "false(subject)");
 	becomes(CL_TYPE_TASK, "subject=https://here.example/fhir/Patient/1", "reference(subject,Patient|1)");
-	becomes(CL_TYPE_TASK, "subject=https://there.example/fhir/Patient/1", "reference(subject,|https://there.example/fhir/Patient/1)");
+	becomes(CL_TYPE_TASK, "subject=https://there.example/fhir/Patient/1",
+	        "reference(subject,|https://there.example/fhir/Patient/1)");
 	becomes(CL_TYPE_TASK, "subject=urn:uuid:1", "reference(subject,|urn:uuid:1)");
 	becomes(CL_TYPE_TASK, "owner:identifier=s|v", "token(owner,system-code,s|v)");
 	becomes(CL_TYPE_TASK, "owner:missing=true", "not(present(owner))");
-	becomes(CL_TYPE_TASK, "subject=Patient/1,Patient/2", "or(reference(subject,Patient|1),reference(subject,Patient|2))");
+	becomes(CL_TYPE_TASK, "subject=Patient/1,Patient/2",
+	        "or(reference(subject,Patient|1),reference(subject,Patient|2))");
 	refuses(CL_TYPE_TASK, "subject=Pat/1", "subject", "use Type/id");
 	refuses(CL_TYPE_TASK, "subject:Pat=1", "subject:Pat", "modifier :Pat is not supported");
 }
@@ -196,30 +206,38 @@ static void chains(void **state)
 	becomes(CL_TYPE_TASK, "patient._id=1", "chain(patient,Patient,id(,|1))");
 	becomes(CL_TYPE_TASK, "patient.name:exact=x", "chain(patient,Patient,string(name,whole,x|))");
 	becomes(CL_TYPE_PATIENT, "general-practitioner.name=lee",
-		"or(chain(general-practitioner,Organization,string(name,prefix,lee|)),chain(general-practitioner,Practitioner,"
-		"string(name,prefix,lee|)))");
+	        "or(chain(general-practitioner,Organization,string(name,prefix,lee|)),chain(general-practitioner,"
+	        "Practitioner,"
+	        "string(name,prefix,lee|)))");
 	becomes(CL_TYPE_PATIENT, "_has:Observation:patient:code=1234-5",
-		"reverse(patient,Observation,token(code,code,|1234-5))");
-	becomes(CL_TYPE_PATIENT, "_has:Task:subject:status:not=failed", "reverse(subject,Task,not(token(status,code,|failed)))");
+	        "reverse(patient,Observation,token(code,code,|1234-5))");
+	becomes(CL_TYPE_PATIENT, "_has:Task:subject:status:not=failed",
+	        "reverse(subject,Task,not(token(status,code,|failed)))");
 	refuses(CL_TYPE_TASK, "status.name=x", "status.name", "only a reference");
 	refuses(CL_TYPE_TASK, "subject.name=x", "subject.name", "say which type");
 	refuses(CL_TYPE_TASK, "patient.organization.name=x", "organization.name", "1 deep");
 	refuses(CL_TYPE_TASK, "patient:Group.name=x", "patient:Group.name", "never refers to the type Group");
 	refuses(CL_TYPE_TASK, "patient:Pat.name=x", "patient:Pat.name", "no FHIR R4 resource type");
-	refuses(CL_TYPE_TASK, "patient.nme=x", "nme", "Patient has no search parameter \"nme\"; did you mean \"name\"?");
+	refuses(CL_TYPE_TASK, "patient.nme=x", "nme",
+	        "Patient has no search parameter \"nme\"; did you mean \"name\"?");
 	refuses(CL_TYPE_PATIENT, "general-practitioner.status=x", "general-practitioner.status", "none of the types");
-	refuses(CL_TYPE_PATIENT, "_has:Observation:patient=1", "_has:Observation:patient", "write _has:Type:reference:parameter");
+	refuses(CL_TYPE_PATIENT, "_has:Observation:patient=1", "_has:Observation:patient",
+	        "write _has:Type:reference:parameter");
 	refuses(CL_TYPE_PATIENT, "_has:Obs:patient:code=1", "_has:Obs:patient:code", "no FHIR R4 resource type");
-	refuses(CL_TYPE_PATIENT, "_has:Observation:code:code=1", "_has:Observation:code:code", "no reference parameter");
-	refuses(CL_TYPE_ORGANIZATION, "_has:Observation:patient:code=1", "_has:Observation:patient:code", "never refers to the type Organization");
-	refuses(CL_TYPE_PATIENT, "_has:Observation:patient:_has:Task:focus:status=x", "_has:Task:focus:status", "1 deep");
+	refuses(CL_TYPE_PATIENT, "_has:Observation:code:code=1", "_has:Observation:code:code",
+	        "no reference parameter");
+	refuses(CL_TYPE_ORGANIZATION, "_has:Observation:patient:code=1", "_has:Observation:patient:code",
+	        "never refers to the type Organization");
+	refuses(CL_TYPE_PATIENT, "_has:Observation:patient:_has:Task:focus:status=x", "_has:Task:focus:status",
+	        "1 deep");
 	refuses(CL_TYPE_PATIENT, "_has=x", "_has", "no search parameter");
 }
 
 static void result_parameters(void **state)
 {
 	(void)state;
-	struct cl_fhir_search s = search(CL_TYPE_TASK, "_count=20&_sort=-authored-on,status,_id,-_lastUpdated&_total=accurate");
+	struct cl_fhir_search s =
+	        search(CL_TYPE_TASK, "_count=20&_sort=-authored-on,status,_id,-_lastUpdated&_total=accurate");
 	assert_int_equal(s.query.limit, 20);
 	assert_true(s.query.want_total);
 	assert_int_equal(s.query.sort_count, 4);
@@ -244,13 +262,15 @@ static void result_parameters(void **state)
 	assert_int_equal(s.summary, CL_SUMMARY_DATA);
 	s = search(CL_TYPE_OBSERVATION, "_elements=value");
 	assert_text(s.elements[0], "value");
-	s = search(CL_TYPE_TASK, "_include=Task:patient&_include:iterate=Patient:organization&_revinclude=Provenance:target:Task&"
-				 "_include=Task:*&_include=*");
+	s = search(CL_TYPE_TASK,
+	           "_include=Task:patient&_include:iterate=Patient:organization&_revinclude=Provenance:target:Task&"
+	           "_include=Task:*&_include=*");
 	assert_int_equal(s.include_count, 5);
 	assert_int_equal(s.includes[0].source, CL_TYPE_TASK);
 	assert_int_equal(s.includes[0].parameter, cl_fhir_search_parameter(CL_TYPE_TASK, CL_STR("patient"))->number);
 	assert_true(s.includes[1].iterate && !s.includes[1].reverse);
-	assert_true(s.includes[2].reverse && s.includes[2].target == CL_TYPE_TASK && s.includes[2].source == CL_TYPE_PROVENANCE);
+	assert_true(s.includes[2].reverse && s.includes[2].target == CL_TYPE_TASK &&
+	            s.includes[2].source == CL_TYPE_PROVENANCE);
 	assert_true(s.includes[3].parameter == 0 && s.includes[3].source == CL_TYPE_TASK);
 	assert_true(s.includes[4].parameter == 0 && s.includes[4].source == 0);
 	s = search(CL_TYPE_TASK, "status=a%20b&_page=abc&_format=json&&_pretty=true");
@@ -277,16 +297,19 @@ static void result_parameters(void **state)
 static void unknown_parameters(void **state)
 {
 	(void)state;
-	refuses(CL_TYPE_PATIENT, "brthdate=1984", "brthdate", "Patient has no search parameter \"brthdate\"; did you mean \"birthdate\"?");
+	refuses(CL_TYPE_PATIENT, "brthdate=1984", "brthdate",
+	        "Patient has no search parameter \"brthdate\"; did you mean \"birthdate\"?");
 	refuses(CL_TYPE_PATIENT, "colour=red", "colour", "Known: active, address, address-city");
 	refuses(CL_TYPE_PATIENT, "_text=x", "_text", "no search parameter");
-	refuses(CL_TYPE_OBSERVATION, "code-value-quantity=a$1", "code-value-quantity", "composite parameters are not supported");
+	refuses(CL_TYPE_OBSERVATION, "code-value-quantity=a$1", "code-value-quantity",
+	        "composite parameters are not supported");
 	refuses(CL_TYPE_LOCATION, "near=1|2", "near", "special parameters are not supported");
 	refuses(CL_TYPE_PATIENT, "phonetic=x", "phonetic", "special parameters are not supported");
 	/* Lenient: what is not known is left out and said; what is wrong is still refused. */
 	context.lenient = true;
 	struct cl_fhir_search s =
-		search(CL_TYPE_PATIENT, "colour=red&gender=male&name:text=x&_include=Patient:x&_elements=active,wings&_sort=size");
+	        search(CL_TYPE_PATIENT,
+	               "colour=red&gender=male&name:text=x&_include=Patient:x&_elements=active,wings&_sort=size");
 	assert_int_equal(s.ignored_count, 4);
 	assert_text(s.ignored[0], "colour=red");
 	assert_text(s.self, "gender=male&_elements=active,wings");
@@ -299,11 +322,13 @@ static void unknown_parameters(void **state)
 static void broken_queries(void **state)
 {
 	(void)state;
-	static const char *const broken[] = {"name=%", "name=%4", "name=%zz", "name=%00", "name=%ff", "%ff=x", "name=%c3"};
+	static const char *const broken[] = {"name=%",   "name=%4", "name=%zz", "name=%00",
+	                                     "name=%ff", "%ff=x",   "name=%c3"};
 	struct cl_fhir_search result;
 	context.type = CL_TYPE_PATIENT;
 	for (size_t i = 0; i < sizeof(broken) / sizeof(*broken); i++)
-		assert_int_equal(cl_fhir_search_parse(arena, &context, cl_str_of(broken[i]), &result, &error), CL_E_INVALID);
+		assert_int_equal(cl_fhir_search_parse(arena, &context, cl_str_of(broken[i]), &result, &error),
+		                 CL_E_INVALID);
 	struct cl_buf many;
 	cl_buf_init(&many, 0);
 	cl_buf_add_cstring(&many, "_id=a");
@@ -326,24 +351,27 @@ static void one_criterion(void **state)
 	(void)state;
 	struct cl_criterion criterion;
 	context.type = CL_TYPE_TASK;
-	assert_int_equal(cl_fhir_search_criterion(arena, &context, CL_STR("patient.identifier"), CL_STR("s|1"), &criterion, &error), 0);
+	assert_int_equal(cl_fhir_search_criterion(arena, &context, CL_STR("patient.identifier"), CL_STR("s|1"),
+	                                          &criterion, &error),
+	                 0);
 	assert_int_equal(criterion.kind, CL_CHAIN);
-	assert_int_equal(cl_fhir_search_criterion(arena, &context, CL_STR("nothing"), CL_STR("x"), &criterion, &error), CL_E_INVALID);
+	assert_int_equal(cl_fhir_search_criterion(arena, &context, CL_STR("nothing"), CL_STR("x"), &criterion, &error),
+	                 CL_E_INVALID);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(tokens, set_up_search, tear_down),
-		cmocka_unit_test_setup_teardown(strings_and_uris, set_up_search, tear_down),
-		cmocka_unit_test_setup_teardown(dates, set_up_search, tear_down),
-		cmocka_unit_test_setup_teardown(numbers, set_up_search, tear_down),
-		cmocka_unit_test_setup_teardown(references, set_up_search, tear_down),
-		cmocka_unit_test_setup_teardown(chains, set_up_search, tear_down),
-		cmocka_unit_test_setup_teardown(result_parameters, set_up_search, tear_down),
-		cmocka_unit_test_setup_teardown(unknown_parameters, set_up_search, tear_down),
-		cmocka_unit_test_setup_teardown(broken_queries, set_up_search, tear_down),
-		cmocka_unit_test_setup_teardown(one_criterion, set_up_search, tear_down),
+	        cmocka_unit_test_setup_teardown(tokens, set_up_search, tear_down),
+	        cmocka_unit_test_setup_teardown(strings_and_uris, set_up_search, tear_down),
+	        cmocka_unit_test_setup_teardown(dates, set_up_search, tear_down),
+	        cmocka_unit_test_setup_teardown(numbers, set_up_search, tear_down),
+	        cmocka_unit_test_setup_teardown(references, set_up_search, tear_down),
+	        cmocka_unit_test_setup_teardown(chains, set_up_search, tear_down),
+	        cmocka_unit_test_setup_teardown(result_parameters, set_up_search, tear_down),
+	        cmocka_unit_test_setup_teardown(unknown_parameters, set_up_search, tear_down),
+	        cmocka_unit_test_setup_teardown(broken_queries, set_up_search, tear_down),
+	        cmocka_unit_test_setup_teardown(one_criterion, set_up_search, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* fhir_support.h: what the tests of core/org/fhir share: an arena for each test, fixtures, JSON written with ' for ". */
+/* fhir_support.h: what the tests of core/org/fhir share: an arena for each test, fixtures, JSON written with ' for
+ * ". */
 #pragma once
 #include "base/date.h"
 #include "base/json.h"

@@ -56,7 +56,7 @@ static void choices_are_unrolled(void **state)
 	/* contentReference: a component's reference ranges look like the observation's. */
 	const struct cl_fhir_node *component = cl_fhir_element_node(cl_fhir_element(node, CL_STR("component")));
 	assert_ptr_equal(cl_fhir_element_node(cl_fhir_element(component, CL_STR("referenceRange"))),
-			 cl_fhir_element_node(cl_fhir_element(node, CL_STR("referenceRange"))));
+	                 cl_fhir_element_node(cl_fhir_element(node, CL_STR("referenceRange"))));
 }
 
 static void codes(void **state)
@@ -75,7 +75,7 @@ static void codes(void **state)
 	assert_text(cl_fhir_codes_url(gender), "http://hl7.org/fhir/ValueSet/administrative-gender");
 	uint16_t clinical = cl_fhir_element(cl_fhir_type_node(CL_TYPE_CONDITION), CL_STR("clinicalStatus"))->codes;
 	assert_true(cl_fhir_coding_allowed(clinical, CL_STR("http://terminology.hl7.org/CodeSystem/condition-clinical"),
-					   CL_STR("active")));
+	                                   CL_STR("active")));
 	assert_false(cl_fhir_coding_allowed(clinical, CL_STR("http://example.org"), CL_STR("active")));
 	uint16_t mime = cl_fhir_element(cl_fhir_data_node(CL_DATA_ATTACHMENT), CL_STR("contentType"))->codes;
 	assert_true(cl_fhir_code_allowed(mime, CL_STR("text/plain; charset=UTF-8")));
@@ -106,7 +106,8 @@ static void parameters(void **state)
 	assert_false(cl_fhir_search_parameter(CL_TYPE_LOCATION, CL_STR("near"))->indexed);
 	assert_false(cl_fhir_search_parameter(CL_TYPE_OBSERVATION, CL_STR("code-value-quantity"))->indexed);
 	unsigned count;
-	const uint16_t *targets = cl_fhir_parameter_targets(cl_fhir_search_parameter(CL_TYPE_TASK, CL_STR("patient")), &count);
+	const uint16_t *targets =
+	        cl_fhir_parameter_targets(cl_fhir_search_parameter(CL_TYPE_TASK, CL_STR("patient")), &count);
 	assert_int_equal(count, 1);
 	assert_int_equal(targets[0], CL_TYPE_PATIENT);
 	assert_null(cl_fhir_parameter_targets(cl_fhir_search_parameter(CL_TYPE_TASK, CL_STR("subject")), &count));
@@ -127,7 +128,7 @@ static void numbers_are_for_good(void **state)
 		assert_int_equal(sscanf(line, "%u %63s %63s", &number, type, code), 3);
 		assert_int_equal(number, ++last);
 		const struct cl_fhir_parameter *parameter =
-			cl_fhir_search_parameter(cl_fhir_type(cl_str_of(type)), cl_str_of(code));
+		        cl_fhir_search_parameter(cl_fhir_type(cl_str_of(type)), cl_str_of(code));
 		assert_non_null(parameter);
 		assert_int_equal(parameter->number, number);
 	}
@@ -145,26 +146,26 @@ static void references(void **state)
 		int form;
 		const char *type, *id, *version, *base;
 	} cases[] = {
-		{"Patient/1", CL_FHIR_REFERENCE_RELATIVE, "Patient", "1", "", ""},
-		{"Patient/1/_history/2", CL_FHIR_REFERENCE_RELATIVE, "Patient", "1", "2", ""},
-		{"#", CL_FHIR_REFERENCE_LOCAL, "", "", "", ""},
-		{"#a", CL_FHIR_REFERENCE_LOCAL, "", "a", "", ""},
-		{"urn:uuid:x", CL_FHIR_REFERENCE_URN, "", "", "", ""},
-		{"http://a.b/fhir/Patient/1", CL_FHIR_REFERENCE_ABSOLUTE, "Patient", "1", "", "http://a.b/fhir"},
-		{"http://a.b/Patient/1/_history/2", CL_FHIR_REFERENCE_ABSOLUTE, "Patient", "1", "2", "http://a.b"},
-		{"http://a.b/x", CL_FHIR_REFERENCE_ABSOLUTE, "", "", "", ""},
-		{"http://Patient/1", CL_FHIR_REFERENCE_ABSOLUTE, "", "", "", ""},
-		{"Patient?identifier=s|1", CL_FHIR_REFERENCE_CONDITIONAL, "Patient", "identifier=s|1", "", ""},
-		{"", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
-		{"Patient", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
-		{"/Patient/1", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
-		{"x/Patient/1", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
-		{"patient/1", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
-		{"Patient/a b", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
-		{"Patient/1/", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
-		{"Patient/1/_history/", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
-		{"_history/1", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
-		{"Foo?x=1", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
+	        {"Patient/1", CL_FHIR_REFERENCE_RELATIVE, "Patient", "1", "", ""},
+	        {"Patient/1/_history/2", CL_FHIR_REFERENCE_RELATIVE, "Patient", "1", "2", ""},
+	        {"#", CL_FHIR_REFERENCE_LOCAL, "", "", "", ""},
+	        {"#a", CL_FHIR_REFERENCE_LOCAL, "", "a", "", ""},
+	        {"urn:uuid:x", CL_FHIR_REFERENCE_URN, "", "", "", ""},
+	        {"http://a.b/fhir/Patient/1", CL_FHIR_REFERENCE_ABSOLUTE, "Patient", "1", "", "http://a.b/fhir"},
+	        {"http://a.b/Patient/1/_history/2", CL_FHIR_REFERENCE_ABSOLUTE, "Patient", "1", "2", "http://a.b"},
+	        {"http://a.b/x", CL_FHIR_REFERENCE_ABSOLUTE, "", "", "", ""},
+	        {"http://Patient/1", CL_FHIR_REFERENCE_ABSOLUTE, "", "", "", ""},
+	        {"Patient?identifier=s|1", CL_FHIR_REFERENCE_CONDITIONAL, "Patient", "identifier=s|1", "", ""},
+	        {"", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
+	        {"Patient", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
+	        {"/Patient/1", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
+	        {"x/Patient/1", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
+	        {"patient/1", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
+	        {"Patient/a b", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
+	        {"Patient/1/", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
+	        {"Patient/1/_history/", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
+	        {"_history/1", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
+	        {"Foo?x=1", CL_FHIR_REFERENCE_NONE, "", "", "", ""},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct cl_fhir_reference found = cl_fhir_reference_parse(cl_str_of(cases[i].text));
@@ -196,15 +197,20 @@ static void links_are_visited_and_rewritten(void **state)
 	(void)state;
 	struct links links = {0};
 	cl_buf_init(&links.text, 0);
-	struct cl_json *resource = parse(
-		"{'resourceType':'Task','instantiatesCanonical':'http://p|1','instantiatesUri':'urn:uuid:a','for':{'reference':"
-		"'urn:uuid:a','display':'urn:uuid:a'},'_status':{'extension':[{'url':'http://e','valueReference':{'reference':'Group/1'"
-		"}}]},'contained':[{'resourceType':'Media','content':{'url':'http://picture'},'subject':{'reference':'Patient/2'}}],"
-		"'text':{'div':'<div><a href=\\\"urn:uuid:a\\\">x</a></div>'},'madeUp':{'reference':'Patient/3'},'note':[{"
-		"'authorReference':{'reference':'Practitioner/4'}}],'owner':[1,null,{'reference':5}]}");
+	struct cl_json *resource =
+	        parse("{'resourceType':'Task','instantiatesCanonical':'http://"
+	              "p|1','instantiatesUri':'urn:uuid:a','for':{'reference':"
+	              "'urn:uuid:a','display':'urn:uuid:a'},'_status':{'extension':[{'url':'http://"
+	              "e','valueReference':{'reference':'Group/1'"
+	              "}}]},'contained':[{'resourceType':'Media','content':{'url':'http://"
+	              "picture'},'subject':{'reference':'Patient/2'}}],"
+	              "'text':{'div':'<div><a "
+	              "href=\\\"urn:uuid:a\\\">x</a></div>'},'madeUp':{'reference':'Patient/3'},'note':[{"
+	              "'authorReference':{'reference':'Practitioner/4'}}],'owner':[1,null,{'reference':5}]}");
 	assert_int_equal(cl_fhir_visit_links(resource, note_link, &links), 0);
 	cl_buf_add_byte(&links.text, 0);
-	assert_string_equal(links.text.p, "2 http://p|1\n3 urn:uuid:a\n1 urn:uuid:a\n1 Group/1\n1 Patient/2\n1 Practitioner/4\n");
+	assert_string_equal(links.text.p,
+	                    "2 http://p|1\n3 urn:uuid:a\n1 urn:uuid:a\n1 Group/1\n1 Patient/2\n1 Practitioner/4\n");
 	assert_text(cl_json_get_text(cl_json_get(resource, "for"), "reference"), "Patient/new");
 	assert_text(cl_json_get_text(cl_json_get(resource, "for"), "display"), "urn:uuid:a");
 	links.seen = 0;
@@ -218,14 +224,14 @@ static void links_are_visited_and_rewritten(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(types_are_numbered_by_name, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(every_element_is_found_by_name, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(choices_are_unrolled, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(codes, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(parameters, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(numbers_are_for_good, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(references, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(links_are_visited_and_rewritten, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(types_are_numbered_by_name, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(every_element_is_found_by_name, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(choices_are_unrolled, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(codes, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(parameters, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(numbers_are_for_good, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(references, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(links_are_visited_and_rewritten, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

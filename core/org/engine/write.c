@@ -167,6 +167,9 @@ static int run_single(struct cl_interaction_context *context, struct cl_write *w
 	}
 	if (code)
 		return code;
+	/* So that what is wrong with it is shown with line and column. */
+	context->unit->source = context->request->body;
+	context->unit->source_of = write->resource;
 	write->if_match = cl_request_header(context->request, "if-match");
 	code = cl_write_run(context, write, e);
 	if (code)

@@ -38,12 +38,12 @@ static void write_parameters(struct cl_buf *out, uint16_t type)
 {
 	const struct cl_fhir_parameter *parameter;
 	cl_buf_add_cstring(out, ",\"searchParam\":["
-				"{\"name\":\"_id\",\"type\":\"token\"},{\"name\":\"_lastUpdated\",\"type\":\"date\"}");
+	                        "{\"name\":\"_id\",\"type\":\"token\"},{\"name\":\"_lastUpdated\",\"type\":\"date\"}");
 	for (unsigned i = 0; (parameter = cl_fhir_parameter_at(type, i)) != NULL; i++) {
 		struct cl_str code = cl_fhir_parameter_code(parameter);
 		if (parameter->indexed)
 			cl_buf_printf(out, ",{\"name\":\"%.*s\",\"type\":\"%s\"}", CL_STR_ARGS(code),
-				      cl_fhir_search_kind_name(parameter->kind));
+			              cl_fhir_search_kind_name(parameter->kind));
 	}
 	cl_buf_add_byte(out, ']');
 }
@@ -56,8 +56,8 @@ static void write_includes(struct cl_buf *out, uint16_t type)
 	for (unsigned i = 0; (parameter = cl_fhir_parameter_at(type, i)) != NULL; i++) {
 		struct cl_str code = cl_fhir_parameter_code(parameter);
 		if (parameter->kind == CL_SEARCH_REFERENCE && parameter->indexed)
-			cl_buf_printf(out, "%s\"%.*s:%.*s\"", written++ ? "," : ",\"searchInclude\":[", CL_STR_ARGS(name),
-				      CL_STR_ARGS(code));
+			cl_buf_printf(out, "%s\"%.*s:%.*s\"", written++ ? "," : ",\"searchInclude\":[",
+			              CL_STR_ARGS(name), CL_STR_ARGS(code));
 	}
 	if (written)
 		cl_buf_add_byte(out, ']');
@@ -65,16 +65,17 @@ static void write_includes(struct cl_buf *out, uint16_t type)
 
 static void write_type(struct cl_buf *out, const struct cl_capability *capability, uint16_t type)
 {
-	static const char *const with_patch[] = {"read",   "vread", "create",		"update",	"patch",
-						 "delete", "history-instance", "history-type", "search-type", NULL};
-	static const char *const without[] = {"read",	"vread",	    "create",	    "update",
-					      "delete", "history-instance", "history-type", "search-type", NULL};
+	static const char *const with_patch[] = {"read",        "vread",  "create",           "update",
+	                                         "patch",       "delete", "history-instance", "history-type",
+	                                         "search-type", NULL};
+	static const char *const without[] = {
+	        "read", "vread", "create", "update", "delete", "history-instance", "history-type", "search-type", NULL};
 	struct cl_str name = cl_fhir_type_name(type);
-	cl_buf_printf(out, "{\"type\":\"%.*s\",\"profile\":\"http://hl7.org/fhir/StructureDefinition/%.*s\",", CL_STR_ARGS(name),
-		      CL_STR_ARGS(name));
+	cl_buf_printf(out, "{\"type\":\"%.*s\",\"profile\":\"http://hl7.org/fhir/StructureDefinition/%.*s\",",
+	              CL_STR_ARGS(name), CL_STR_ARGS(name));
 	write_interactions(out, capability->json_patch ? with_patch : without);
 	cl_buf_add_cstring(out, ",\"versioning\":\"versioned\",\"readHistory\":true,\"updateCreate\":true,"
-				"\"conditionalCreate\":true,\"referencePolicy\":[\"literal\",\"logical\",\"local\"]");
+	                        "\"conditionalCreate\":true,\"referencePolicy\":[\"literal\",\"logical\",\"local\"]");
 	write_includes(out, type);
 	write_parameters(out, type);
 	write_operations(out, capability, type);

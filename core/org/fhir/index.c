@@ -154,7 +154,8 @@ static void add_date(struct indexer *ix, uint16_t parameter, int64_t lower, int6
 	value->upper = upper;
 }
 
-static void add_reference(struct indexer *ix, const struct cl_fhir_parameter *parameter, struct cl_str type, struct cl_str id)
+static void add_reference(struct indexer *ix, const struct cl_fhir_parameter *parameter, struct cl_str type,
+                          struct cl_str id)
 {
 	if (id.n == 0 || id.n > CL_FHIR_INDEX_TEXT)
 		return;
@@ -165,7 +166,8 @@ static void add_reference(struct indexer *ix, const struct cl_fhir_parameter *pa
 		add(ix, 0, CL_INDEX_COMPARTMENT)->b = id;
 }
 
-static void add_quantity(struct indexer *ix, uint16_t parameter, double low, double high, const struct cl_json *quantity)
+static void add_quantity(struct indexer *ix, uint16_t parameter, double low, double high,
+                         const struct cl_json *quantity)
 {
 	struct cl_str system = cl_json_get_text(quantity, "system"), code = cl_json_get_text(quantity, "code");
 	struct cl_str unit = cl_json_get_text(quantity, "unit");
@@ -200,13 +202,14 @@ static void index_token(struct indexer *ix, uint16_t parameter, unsigned data, c
 	switch (data) {
 	case CL_DATA_BOOLEAN:
 		if (value->kind == CL_JSON_TRUE || value->kind == CL_JSON_FALSE)
-			add_token(ix, parameter, CL_STR_NONE, value->kind == CL_JSON_TRUE ? CL_STR("true") : CL_STR("false"));
+			add_token(ix, parameter, CL_STR_NONE,
+			          value->kind == CL_JSON_TRUE ? CL_STR("true") : CL_STR("false"));
 		break;
 	case CL_DATA_CODEABLE_CONCEPT:
 		codings = cl_json_get(value, "coding");
 		for (uint32_t i = 0; codings && codings->kind == CL_JSON_ARRAY && i < codings->count; i++)
 			add_token(ix, parameter, cl_json_get_text(&codings->items[i], "system"),
-				  cl_json_get_text(&codings->items[i], "code"));
+			          cl_json_get_text(&codings->items[i], "code"));
 		break;
 	case CL_DATA_CODING:
 		add_token(ix, parameter, cl_json_get_text(value, "system"), cl_json_get_text(value, "code"));
@@ -225,12 +228,15 @@ static void index_token(struct indexer *ix, uint16_t parameter, unsigned data, c
 static void index_string(struct indexer *ix, uint16_t parameter, unsigned data, const struct cl_json *value)
 {
 	static const char *const name_parts[] = {"text", "family", "given", "prefix", "suffix", NULL};
-	static const char *const address_parts[] = {"text", "line", "city", "district", "state", "postalCode", "country", NULL};
+	static const char *const address_parts[] = {"text",  "line",       "city",    "district",
+	                                            "state", "postalCode", "country", NULL};
 	if (value->kind == CL_JSON_STRING) {
 		add_string(ix, parameter, value->text);
 		return;
 	}
-	const char *const *parts = data == CL_DATA_HUMAN_NAME ? name_parts : data == CL_DATA_ADDRESS ? address_parts : NULL;
+	const char *const *parts = data == CL_DATA_HUMAN_NAME ? name_parts
+	                           : data == CL_DATA_ADDRESS  ? address_parts
+	                                                      : NULL;
 	for (; parts && *parts; parts++) {
 		const struct cl_json *part = cl_json_get(value, *parts);
 		if (part && part->kind == CL_JSON_STRING)
@@ -292,7 +298,7 @@ static void index_date(struct indexer *ix, uint16_t parameter, unsigned data, co
 }
 
 static void index_reference(struct indexer *ix, const struct cl_fhir_parameter *parameter,
-			    const struct cl_fhir_action *action, const struct cl_json *value)
+                            const struct cl_fhir_action *action, const struct cl_json *value)
 {
 	if (action->data == CL_DATA_RESOURCE) { /* Bundle.entry[0].resource */
 		struct cl_str type = cl_json_get_text(value, "resourceType");
@@ -333,7 +339,8 @@ static void index_reference(struct indexer *ix, const struct cl_fhir_parameter *
 	/* A logical reference: for the :identifier modifier. */
 	const struct cl_json *identifier = cl_json_get(value, "identifier");
 	if (identifier)
-		add_token(ix, parameter->number, cl_json_get_text(identifier, "system"), cl_json_get_text(identifier, "value"));
+		add_token(ix, parameter->number, cl_json_get_text(identifier, "system"),
+		          cl_json_get_text(identifier, "value"));
 }
 
 /* The interval of a quantity's value, opened by its comparator. */
@@ -371,7 +378,8 @@ static void index_quantity(struct indexer *ix, uint16_t parameter, unsigned data
 	if (data == CL_DATA_RANGE) {
 		if (range_interval(value, &low, &high))
 			add_quantity(ix, parameter, low, high,
-				     cl_json_get(value, "low") ? cl_json_get(value, "low") : cl_json_get(value, "high"));
+			             cl_json_get(value, "low") ? cl_json_get(value, "low")
+			                                       : cl_json_get(value, "high"));
 		return;
 	}
 	if (!quantity_interval(value, &low, &high))
@@ -392,8 +400,8 @@ static void index_number(struct indexer *ix, uint16_t parameter, unsigned data, 
 {
 	double low, high;
 	bool found = data == CL_DATA_RANGE ? range_interval(value, &low, &high)
-					   : value->kind == CL_JSON_NUMBER &&
-						     cl_fhir_decimal_interval(value->text, &low, &high, NULL);
+	                                   : value->kind == CL_JSON_NUMBER &&
+	                                             cl_fhir_decimal_interval(value->text, &low, &high, NULL);
 	if (!found)
 		return;
 	struct cl_index_value *row = add(ix, parameter, CL_INDEX_NUMBER);
@@ -418,7 +426,8 @@ static void act(struct indexer *ix, const struct cl_fhir_action *action, const s
 	const struct cl_fhir_parameter *parameter = cl_fhir_parameter_of(action);
 	if (action->data == CL_FHIR_SPECIAL_DECEASED) {
 		/* Patient.deceased.exists() and Patient.deceased != false */
-		bool dead = cl_json_is_true(cl_json_get(value, "deceasedBoolean")) || cl_json_get(value, "deceasedDateTime");
+		bool dead = cl_json_is_true(cl_json_get(value, "deceasedBoolean")) ||
+		            cl_json_get(value, "deceasedDateTime");
 		add_token(ix, parameter->number, CL_STR_NONE, dead ? CL_STR("true") : CL_STR("false"));
 		return;
 	}
@@ -456,7 +465,7 @@ static void walk_children(struct indexer *ix, unsigned first, unsigned count, co
 	for (unsigned i = first; i < first + count; i++) {
 		const struct cl_fhir_step *step = cl_fhir_step(i);
 		const struct cl_json *value =
-			cl_json_get_str(object, (struct cl_str){cl_fhir_search_text(step->name), step->name_n});
+		        cl_json_get_str(object, (struct cl_str){cl_fhir_search_text(step->name), step->name_n});
 		if (value)
 			walk(ix, step, value);
 	}
@@ -471,7 +480,8 @@ static void walk(struct indexer *ix, const struct cl_fhir_step *step, const stru
 		}
 		return;
 	}
-	if (step->where && !cl_str_is(cl_json_get_text(value, cl_fhir_search_text(step->where)), cl_fhir_search_text(step->value)))
+	if (step->where &&
+	    !cl_str_is(cl_json_get_text(value, cl_fhir_search_text(step->where)), cl_fhir_search_text(step->value)))
 		return;
 	for (unsigned i = 0; i < step->actions; i++)
 		act(ix, cl_fhir_action(step->first_action + i), value);
@@ -480,7 +490,7 @@ static void walk(struct indexer *ix, const struct cl_fhir_step *step, const stru
 }
 
 int cl_fhir_index(struct cl_arena *arena, uint16_t type, const struct cl_json *resource, struct cl_index *out,
-		  struct cl_err *e)
+                  struct cl_err *e)
 {
 	const struct cl_fhir_program *program = cl_fhir_program(type);
 	struct indexer ix = {.arena = arena, .out = out};
@@ -494,7 +504,8 @@ int cl_fhir_index(struct cl_arena *arena, uint16_t type, const struct cl_json *r
 	if (type == CL_TYPE_PATIENT && id.n)
 		add(&ix, 0, CL_INDEX_COMPARTMENT)->b = id; /* a Patient is in its own compartment */
 	if (ix.full)
-		return cl_fail(e, CL_E_LIMIT, "The resource has more than %d search values; split it.", CL_FHIR_INDEX_MAXIMUM);
+		return cl_fail(e, CL_E_LIMIT, "The resource has more than %d search values; split it.",
+		               CL_FHIR_INDEX_MAXIMUM);
 	cl_index_normalize(out);
 	return 0;
 }

@@ -30,7 +30,7 @@ static struct cl_issue *append(struct cl_issues *issues, enum cl_severity severi
 }
 
 struct cl_issue *cl_issues_add(struct cl_issues *issues, enum cl_severity severity, const char *code,
-			       struct cl_str expression, const char *format, ...)
+                               struct cl_str expression, const char *format, ...)
 {
 	struct cl_issue *issue = append(issues, severity);
 	if (!issue)
@@ -119,7 +119,8 @@ static const char *severity_name(unsigned severity)
 
 static void write_issue(struct cl_buf *out, const struct cl_issue *issue)
 {
-	cl_buf_printf(out, "{\"severity\":\"%s\",\"code\":\"%s\",\"diagnostics\":", severity_name(issue->severity), issue->code);
+	cl_buf_printf(out, "{\"severity\":\"%s\",\"code\":\"%s\",\"diagnostics\":", severity_name(issue->severity),
+	              issue->code);
 	if (issue->line > 0) {
 		/* The place goes inside the quotes, before the escaped text. */
 		cl_buf_printf(out, "\"Line %d column %d: ", issue->line, issue->column);
@@ -150,11 +151,12 @@ void cl_outcome_write(struct cl_buf *out, const struct cl_issues *issues)
 	}
 	if (issues->left_out) {
 		cl_buf_printf(out,
-			      ",{\"severity\":\"information\",\"code\":\"incomplete\",\"diagnostics\":"
-			      "\"%zu more issues are not shown.\"}",
-			      issues->left_out);
+		              ",{\"severity\":\"information\",\"code\":\"incomplete\",\"diagnostics\":"
+		              "\"%zu more issues are not shown.\"}",
+		              issues->left_out);
 	} else if (issues->count == 0) {
-		cl_buf_add_cstring(out, "{\"severity\":\"information\",\"code\":\"informational\",\"diagnostics\":\"All OK\"}");
+		cl_buf_add_cstring(
+		        out, "{\"severity\":\"information\",\"code\":\"informational\",\"diagnostics\":\"All OK\"}");
 	}
 	cl_buf_add_cstring(out, "]}");
 }
@@ -162,12 +164,12 @@ void cl_outcome_write(struct cl_buf *out, const struct cl_issues *issues)
 void cl_outcome_write_error(struct cl_buf *out, const struct cl_err *e)
 {
 	struct cl_issue issue = {
-		.severity = CL_SEVERITY_ERROR,
-		.code = cl_issue_code_of(e),
-		.diagnostics = cl_str_of(e->message[0] ? e->message : cl_code_name(e->code)),
-		.expression = cl_str_of(e->where),
-		.line = e->line,
-		.column = e->column,
+	        .severity = CL_SEVERITY_ERROR,
+	        .code = cl_issue_code_of(e),
+	        .diagnostics = cl_str_of(e->message[0] ? e->message : cl_code_name(e->code)),
+	        .expression = cl_str_of(e->where),
+	        .line = e->line,
+	        .column = e->column,
 	};
 	cl_buf_add_cstring(out, "{\"resourceType\":\"OperationOutcome\",\"issue\":[");
 	write_issue(out, &issue);

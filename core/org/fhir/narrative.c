@@ -7,19 +7,20 @@
 
 /* Sorted, so that a tag's place in the list can be its number on the stack of open tags. */
 static const char *const elements[] = {
-	"a",	"abbr",	   "acronym", "address", "area", "b",	"bdo",	 "big",	  "blockquote", "br",	  "caption", "cite",
-	"code", "col",	   "colgroup", "dd",	 "del",	 "dfn", "div",	 "dl",	  "dt",		"em",	  "h1",	     "h2",
-	"h3",	"h4",	   "h5",      "h6",	 "hr",	 "i",	"img",	 "ins",	  "kbd",	"li",	  "map",     "ol",
-	"p",	"pre",	   "q",	      "samp",	 "small", "span", "strong", "sub", "sup",	"table",  "tbody",   "td",
-	"tfoot", "th",	   "thead",   "tr",	 "tt",	 "ul",	"var",
+        "a",    "abbr",  "acronym", "address",  "area",  "b",   "bdo",   "big",   "blockquote", "br",     "caption",
+        "cite", "code",  "col",     "colgroup", "dd",    "del", "dfn",   "div",   "dl",         "dt",     "em",
+        "h1",   "h2",    "h3",      "h4",       "h5",    "h6",  "hr",    "i",     "img",        "ins",    "kbd",
+        "li",   "map",   "ol",      "p",        "pre",   "q",   "samp",  "small", "span",       "strong", "sub",
+        "sup",  "table", "tbody",   "td",       "tfoot", "th",  "thead", "tr",    "tt",         "ul",     "var",
 };
 
 static const char *const attributes[] = {
-	"abbr",	   "accesskey", "align", "alt",	   "axis",  "border", "cellpadding", "cellspacing", "char",	"charoff",
-	"charset", "cite",	"class", "colspan", "coords", "datetime", "dir",     "frame",	    "headers",	"height",
-	"href",	   "hreflang",	"id",	 "ismap",  "lang",  "longdesc", "name",	     "nohref",	    "nowrap",	"rel",
-	"rev",	   "rowspan",	"rules", "scope",  "shape", "span",   "src",	     "start",	    "style",	"summary",
-	"tabindex", "title",	"type",	 "usemap", "valign", "value", "width",	     "xml:lang",    "xml:space", "xmlns",
+        "abbr",    "accesskey", "align",    "alt",       "axis",     "border", "cellpadding", "cellspacing", "char",
+        "charoff", "charset",   "cite",     "class",     "colspan",  "coords", "datetime",    "dir",         "frame",
+        "headers", "height",    "href",     "hreflang",  "id",       "ismap",  "lang",        "longdesc",    "name",
+        "nohref",  "nowrap",    "rel",      "rev",       "rowspan",  "rules",  "scope",       "shape",       "span",
+        "src",     "start",     "style",    "summary",   "tabindex", "title",  "type",        "usemap",      "valign",
+        "value",   "width",     "xml:lang", "xml:space", "xmlns",
 };
 
 static int find(const char *const *names, size_t count, struct cl_str name)
@@ -45,7 +46,8 @@ static bool is_space(char c)
 
 static bool is_name(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == ':';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+	       c == ':';
 }
 
 /* An address that only leads somewhere, or shows a picture: relative, or of a passive scheme. */
@@ -131,15 +133,16 @@ static const char *read_attributes(const char **at, const char *end, bool *close
 			return "must be well-formed XHTML: an attribute's value is not closed";
 		value.n = (size_t)(p - value.p);
 		p++;
-		if (find(attributes, sizeof(attributes) / sizeof(*attributes), name) < 0 && !cl_str_starts(name, "xmlns:"))
+		if (find(attributes, sizeof(attributes) / sizeof(*attributes), name) < 0 &&
+		    !cl_str_starts(name, "xmlns:"))
 			return "must only have attributes of basic formatting (txt-1): no event handlers";
 		bool picture = cl_str_is(name, "src");
 		if ((picture || cl_str_is(name, "href") || cl_str_is(name, "cite") || cl_str_is(name, "longdesc")) &&
 		    !is_passive(value, picture))
 			return "must only have links that do not run anything (txt-1)";
-		if (cl_str_is(name, "style") && (contains(value, "expression") || contains(value, "url(") ||
-						 contains(value, "import") || contains(value, "\\") ||
-						 contains(value, "&#")))
+		if (cl_str_is(name, "style") &&
+		    (contains(value, "expression") || contains(value, "url(") || contains(value, "import") ||
+		     contains(value, "\\") || contains(value, "&#")))
 			return "must not load or run anything from a style (txt-1)";
 	}
 }
@@ -190,8 +193,9 @@ const char *cl_fhir_check_narrative(struct cl_str div, bool *empty)
 		name.n = (size_t)(p - name.p);
 		int number = find(elements, sizeof(elements) / sizeof(*elements), name);
 		if (number < 0)
-			return name.n ? "must only have elements of basic formatting (txt-1): no scripts, forms or frames"
-				      : "must be well-formed XHTML: write < as &lt;";
+			return name.n ? "must only have elements of basic formatting (txt-1): no scripts, forms or "
+			                "frames"
+			              : "must be well-formed XHTML: write < as &lt;";
 		if (closing) {
 			while (p < end && is_space(*p))
 				p++;

@@ -52,8 +52,8 @@ struct cl_str cl_fhir_parameter_code(const struct cl_fhir_parameter *parameter)
 
 const char *cl_fhir_search_kind_name(unsigned kind)
 {
-	static const char *const names[] = {"",		 "number", "date", "string",	"token",
-					    "reference", "quantity", "uri",  "composite", "special"};
+	static const char *const names[] = {"",          "number",   "date", "string",    "token",
+	                                    "reference", "quantity", "uri",  "composite", "special"};
 	return names[kind < sizeof(names) / sizeof(*names) ? kind : 0];
 }
 
@@ -71,10 +71,13 @@ struct cl_str cl_fhir_parameter_system(const struct cl_fhir_parameter *parameter
 enum cl_index_kind cl_fhir_parameter_index_kind(const struct cl_fhir_parameter *parameter)
 {
 	static const uint8_t kinds[] = {
-		[CL_SEARCH_NUMBER] = CL_INDEX_NUMBER,	    [CL_SEARCH_DATE] = CL_INDEX_DATE,
-		[CL_SEARCH_STRING] = CL_INDEX_STRING,	    [CL_SEARCH_TOKEN] = CL_INDEX_TOKEN,
-		[CL_SEARCH_REFERENCE] = CL_INDEX_REFERENCE, [CL_SEARCH_QUANTITY] = CL_INDEX_QUANTITY,
-		[CL_SEARCH_URI] = CL_INDEX_URI,
+	        [CL_SEARCH_NUMBER] = CL_INDEX_NUMBER,
+	        [CL_SEARCH_DATE] = CL_INDEX_DATE,
+	        [CL_SEARCH_STRING] = CL_INDEX_STRING,
+	        [CL_SEARCH_TOKEN] = CL_INDEX_TOKEN,
+	        [CL_SEARCH_REFERENCE] = CL_INDEX_REFERENCE,
+	        [CL_SEARCH_QUANTITY] = CL_INDEX_QUANTITY,
+	        [CL_SEARCH_URI] = CL_INDEX_URI,
 	};
 	return parameter->indexed ? (enum cl_index_kind)kinds[parameter->kind] : (enum cl_index_kind)0;
 }

@@ -25,12 +25,12 @@ struct cl_fhir_parameter {
 	uint16_t first_target; /* internal: cl_fhir_parameter_targets */
 	uint8_t targets;
 	uint8_t system;        /* internal: cl_fhir_parameter_system */
-	bool compartment;      /* its references to a Patient make the resource a member of that Patient's compartment */
+	bool compartment;      /* its references to a Patient put the resource in that Patient's compartment */
 	bool indexed;          /* false: known to FHIR, not searchable here */
 };
 
-/* NULL when the type has no such parameter. _tag, _security, _profile and _source have numbers; _id and _lastUpdated are no
- * index values and are not found here. All results are static. */
+/* NULL when the type has no such parameter. _tag, _security, _profile and _source have numbers; _id and _lastUpdated
+ * are no index values and are not found here. All results are static. */
 const struct cl_fhir_parameter *cl_fhir_search_parameter(uint16_t type, struct cl_str code);
 const struct cl_fhir_parameter *cl_fhir_parameter_by_number(uint16_t number);
 /* The type's parameters sorted by code; NULL past the end. */
@@ -41,7 +41,8 @@ struct cl_str cl_fhir_parameter_code(const struct cl_fhir_parameter *parameter);
 const char *cl_fhir_search_kind_name(unsigned kind);
 /* Resource types that a reference parameter may point to; NULL and 0 for any type. */
 const uint16_t *cl_fhir_parameter_targets(const struct cl_fhir_parameter *parameter, unsigned *count);
-/* The system that a parameter over `code` elements implies (Patient.gender); empty when none. Index rows leave it out. */
+/* The system that a parameter over `code` elements implies (Patient.gender); empty when none. Index rows leave it
+ * out. */
 struct cl_str cl_fhir_parameter_system(const struct cl_fhir_parameter *parameter);
 /* The kind of index rows that the parameter has; 0 when it is not indexed. */
 enum cl_index_kind cl_fhir_parameter_index_kind(const struct cl_fhir_parameter *parameter);

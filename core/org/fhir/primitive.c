@@ -114,8 +114,8 @@ static const char *check_base64(struct cl_str text)
 		if (c == '=') {
 			padding++;
 		} else {
-			bool digit = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
-				     c == '/';
+			bool digit = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+			             c == '+' || c == '/';
 			if (!digit || padding)
 				return "must be base64";
 			digits++;
@@ -123,15 +123,16 @@ static const char *check_base64(struct cl_str text)
 	}
 	if (digits == 0)
 		return "must not be empty";
-	return padding > 2 || (digits + padding) % 4 ? "must be base64 in groups of four characters, padded with =" : NULL;
+	return padding > 2 || (digits + padding) % 4 ? "must be base64 in groups of four characters, padded with ="
+	                                             : NULL;
 }
 
 static const char *check_integer(const struct cl_json *value, int64_t least)
 {
 	int64_t number;
-	const char *wrong = least > 0	? "must be a whole number from 1 to 2147483647"
-			    : least == 0 ? "must be a whole number from 0 to 2147483647"
-					 : "must be a whole number from -2147483648 to 2147483647";
+	const char *wrong = least > 0    ? "must be a whole number from 1 to 2147483647"
+	                    : least == 0 ? "must be a whole number from 0 to 2147483647"
+	                                 : "must be a whole number from -2147483648 to 2147483647";
 	if (value->kind != CL_JSON_NUMBER)
 		return wrong;
 	if (!cl_json_integer(value, &number) || number < least || number > INT32_MAX || cl_str_is(value->text, "-0"))
@@ -143,7 +144,9 @@ const char *cl_fhir_check_primitive(enum cl_fhir_data data, const struct cl_json
 {
 	switch (data) {
 	case CL_DATA_BOOLEAN:
-		return value->kind == CL_JSON_TRUE || value->kind == CL_JSON_FALSE ? NULL : "must be true or false, without quotes";
+		return value->kind == CL_JSON_TRUE || value->kind == CL_JSON_FALSE
+		               ? NULL
+		               : "must be true or false, without quotes";
 	case CL_DATA_INTEGER:
 		return check_integer(value, INT32_MIN);
 	case CL_DATA_UNSIGNED_INT:
@@ -180,7 +183,9 @@ const char *cl_fhir_check_primitive(enum cl_fhir_data data, const struct cl_json
 	case CL_DATA_DATE:
 		return cl_is_fhir_date(text) ? NULL : "must be a date like 2026, 2026-11 or 2026-11-22";
 	case CL_DATA_DATE_TIME:
-		return cl_is_fhir_date_time(text) ? NULL : "must be a date, or a time with zone like 2026-11-22T05:16:07-05:00";
+		return cl_is_fhir_date_time(text)
+		               ? NULL
+		               : "must be a date, or a time with zone like 2026-11-22T05:16:07-05:00";
 	case CL_DATA_INSTANT:
 		return cl_is_fhir_instant(text) ? NULL : "must be an instant with zone like 2026-11-22T05:16:07.123Z";
 	case CL_DATA_TIME:

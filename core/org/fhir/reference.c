@@ -83,7 +83,7 @@ struct walk {
 static int walk_object(struct walk *walk, const struct cl_fhir_node *node, struct cl_json *object, int depth);
 
 static int walk_value(struct walk *walk, const struct cl_fhir_node *parent, const struct cl_fhir_element *element,
-		      struct cl_json *value, int depth)
+                      struct cl_json *value, int depth)
 {
 	if (value->kind == CL_JSON_STRING) {
 		switch (element->data) {
@@ -95,8 +95,8 @@ static int walk_value(struct walk *walk, const struct cl_fhir_node *parent, cons
 		case CL_DATA_UUID:
 			if (parent->data == CL_DATA_ATTACHMENT || parent->data == CL_DATA_EXTENSION)
 				return cl_str_is(cl_fhir_element_name(element), "url")
-					       ? 0
-					       : walk->visit(walk->context, CL_FHIR_LINK_URI, value);
+				               ? 0
+				               : walk->visit(walk->context, CL_FHIR_LINK_URI, value);
 			return walk->visit(walk->context, CL_FHIR_LINK_URI, value);
 		case CL_DATA_STRING:
 			if (parent->data == CL_DATA_REFERENCE && cl_str_is(cl_fhir_element_name(element), "reference"))
@@ -108,9 +108,10 @@ static int walk_value(struct walk *walk, const struct cl_fhir_node *parent, cons
 	}
 	if (value->kind != CL_JSON_OBJECT)
 		return 0;
-	const struct cl_fhir_node *node = element->data == CL_DATA_RESOURCE
-						  ? cl_fhir_type_node(cl_fhir_type(cl_json_get_text(value, "resourceType")))
-						  : cl_fhir_element_node(element);
+	const struct cl_fhir_node *node =
+	        element->data == CL_DATA_RESOURCE
+	                ? cl_fhir_type_node(cl_fhir_type(cl_json_get_text(value, "resourceType")))
+	                : cl_fhir_element_node(element);
 	return node ? walk_object(walk, node, value, depth + 1) : 0;
 }
 

@@ -7,7 +7,7 @@ enum cl_fhir_reference_form {
 	CL_FHIR_REFERENCE_NONE = 0,    /* no form that FHIR knows */
 	CL_FHIR_REFERENCE_LOCAL,       /* "#id": contained; id is empty for "#" alone */
 	CL_FHIR_REFERENCE_RELATIVE,    /* "Patient/1", "Patient/1/_history/2" */
-	CL_FHIR_REFERENCE_CONDITIONAL, /* "Patient?identifier=x": transactions only; id is what follows the question mark */
+	CL_FHIR_REFERENCE_CONDITIONAL, /* "Patient?identifier=x": in transactions; id is what follows ? */
 	CL_FHIR_REFERENCE_ABSOLUTE,    /* "https://there.example/fhir/Patient/1": type and id when its end looks so */
 	CL_FHIR_REFERENCE_URN,         /* "urn:uuid:..." and any other URI that is no address */
 };
@@ -30,10 +30,10 @@ enum cl_fhir_link {
 	CL_FHIR_LINK_URI,           /* uri, url, oid, uuid; but not Attachment.url and not an extension's own name */
 };
 
-/* Non-zero stops the walk and is returned by it. `text` is the string node; its text may be replaced by one in the tree's
- * arena (transactions turn urn:uuid: into Type/id so), its kind may not. */
+/* Non-zero stops the walk and is returned by it. `text` is the string node; its text may be replaced by one in the
+ * tree's arena (transactions turn urn:uuid: into Type/id so), its kind may not. */
 typedef int (*cl_fhir_link_visitor)(void *context, enum cl_fhir_link kind, struct cl_json *text);
 
-/* Visits every such string of a resource, contained resources and extensions included, narratives not. Elements that FHIR
- * does not define are skipped, so the resource need not be valid. */
+/* Visits every such string of a resource, contained resources and extensions included, narratives not. Elements that
+ * FHIR does not define are skipped, so the resource need not be valid. */
 int cl_fhir_visit_links(struct cl_json *resource, cl_fhir_link_visitor visit, void *context);

@@ -19,12 +19,13 @@ int cl_fhir_url_decode(struct cl_arena *arena, struct cl_str text, struct cl_str
 			for (size_t k = 1; k <= 2; k++) {
 				char d = i + k < text.n ? text.p[i + k] : 0;
 				int digit = d >= '0' && d <= '9'   ? d - '0'
-					    : d >= 'a' && d <= 'f' ? d - 'a' + 10
-					    : d >= 'A' && d <= 'F' ? d - 'A' + 10
-								   : -1;
+				            : d >= 'a' && d <= 'f' ? d - 'a' + 10
+				            : d >= 'A' && d <= 'F' ? d - 'A' + 10
+				                                   : -1;
 				if (digit < 0)
 					return cl_fail(e, CL_E_INVALID,
-						       "The query has a %% without two hexadecimal digits; write %%25 for the sign.");
+					               "The query has a %% without two hexadecimal digits; write %%25 "
+					               "for the sign.");
 				value = value * 16 + digit;
 			}
 			c = (char)value;
@@ -42,14 +43,14 @@ int cl_fhir_url_decode(struct cl_arena *arena, struct cl_str text, struct cl_str
 
 /* ---- lists that grow in the arena ---- */
 
-#define GROW(arena, items, count, type)                                                                        \
-	do {                                                                                                   \
-		if (((count) & ((count) - 1)) == 0) {                                                          \
-			type *grown = CL_NEW_ARRAY(arena, type, (count) ? (count) * 2 : 1);                    \
-			if (count)                                                                             \
-				memcpy(grown, items, (count) * sizeof(type));                                  \
-			(items) = grown;                                                                       \
-		}                                                                                              \
+#define GROW(arena, items, count, type)                                                                                \
+	do {                                                                                                           \
+		if (((count) & ((count)-1)) == 0) {                                                                    \
+			type *grown = CL_NEW_ARRAY(arena, type, (count) ? (count)*2 : 1);                              \
+			if (count)                                                                                     \
+				memcpy(grown, items, (count) * sizeof(type));                                          \
+			(items) = grown;                                                                               \
+		}                                                                                                      \
 	} while (0)
 
 struct parser {
@@ -111,15 +112,18 @@ static int read_sort(struct parser *p, struct cl_str name, struct cl_str value, 
 			sort.kind = (uint8_t)cl_fhir_parameter_index_kind(parameter);
 			if (sort.kind != CL_INDEX_DATE && sort.kind != CL_INDEX_STRING && sort.kind != CL_INDEX_TOKEN &&
 			    sort.kind != CL_INDEX_NUMBER && sort.kind != CL_INDEX_QUANTITY)
-				return refuse(e, name, "only date, string, token, number and quantity parameters, _id and "
-						       "_lastUpdated can be sorted by.");
+				return refuse(e, name,
+				              "only date, string, token, number and quantity parameters, _id and "
+				              "_lastUpdated can be sorted by.");
 		}
 		if (query->sort_count == 8)
 			return refuse(e, name, "eight keys at most.");
 		GROW(p->reader.arena, query->sorts, query->sort_count, struct cl_sort);
 		query->sorts[query->sort_count++] = sort;
 	}
-	return query->sort_count ? 0 : refuse(e, name, "name a parameter to sort by, with - before it for descending order.");
+	return query->sort_count
+	               ? 0
+	               : refuse(e, name, "name a parameter to sort by, with - before it for descending order.");
 }
 
 static int read_total(struct parser *p, struct cl_str name, struct cl_str value, struct cl_err *e)
@@ -181,7 +185,7 @@ static struct cl_str take(struct cl_str *rest)
 }
 
 static int read_include(struct parser *p, struct cl_str name, bool reverse, bool iterate, struct cl_str value,
-			struct cl_err *e)
+                        struct cl_err *e)
 {
 	struct cl_fhir_include include = {.reverse = reverse, .iterate = iterate};
 	struct cl_str rest = value, source = take(&rest), code = take(&rest), target = take(&rest);
@@ -191,8 +195,9 @@ static int read_include(struct parser *p, struct cl_str name, bool reverse, bool
 		return refuse(e, name, "write Type:parameter or Type:parameter:TargetType.");
 	bool all = cl_str_is(source, "*");
 	if (all && (code.n || reverse))
-		return refuse(e, name, reverse ? "write Type:parameter or Type:*, a bare * would read everything."
-					       : "write * alone, Type:*, or Type:parameter.");
+		return refuse(e, name,
+		              reverse ? "write Type:parameter or Type:*, a bare * would read everything."
+		                      : "write * alone, Type:*, or Type:parameter.");
 	if (!all) {
 		include.source = cl_fhir_type(source);
 		if (!include.source)
@@ -206,7 +211,9 @@ static int read_include(struct parser *p, struct cl_str name, bool reverse, bool
 			include.parameter = parameter->number;
 		}
 		if (!reverse && !iterate && include.source != p->out->query.type)
-			return refuse(e, name, "its type must be the one searched for; use :iterate to go on from what was included.");
+			return refuse(
+			        e, name,
+			        "its type must be the one searched for; use :iterate to go on from what was included.");
 	}
 	include.target = cl_fhir_type(target);
 	if (target.n && !include.target)
@@ -228,18 +235,19 @@ static int once(struct parser *p, unsigned bit, struct cl_str name, struct cl_er
 	return 0;
 }
 
-/* True when `name` was a parameter about results; then *code says how it went, and *keep whether it belongs to `self`. */
+/* True when `name` was a parameter about results; then *code says how it went, and *keep whether it belongs to
+ * `self`. */
 static bool read_result_parameter(struct parser *p, struct cl_str name, struct cl_str value, bool *keep, int *code,
-				  struct cl_err *e)
+                                  struct cl_err *e)
 {
 	static const struct {
 		const char *name;
 		unsigned bit;
 		int (*read)(struct parser *p, struct cl_str name, struct cl_str value, struct cl_err *e);
 	} known[] = {
-		{"_count", SEEN_COUNT, read_count},	    {"_sort", SEEN_SORT, read_sort},
-		{"_total", SEEN_TOTAL, read_total},	    {"_summary", SEEN_SUMMARY, read_summary},
-		{"_elements", SEEN_ELEMENTS, read_elements},
+	        {"_count", SEEN_COUNT, read_count},          {"_sort", SEEN_SORT, read_sort},
+	        {"_total", SEEN_TOTAL, read_total},          {"_summary", SEEN_SUMMARY, read_summary},
+	        {"_elements", SEEN_ELEMENTS, read_elements},
 	};
 	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
 		if (!cl_str_is(name, known[i].name))
@@ -261,7 +269,7 @@ static bool read_result_parameter(struct parser *p, struct cl_str name, struct c
 		struct cl_str modifier = {name.p + plain.n, name.n - plain.n};
 		bool iterate = cl_str_is(modifier, ":iterate") || cl_str_is(modifier, ":recurse");
 		*code = modifier.n && !iterate ? refuse(e, name, "the only modifier is :iterate.")
-					       : read_include(p, name, reverse, iterate, value, e);
+		                               : read_include(p, name, reverse, iterate, value, e);
 		return true;
 	}
 	if (cl_str_is(name, "_page")) {
@@ -285,8 +293,8 @@ static int read_pair(struct parser *p, struct cl_str pair, struct cl_err *e)
 	struct cl_str name, value;
 	int code = cl_fhir_url_decode(p->reader.arena, (struct cl_str){pair.p, n}, &name, e);
 	if (!code)
-		code = cl_fhir_url_decode(p->reader.arena, equals ? (struct cl_str){equals + 1, pair.n - n - 1} : CL_STR_NONE, &value,
-					  e);
+		code = cl_fhir_url_decode(
+		        p->reader.arena, equals ? (struct cl_str){equals + 1, pair.n - n - 1} : CL_STR_NONE, &value, e);
 	if (code)
 		return code;
 	bool keep = true;
@@ -295,7 +303,8 @@ static int read_pair(struct parser *p, struct cl_str pair, struct cl_err *e)
 		if (p->criterion_count == MOST_PARAMETERS)
 			return cl_fail(e, CL_E_LIMIT, "A search may have %d parameters at most.", MOST_PARAMETERS);
 		GROW(p->reader.arena, p->criteria, p->criterion_count, struct cl_criterion);
-		code = cl_search_read(&p->reader, p->out->query.type, name, value, 0, &p->criteria[p->criterion_count], e);
+		code = cl_search_read(&p->reader, p->out->query.type, name, value, 0, &p->criteria[p->criterion_count],
+		                      e);
 		if (!code)
 			p->criterion_count++;
 	}
@@ -313,7 +322,7 @@ static int read_pair(struct parser *p, struct cl_str pair, struct cl_err *e)
 }
 
 int cl_fhir_search_parse(struct cl_arena *arena, const struct cl_fhir_search_context *context, struct cl_str text,
-			 struct cl_fhir_search *out, struct cl_err *e)
+                         struct cl_fhir_search *out, struct cl_err *e)
 {
 	struct parser p = {.reader = {.arena = arena, .context = context}, .out = out};
 	size_t pairs = 0;
@@ -324,8 +333,8 @@ int cl_fhir_search_parse(struct cl_arena *arena, const struct cl_fhir_search_con
 	cl_buf_init(&p.self, 0);
 	while (text.n && !code) {
 		const char *and = memchr(text.p, '&', text.n);
-		struct cl_str pair = {text.p, and ? (size_t)(and - text.p) : text.n};
-		size_t taken = and ? pair.n + 1 : pair.n;
+		struct cl_str pair = {text.p, and? (size_t)(and-text.p) : text.n};
+		size_t taken = and? pair.n + 1 : pair.n;
 		text = (struct cl_str){text.p + taken, text.n - taken};
 		if (pair.n == 0)
 			continue;
@@ -338,7 +347,7 @@ int cl_fhir_search_parse(struct cl_arena *arena, const struct cl_fhir_search_con
 		if (p.criterion_count) {
 			out->query.where = CL_NEW(arena, struct cl_criterion);
 			*out->query.where = (struct cl_criterion){
-				.kind = CL_AND, .children = p.criteria, .child_count = p.criterion_count};
+			        .kind = CL_AND, .children = p.criteria, .child_count = p.criterion_count};
 			if (p.criterion_count == 1)
 				*out->query.where = p.criteria[0];
 		}

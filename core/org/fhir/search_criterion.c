@@ -24,8 +24,8 @@ static int refuse(struct cl_err *e, struct cl_str name, const char *format, ...)
 
 int cl_search_unknown(struct cl_search_reader *reader, uint16_t type, struct cl_str name, struct cl_err *e)
 {
-	static const char *const common[] = {"_id",	   "_lastUpdated", "_count", "_sort", "_total", "_summary",
-					     "_elements", "_include",	   "_revinclude", "_has"};
+	static const char *const common[] = {"_id",      "_lastUpdated", "_count",   "_sort",       "_total",
+	                                     "_summary", "_elements",    "_include", "_revinclude", "_has"};
 	struct cl_str type_name = cl_fhir_type_name(type);
 	struct cl_closest closest = {.wanted = name};
 	const struct cl_fhir_parameter *parameter;
@@ -47,8 +47,8 @@ int cl_search_unknown(struct cl_search_reader *reader, uint16_t type, struct cl_
 			n += (size_t)snprintf(known + n, sizeof(known) - n, " ...");
 	}
 	cl_fail(e, CL_E_INVALID, "%.*s has no search parameter \"%.*s\"%s%s%s Known: %s", CL_STR_ARGS(type_name),
-		(int)(name.n < 60 ? name.n : 60), name.p, closest.best ? "; did you mean \"" : ".",
-		closest.best ? closest.best : "", closest.best ? "\"?" : "", known);
+	        (int)(name.n < 60 ? name.n : 60), name.p, closest.best ? "; did you mean \"" : ".",
+	        closest.best ? closest.best : "", closest.best ? "\"?" : "", known);
 	cl_fail_at(e, "%.*s", CL_STR_ARGS(name));
 	return CL_E_INVALID;
 }
@@ -56,16 +56,19 @@ int cl_search_unknown(struct cl_search_reader *reader, uint16_t type, struct cl_
 /* ---- modifiers ---- */
 
 static int check_modifier(const struct cl_fhir_parameter *parameter, struct cl_str name, struct cl_str modifier,
-			  struct cl_err *e)
+                          struct cl_err *e)
 {
 	static const struct {
 		uint8_t kind;
 		const char *modifiers; /* separated by spaces */
 	} allowed[] = {
-		{CL_SEARCH_STRING, "missing exact contains"}, {CL_SEARCH_TOKEN, "missing not"},
-		{CL_SEARCH_URI, "missing below"},	      {CL_SEARCH_REFERENCE, "missing identifier"},
-		{CL_SEARCH_DATE, "missing"},		      {CL_SEARCH_NUMBER, "missing"},
-		{CL_SEARCH_QUANTITY, "missing"},
+	        {CL_SEARCH_STRING, "missing exact contains"},
+	        {CL_SEARCH_TOKEN, "missing not"},
+	        {CL_SEARCH_URI, "missing below"},
+	        {CL_SEARCH_REFERENCE, "missing identifier"},
+	        {CL_SEARCH_DATE, "missing"},
+	        {CL_SEARCH_NUMBER, "missing"},
+	        {CL_SEARCH_QUANTITY, "missing"},
 	};
 	if (modifier.n == 0)
 		return 0;
@@ -81,30 +84,32 @@ static int check_modifier(const struct cl_fhir_parameter *parameter, struct cl_s
 			p += n + (p[n] == ' ');
 		}
 		return refuse(e, name, "the modifier :%.*s is not supported. A %s parameter takes :%s%s.",
-			      (int)(modifier.n < 40 ? modifier.n : 40), modifier.p, cl_fhir_search_kind_name(parameter->kind),
-			      allowed[i].modifiers,
-			      parameter->kind == CL_SEARCH_REFERENCE ? " and :[type], separately" : "");
+		              (int)(modifier.n < 40 ? modifier.n : 40), modifier.p,
+		              cl_fhir_search_kind_name(parameter->kind), allowed[i].modifiers,
+		              parameter->kind == CL_SEARCH_REFERENCE ? " and :[type], separately" : "");
 	}
 	return refuse(e, name, "%s parameters are not supported yet.", cl_fhir_search_kind_name(parameter->kind));
 }
 
 /* Comma-separated values: any of them. `each` turns one into a criterion. */
-typedef int (*read_each)(struct cl_search_reader *reader, const void *what, struct cl_str escaped, struct cl_criterion *out,
-			 struct cl_err *e);
+typedef int (*read_each)(struct cl_search_reader *reader, const void *what, struct cl_str escaped,
+                         struct cl_criterion *out, struct cl_err *e);
 
 static int any_of(struct cl_search_reader *reader, struct cl_str value, read_each each, const void *what,
-		  struct cl_criterion *out, struct cl_err *e)
+                  struct cl_criterion *out, struct cl_err *e)
 {
 	size_t count = 1;
 	for (struct cl_str rest = value; cl_search_find(rest, ',') < rest.n; count++) {
 		size_t at = cl_search_find(rest, ',') + 1;
 		rest = (struct cl_str){rest.p + at, rest.n - at};
 		if (count > CL_FHIR_SEARCH_VALUES)
-			return cl_fail(e, CL_E_LIMIT, "A search may compare with %d values at most.", CL_FHIR_SEARCH_VALUES);
+			return cl_fail(e, CL_E_LIMIT, "A search may compare with %d values at most.",
+			               CL_FHIR_SEARCH_VALUES);
 	}
 	if (count == 1)
 		return each(reader, what, value, out, e);
-	*out = (struct cl_criterion){.kind = CL_OR, .children = CL_NEW_ARRAY(reader->arena, struct cl_criterion, count)};
+	*out = (struct cl_criterion){.kind = CL_OR,
+	                             .children = CL_NEW_ARRAY(reader->arena, struct cl_criterion, count)};
 	for (size_t i = 0; i < count; i++) {
 		size_t at = cl_search_find(value, ',');
 		int code = each(reader, what, (struct cl_str){value.p, at}, &out->children[i], e);
@@ -122,7 +127,7 @@ struct one {
 };
 
 static int read_one(struct cl_search_reader *reader, const void *what, struct cl_str escaped, struct cl_criterion *out,
-		    struct cl_err *e)
+                    struct cl_err *e)
 {
 	const struct one *one = what;
 	return cl_search_value(reader, one->parameter, one->modifier, escaped, out, e);
@@ -136,7 +141,7 @@ static void negate(struct cl_search_reader *reader, struct cl_criterion *criteri
 }
 
 static int read_missing(struct cl_search_reader *reader, uint16_t parameter, struct cl_str name, struct cl_str value,
-			struct cl_criterion *out, struct cl_err *e)
+                        struct cl_criterion *out, struct cl_err *e)
 {
 	bool missing = cl_str_is(value, "true");
 	if (!missing && !cl_str_is(value, "false"))
@@ -150,19 +155,20 @@ static int read_missing(struct cl_search_reader *reader, uint16_t parameter, str
 /* ---- _id and _lastUpdated, which the store has without an index ---- */
 
 static int read_id(struct cl_search_reader *reader, const void *what, struct cl_str escaped, struct cl_criterion *out,
-		   struct cl_err *e)
+                   struct cl_err *e)
 {
 	const struct one *one = what;
 	if (++reader->values > CL_FHIR_SEARCH_VALUES)
 		return cl_fail(e, CL_E_LIMIT, "A search may compare with %d values at most.", CL_FHIR_SEARCH_VALUES);
 	if (!cl_is_fhir_id(escaped))
-		return refuse(e, one->name, "\"%.*s\" is no FHIR id.", (int)(escaped.n < 80 ? escaped.n : 80), escaped.p);
+		return refuse(e, one->name, "\"%.*s\" is no FHIR id.", (int)(escaped.n < 80 ? escaped.n : 80),
+		              escaped.p);
 	*out = (struct cl_criterion){.kind = CL_ID, .b = escaped};
 	return 0;
 }
 
-static int read_updated(struct cl_search_reader *reader, const void *what, struct cl_str escaped, struct cl_criterion *out,
-			struct cl_err *e)
+static int read_updated(struct cl_search_reader *reader, const void *what, struct cl_str escaped,
+                        struct cl_criterion *out, struct cl_err *e)
 {
 	const struct one *one = what;
 	*out = (struct cl_criterion){.kind = CL_UPDATED};
@@ -186,15 +192,15 @@ static bool may_target(const struct cl_fhir_parameter *parameter, uint16_t type)
 
 /* "patient.identifier" or "subject:Patient.name": `first` is what stands before the dot. */
 static int read_chain(struct cl_search_reader *reader, uint16_t type, struct cl_str name, struct one *first,
-		      struct cl_str rest, struct cl_str value, int depth, struct cl_criterion *out, struct cl_err *e)
+                      struct cl_str rest, struct cl_str value, int depth, struct cl_criterion *out, struct cl_err *e)
 {
 	unsigned count;
 	const uint16_t *targets = cl_fhir_parameter_targets(first->parameter, &count);
 	uint16_t wanted = cl_fhir_type(first->modifier);
 	if (first->parameter->kind != CL_SEARCH_REFERENCE)
 		return refuse(e, name, "only a reference can be followed with a dot; %.*s of %.*s is a %s.",
-			      CL_STR_ARGS(cl_fhir_parameter_code(first->parameter)), CL_STR_ARGS(cl_fhir_type_name(type)),
-			      cl_fhir_search_kind_name(first->parameter->kind));
+		              CL_STR_ARGS(cl_fhir_parameter_code(first->parameter)),
+		              CL_STR_ARGS(cl_fhir_type_name(type)), cl_fhir_search_kind_name(first->parameter->kind));
 	if (depth >= DEEPEST)
 		return refuse(e, name, "references can be followed %d deep.", DEEPEST);
 	if (first->modifier.n && !wanted)
@@ -203,7 +209,7 @@ static int read_chain(struct cl_search_reader *reader, uint16_t type, struct cl_
 		return refuse(e, name, "it never refers to the type %.*s.", CL_STR_ARGS(first->modifier));
 	if (!wanted && count == 0)
 		return refuse(e, name, "it may refer to anything; say which type, like %.*s:Patient.%.*s.",
-			      CL_STR_ARGS(cl_fhir_parameter_code(first->parameter)), CL_STR_ARGS(rest));
+		              CL_STR_ARGS(cl_fhir_parameter_code(first->parameter)), CL_STR_ARGS(rest));
 	struct cl_str plain = {rest.p, strcspn(rest.p, ":.")}; /* names are NUL-terminated copies */
 	struct cl_criterion *any = CL_NEW_ARRAY(reader->arena, struct cl_criterion, wanted ? 1 : count);
 	size_t found = 0;
@@ -217,18 +223,22 @@ static int read_chain(struct cl_search_reader *reader, uint16_t type, struct cl_
 		int code = cl_search_read(reader, target, rest, value, depth + 1, child, e);
 		if (code)
 			return code;
-		any[found++] = (struct cl_criterion){
-			.kind = CL_CHAIN, .parameter = first->parameter->number, .type = target, .children = child, .child_count = 1};
+		any[found++] = (struct cl_criterion){.kind = CL_CHAIN,
+		                                     .parameter = first->parameter->number,
+		                                     .type = target,
+		                                     .children = child,
+		                                     .child_count = 1};
 	}
 	if (found == 0)
-		return refuse(e, name, "none of the types it refers to has a search parameter \"%.*s\".", CL_STR_ARGS(plain));
+		return refuse(e, name, "none of the types it refers to has a search parameter \"%.*s\".",
+		              CL_STR_ARGS(plain));
 	*out = found == 1 ? any[0] : (struct cl_criterion){.kind = CL_OR, .children = any, .child_count = found};
 	return 0;
 }
 
 /* "_has:Observation:patient:code": some Observation whose `patient` is this resource and whose code is as asked. */
 static int read_has(struct cl_search_reader *reader, uint16_t type, struct cl_str name, struct cl_str value, int depth,
-		    struct cl_criterion *out, struct cl_err *e)
+                    struct cl_criterion *out, struct cl_err *e)
 {
 	static const char form[] = "write _has:Type:reference:parameter, like _has:Observation:patient:code.";
 	struct cl_str rest = {name.p + 5, name.n - 5}, parts[2];
@@ -244,26 +254,29 @@ static int read_has(struct cl_search_reader *reader, uint16_t type, struct cl_st
 	if (!source)
 		return refuse(e, name, "\"%.*s\" is no FHIR R4 resource type; %s", CL_STR_ARGS(parts[0]), form);
 	if (!parameter || parameter->kind != CL_SEARCH_REFERENCE || !parameter->indexed)
-		return refuse(e, name, "%.*s has no reference parameter \"%.*s\"; %s", CL_STR_ARGS(parts[0]), CL_STR_ARGS(parts[1]),
-			      form);
+		return refuse(e, name, "%.*s has no reference parameter \"%.*s\"; %s", CL_STR_ARGS(parts[0]),
+		              CL_STR_ARGS(parts[1]), form);
 	if (!may_target(parameter, type))
-		return refuse(e, name, "%.*s of %.*s never refers to the type %.*s.", CL_STR_ARGS(parts[1]), CL_STR_ARGS(parts[0]),
-			      CL_STR_ARGS(cl_fhir_type_name(type)));
+		return refuse(e, name, "%.*s of %.*s never refers to the type %.*s.", CL_STR_ARGS(parts[1]),
+		              CL_STR_ARGS(parts[0]), CL_STR_ARGS(cl_fhir_type_name(type)));
 	if (depth >= DEEPEST)
 		return refuse(e, name, "_has and chains can be %d deep.", DEEPEST);
 	struct cl_criterion *child = CL_NEW(reader->arena, struct cl_criterion);
 	int code = cl_search_read(reader, source, rest, value, depth + 1, child, e);
 	if (code)
 		return code;
-	*out = (struct cl_criterion){
-		.kind = CL_REVERSE, .parameter = parameter->number, .type = source, .children = child, .child_count = 1};
+	*out = (struct cl_criterion){.kind = CL_REVERSE,
+	                             .parameter = parameter->number,
+	                             .type = source,
+	                             .children = child,
+	                             .child_count = 1};
 	return 0;
 }
 
 /* ---- a parameter ---- */
 
 int cl_search_read(struct cl_search_reader *reader, uint16_t type, struct cl_str name, struct cl_str value, int depth,
-		   struct cl_criterion *out, struct cl_err *e)
+                   struct cl_criterion *out, struct cl_err *e)
 {
 	if (cl_str_starts(name, "_has:"))
 		return read_has(reader, type, name, value, depth, out, e);
@@ -292,10 +305,11 @@ int cl_search_read(struct cl_search_reader *reader, uint16_t type, struct cl_str
 		return cl_search_unknown(reader, type, plain, e);
 	reader->unknown = true; /* until the modifier and the kind are seen to be supported */
 	if (!one.parameter->indexed)
-		return refuse(e, name, "%s parameters are not supported yet.", cl_fhir_search_kind_name(one.parameter->kind));
+		return refuse(e, name, "%s parameters are not supported yet.",
+		              cl_fhir_search_kind_name(one.parameter->kind));
 	if (chained)
-		return read_chain(reader, type, name, &one, (struct cl_str){name.p + dot + 1, name.n - dot - 1}, value, depth, out,
-				  e);
+		return read_chain(reader, type, name, &one, (struct cl_str){name.p + dot + 1, name.n - dot - 1}, value,
+		                  depth, out, e);
 	int code = check_modifier(one.parameter, name, one.modifier, e);
 	if (code)
 		return code;
@@ -309,7 +323,7 @@ int cl_search_read(struct cl_search_reader *reader, uint16_t type, struct cl_str
 }
 
 int cl_fhir_search_criterion(struct cl_arena *arena, const struct cl_fhir_search_context *context, struct cl_str name,
-			     struct cl_str value, struct cl_criterion *out, struct cl_err *e)
+                             struct cl_str value, struct cl_criterion *out, struct cl_err *e)
 {
 	struct cl_search_reader reader = {.arena = arena, .context = context};
 	*out = (struct cl_criterion){0};

@@ -58,14 +58,15 @@ static enum cl_relation take_prefix(struct cl_str *value)
 
 static int refuse(struct cl_err *e, struct cl_str name, struct cl_str value, const char *why)
 {
-	cl_fail(e, CL_E_INVALID, "Search parameter \"%.*s\" cannot have the value \"%.*s\": %s.", (int)(name.n < 60 ? name.n : 60),
-		name.p, (int)(value.n < 100 ? value.n : 100), value.p ? value.p : "", why);
+	cl_fail(e, CL_E_INVALID, "Search parameter \"%.*s\" cannot have the value \"%.*s\": %s.",
+	        (int)(name.n < 60 ? name.n : 60), name.p, (int)(value.n < 100 ? value.n : 100), value.p ? value.p : "",
+	        why);
 	cl_fail_at(e, "%.*s", CL_STR_ARGS(name));
 	return CL_E_INVALID;
 }
 
 int cl_search_date(struct cl_search_reader *reader, struct cl_str name, struct cl_str value, struct cl_criterion *out,
-		   struct cl_err *e)
+                   struct cl_err *e)
 {
 	struct cl_str text = value;
 	struct cl_moment moment;
@@ -78,8 +79,9 @@ int cl_search_date(struct cl_search_reader *reader, struct cl_str name, struct c
 		text.p = fixed;
 	}
 	if (cl_moment_parse(text, 0, &moment, NULL))
-		return refuse(e, name, value, "use a date like 2026-11-22 or 2026-11-22T05:16:07Z, with a prefix eq ne gt lt ge le "
-					      "sa eb ap if need be");
+		return refuse(e, name, value,
+		              "use a date like 2026-11-22 or 2026-11-22T05:16:07Z, with a prefix eq ne gt lt ge le "
+		              "sa eb ap if need be");
 	out->lower = moment.lower;
 	out->upper = moment.upper;
 	if (out->relation == CL_AP) {
@@ -92,15 +94,16 @@ int cl_search_date(struct cl_search_reader *reader, struct cl_str name, struct c
 	return 0;
 }
 
-/* Interval of a number with prefix. Written precision counts for eq and ne only; the other prefixes compare with the exact
- * number, which then is both ends. */
+/* Interval of a number with prefix. Written precision counts for eq and ne only; the other prefixes compare with the
+ * exact number, which then is both ends. */
 static int read_number(struct cl_str name, struct cl_str value, struct cl_str number, struct cl_criterion *out,
-		       struct cl_err *e)
+                       struct cl_err *e)
 {
 	double exact;
 	out->relation = (uint8_t)take_prefix(&number);
 	if (!cl_fhir_decimal_interval(number, &out->low, &out->high, &exact) || !isfinite(exact))
-		return refuse(e, name, value, "use a number like 5.40, with a prefix eq ne gt lt ge le sa eb ap if need be");
+		return refuse(e, name, value,
+		              "use a number like 5.40, with a prefix eq ne gt lt ge le sa eb ap if need be");
 	if (out->relation == CL_AP) {
 		out->low = exact - fabs(exact) / 10;
 		out->high = exact + fabs(exact) / 10;
@@ -111,7 +114,7 @@ static int read_number(struct cl_str name, struct cl_str value, struct cl_str nu
 }
 
 static int read_quantity(struct cl_search_reader *reader, struct cl_str name, struct cl_str escaped,
-			 struct cl_criterion *out, struct cl_err *e)
+                         struct cl_criterion *out, struct cl_err *e)
 {
 	struct cl_str rest = escaped, number = cut(&rest, '|');
 	bool more = number.n < escaped.n;
@@ -126,8 +129,8 @@ static int read_quantity(struct cl_search_reader *reader, struct cl_str name, st
 	return read_number(name, escaped, number, out, e);
 }
 
-static void read_token(struct cl_search_reader *reader, const struct cl_fhir_parameter *parameter, struct cl_str escaped,
-		       struct cl_criterion *out)
+static void read_token(struct cl_search_reader *reader, const struct cl_fhir_parameter *parameter,
+                       struct cl_str escaped, struct cl_criterion *out)
 {
 	struct cl_str rest = escaped, first = cut(&rest, '|');
 	out->kind = CL_TOKEN;
@@ -153,8 +156,8 @@ static void read_token(struct cl_search_reader *reader, const struct cl_fhir_par
 }
 
 /* What a reference value looks like in the index. `modifier` is empty or a type's name. */
-static int read_reference(struct cl_search_reader *reader, const struct cl_fhir_parameter *parameter, struct cl_str modifier,
-			  struct cl_str text, struct cl_criterion *out, struct cl_err *e)
+static int read_reference(struct cl_search_reader *reader, const struct cl_fhir_parameter *parameter,
+                          struct cl_str modifier, struct cl_str text, struct cl_criterion *out, struct cl_err *e)
 {
 	struct cl_str name = cl_fhir_parameter_code(parameter), base = reader->context->base;
 	uint16_t wanted = cl_fhir_type(modifier);
@@ -162,7 +165,8 @@ static int read_reference(struct cl_search_reader *reader, const struct cl_fhir_
 	unsigned count;
 	const uint16_t *targets = cl_fhir_parameter_targets(parameter, &count);
 	out->kind = CL_REFERENCE;
-	if (base.n && reference.form == CL_FHIR_REFERENCE_ABSOLUTE && reference.type && cl_str_equal(reference.base, base))
+	if (base.n && reference.form == CL_FHIR_REFERENCE_ABSOLUTE && reference.type &&
+	    cl_str_equal(reference.base, base))
 		reference.form = CL_FHIR_REFERENCE_RELATIVE;
 	if (reference.form == CL_FHIR_REFERENCE_RELATIVE) {
 		if (wanted && wanted != reference.type) {
@@ -187,7 +191,7 @@ static int read_reference(struct cl_search_reader *reader, const struct cl_fhir_
 }
 
 int cl_search_value(struct cl_search_reader *reader, const struct cl_fhir_parameter *parameter, struct cl_str modifier,
-		    struct cl_str escaped, struct cl_criterion *out, struct cl_err *e)
+                    struct cl_str escaped, struct cl_criterion *out, struct cl_err *e)
 {
 	struct cl_str name = cl_fhir_parameter_code(parameter);
 	*out = (struct cl_criterion){.parameter = parameter->number};
@@ -203,8 +207,8 @@ int cl_search_value(struct cl_search_reader *reader, const struct cl_fhir_parame
 		out->kind = CL_STRING;
 		/* :exact compares folded texts too; the index has no others. */
 		out->match = cl_str_is(modifier, "exact")      ? CL_MATCH_WHOLE
-			     : cl_str_is(modifier, "contains") ? CL_MATCH_CONTAINS
-							       : CL_MATCH_PREFIX;
+		             : cl_str_is(modifier, "contains") ? CL_MATCH_CONTAINS
+		                                               : CL_MATCH_PREFIX;
 		out->a = cl_utf8_fold(reader->arena, cl_search_unescape(reader->arena, escaped));
 		return out->a.n ? 0 : refuse(e, name, escaped, "it has no letters or digits");
 	case CL_SEARCH_DATE:

@@ -48,8 +48,8 @@ static void cut_deep(const struct wanted *wanted, const struct cl_fhir_node *nod
 		if (!keeps(wanted, node, member->name))
 			continue;
 		const struct cl_fhir_element *element = cl_fhir_element(node, member->name);
-		if (wanted->summary == CL_SUMMARY_TRUE && !wanted->count && element && element->data == CL_DATA_BACKBONE &&
-		    depth < 64) {
+		if (wanted->summary == CL_SUMMARY_TRUE && !wanted->count && element &&
+		    element->data == CL_DATA_BACKBONE && depth < 64) {
 			const struct cl_fhir_node *below = cl_fhir_element_node(element);
 			if (member->value.kind == CL_JSON_OBJECT)
 				cut_deep(wanted, below, &member->value, depth + 1);
@@ -82,8 +82,8 @@ static void add_tag(struct cl_arena *arena, struct cl_json *resource)
 	cl_json_set_text(arena, tag, "code", CL_STR("SUBSETTED"));
 }
 
-void cl_fhir_subset(struct cl_arena *arena, struct cl_json *resource, const struct cl_str *elements, size_t element_count,
-		    enum cl_fhir_summary summary)
+void cl_fhir_subset(struct cl_arena *arena, struct cl_json *resource, const struct cl_str *elements,
+                    size_t element_count, enum cl_fhir_summary summary)
 {
 	struct wanted wanted = {elements, element_count, summary};
 	const struct cl_fhir_node *node = cl_fhir_type_node(cl_fhir_type(cl_json_get_text(resource, "resourceType")));

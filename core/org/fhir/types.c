@@ -114,11 +114,12 @@ struct cl_str cl_fhir_node_name(const struct cl_fhir_node *node)
 
 struct cl_str cl_fhir_data_name(enum cl_fhir_data data)
 {
-	static const char *const primitives[] = {"",	      "boolean", "integer",   "unsignedInt", "positiveInt", "decimal",
-						 "string",    "markdown", "code",     "id",	     "uri",	    "url",
-						 "canonical", "oid",	 "uuid",      "base64Binary", "date",	    "dateTime",
-						 "instant",   "time",	 "xhtml"};
-	_Static_assert(sizeof(primitives) / sizeof(*primitives) == CL_DATA_PRIMITIVE_END, "one name for each primitive type");
+	static const char *const primitives[] = {
+	        "",         "boolean",      "integer", "unsignedInt", "positiveInt", "decimal",   "string",
+	        "markdown", "code",         "id",      "uri",         "url",         "canonical", "oid",
+	        "uuid",     "base64Binary", "date",    "dateTime",    "instant",     "time",      "xhtml"};
+	_Static_assert(sizeof(primitives) / sizeof(*primitives) == CL_DATA_PRIMITIVE_END,
+	               "one name for each primitive type");
 	if (data < CL_DATA_PRIMITIVE_END)
 		return cl_str_of(primitives[data]);
 	if (data == CL_DATA_RESOURCE)
@@ -162,7 +163,8 @@ static bool is_media_type(struct cl_str text)
 		return false;
 	for (size_t i = 0; i < text.n && text.p[i] != ';'; i++) {
 		unsigned char byte = (unsigned char)text.p[i];
-		bool word = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9');
+		bool word =
+		        (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9');
 		if (!word && (byte == 0 || !strchr("!#$&-^_.+*/", byte)))
 			return false;
 	}
@@ -216,8 +218,8 @@ void cl_fhir_codes_list(uint16_t set, char *out, size_t size)
 	if (!found)
 		return;
 	if (found->kind != CL_FHIR_CODES_LIST) {
-		snprintf(out, size, "%s", found->kind == CL_FHIR_CODES_MIME ? "a media type like text/plain"
-									     : "a currency like USD");
+		snprintf(out, size, "%s",
+		         found->kind == CL_FHIR_CODES_MIME ? "a media type like text/plain" : "a currency like USD");
 		return;
 	}
 	for (unsigned i = 0; i < found->count; i++) {

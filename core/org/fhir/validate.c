@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 static void check_object(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_node *node,
-			 const struct cl_json *object, bool is_resource);
+                         const struct cl_json *object, bool is_resource);
 static void check_resource(struct cl_validator *v, const struct cl_place *place, const struct cl_json *resource);
 
 /* ---- reporting ---- */
@@ -22,7 +22,7 @@ static void write_place(struct cl_buf *out, const struct cl_place *place)
 }
 
 static struct cl_issue *report(struct cl_validator *v, const struct cl_place *place, const struct cl_json *at,
-			       enum cl_severity severity, const char *code, const char *format, va_list arguments)
+                               enum cl_severity severity, const char *code, const char *format, va_list arguments)
 {
 	struct cl_issue *issue = cl_issues_add(v->issues, severity, code, CL_STR_NONE, "%s", "");
 	if (!issue)
@@ -35,14 +35,14 @@ static struct cl_issue *report(struct cl_validator *v, const struct cl_place *pl
 	/* Messages begin with the place, because many clients show nothing else. */
 	struct cl_str message = cl_arena_vprintf(v->arena, format, arguments);
 	issue->diagnostics =
-		cl_arena_printf(v->issues->arena, "%.*s: %.*s", CL_STR_ARGS(issue->expression), CL_STR_ARGS(message));
+	        cl_arena_printf(v->issues->arena, "%.*s: %.*s", CL_STR_ARGS(issue->expression), CL_STR_ARGS(message));
 	if (v->source.n && at && at->offset <= v->source.n)
 		cl_json_place(v->source, at->offset, &issue->line, &issue->column);
 	return issue;
 }
 
 void cl_validate_report(struct cl_validator *v, const struct cl_place *place, const struct cl_json *at,
-			enum cl_severity severity, const char *code, const char *format, ...)
+                        enum cl_severity severity, const char *code, const char *format, ...)
 {
 	va_list arguments;
 	va_start(arguments, format);
@@ -51,10 +51,10 @@ void cl_validate_report(struct cl_validator *v, const struct cl_place *place, co
 }
 
 static void wrong(struct cl_validator *v, const struct cl_place *place, const struct cl_json *at, const char *code,
-		  const char *format, ...) __attribute__((format(printf, 5, 6)));
+                  const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 static void wrong(struct cl_validator *v, const struct cl_place *place, const struct cl_json *at, const char *code,
-		  const char *format, ...)
+                  const char *format, ...)
 {
 	va_list arguments;
 	va_start(arguments, format);
@@ -73,12 +73,13 @@ static struct cl_str shown(struct cl_str text)
 
 static const char *kind_name(const struct cl_json *value)
 {
-	static const char *const names[] = {"null", "a boolean", "a boolean", "a number", "a string", "an array", "an object"};
+	static const char *const names[] = {"null",     "a boolean", "a boolean", "a number",
+	                                    "a string", "an array",  "an object"};
 	return value->kind < sizeof(names) / sizeof(*names) ? names[value->kind] : "nothing known";
 }
 
 static void report_unknown(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_node *node,
-			   const struct cl_json_member *member)
+                           const struct cl_json_member *member)
 {
 	struct cl_place here = {place, shown(member->name), -1, place->depth + 1};
 	struct cl_closest closest = {.wanted = member->name};
@@ -89,7 +90,8 @@ static void report_unknown(struct cl_validator *v, const struct cl_place *place,
 		wrong(v, &here, &member->value, "structure", "%.*s has no element \"%.*s\"; did you mean \"%s\"?",
 		      CL_STR_ARGS(cl_fhir_node_name(node)), CL_STR_ARGS(shown(member->name)), closest.best);
 	else
-		wrong(v, &here, &member->value, "structure", "%.*s has no element \"%.*s\"; remove it or use an extension.",
+		wrong(v, &here, &member->value, "structure",
+		      "%.*s has no element \"%.*s\"; remove it or use an extension.",
 		      CL_STR_ARGS(cl_fhir_node_name(node)), CL_STR_ARGS(shown(member->name)));
 }
 
@@ -97,14 +99,14 @@ static void report_unknown(struct cl_validator *v, const struct cl_place *place,
 
 /* A CodeableConcept with a required binding needs one coding from the set; only an extension may stand in for it. */
 static void check_concept(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_element *element,
-			  const struct cl_json *concept)
+                          const struct cl_json *concept)
 {
 	const struct cl_json *codings = cl_json_get(concept, "coding");
 	if (concept->kind != CL_JSON_OBJECT || (codings && codings->kind != CL_JSON_ARRAY))
 		return; /* reported already */
 	for (uint32_t i = 0; codings && i < codings->count; i++) {
 		if (cl_fhir_coding_allowed(element->codes, cl_json_get_text(&codings->items[i], "system"),
-					   cl_json_get_text(&codings->items[i], "code")))
+		                           cl_json_get_text(&codings->items[i], "code")))
 			return;
 	}
 	if (!codings && !cl_json_get(concept, "text") && cl_json_get(concept, "extension"))
@@ -116,23 +118,24 @@ static void check_concept(struct cl_validator *v, const struct cl_place *place, 
 }
 
 static void check_primitive(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_element *element,
-			    const struct cl_json *value)
+                            const struct cl_json *value)
 {
 	bool empty = false;
 	const char *why = element->data == CL_DATA_XHTML && value->kind == CL_JSON_STRING
-				  ? cl_fhir_check_narrative(value->text, &empty)
-				  : cl_fhir_check_primitive(element->data, value);
+	                          ? cl_fhir_check_narrative(value->text, &empty)
+	                          : cl_fhir_check_primitive(element->data, value);
 	/* An error by the specification, whose own examples have such narratives. */
 	if (!why && empty)
-		cl_validate_report(v, place, value, CL_SEVERITY_WARNING, "invariant", "txt-2: the narrative shows nothing.");
+		cl_validate_report(v, place, value, CL_SEVERITY_WARNING, "invariant",
+		                   "txt-2: the narrative shows nothing.");
 	if (why) {
 		struct cl_str name = cl_fhir_data_name(element->data);
 		if (value->kind == CL_JSON_STRING && value->text.n && element->data != CL_DATA_XHTML)
 			wrong(v, place, value, "value", "\"%.*s\" is no %.*s: it %s.", CL_STR_ARGS(shown(value->text)),
 			      CL_STR_ARGS(name), why);
 		else
-			wrong(v, place, value, value->kind <= CL_JSON_STRING ? "value" : "structure", "this %.*s %s, found %s.",
-			      CL_STR_ARGS(name), why, kind_name(value));
+			wrong(v, place, value, value->kind <= CL_JSON_STRING ? "value" : "structure",
+			      "this %.*s %s, found %s.", CL_STR_ARGS(name), why, kind_name(value));
 		return;
 	}
 	if (element->codes && element->data == CL_DATA_CODE && !cl_fhir_code_allowed(element->codes, value->text)) {
@@ -145,7 +148,7 @@ static void check_primitive(struct cl_validator *v, const struct cl_place *place
 
 /* One value of an element, not an array. */
 static void check_value(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_element *element,
-			const struct cl_json *value)
+                        const struct cl_json *value)
 {
 	if (cl_fhir_is_primitive(element->data)) {
 		check_primitive(v, place, element, value);
@@ -153,7 +156,8 @@ static void check_value(struct cl_validator *v, const struct cl_place *place, co
 	}
 	if (value->kind != CL_JSON_OBJECT) {
 		struct cl_str name = cl_fhir_data_name(element->data);
-		wrong(v, place, value, "structure", "must be an object (%.*s), found %s.", CL_STR_ARGS(name), kind_name(value));
+		wrong(v, place, value, "structure", "must be an object (%.*s), found %s.", CL_STR_ARGS(name),
+		      kind_name(value));
 		return;
 	}
 	if (element->data == CL_DATA_RESOURCE) {
@@ -170,7 +174,8 @@ static void check_companion(struct cl_validator *v, const struct cl_place *place
 {
 	/* An element without a value of its own: its node is that of Element, the part which every data type shares. */
 	if (value->kind != CL_JSON_OBJECT) {
-		wrong(v, place, value, "structure", "the companion of a primitive must be an object with id or extension, found %s.",
+		wrong(v, place, value, "structure",
+		      "the companion of a primitive must be an object with id or extension, found %s.",
 		      kind_name(value));
 		return;
 	}
@@ -184,7 +189,8 @@ static void check_companion(struct cl_validator *v, const struct cl_place *place
 		} else if (cl_str_is(member->name, "extension")) {
 			content = true;
 			if (member->value.kind != CL_JSON_ARRAY || member->value.count == 0) {
-				wrong(v, &here, &member->value, "structure", "must be an array with at least one element.");
+				wrong(v, &here, &member->value, "structure",
+				      "must be an array with at least one element.");
 				continue;
 			}
 			for (uint32_t k = 0; k < member->value.count; k++) {
@@ -192,11 +198,13 @@ static void check_companion(struct cl_validator *v, const struct cl_place *place
 				check_value(v, &here, cl_fhir_element(node, member->name), &member->value.items[k]);
 			}
 		} else {
-			wrong(v, &here, &member->value, "structure", "the companion of a primitive has only id and extension.");
+			wrong(v, &here, &member->value, "structure",
+			      "the companion of a primitive has only id and extension.");
 		}
 	}
 	if (!content)
-		wrong(v, place, value, "invariant", "ele-1: an element needs a value or children; this one has neither.");
+		wrong(v, place, value, "invariant",
+		      "ele-1: an element needs a value or children; this one has neither.");
 }
 
 static bool holds_null(const struct cl_json *array)
@@ -208,9 +216,10 @@ static bool holds_null(const struct cl_json *array)
 	return false;
 }
 
-/* The array of `name` or of `_name`. The two are paired by position, with null where one has nothing (R4 section 2.6.2). */
+/* The array of `name` or of `_name`. The two are paired by position, with null where one has nothing (R4 section
+ * 2.6.2). */
 static void check_array(struct cl_validator *v, struct cl_place *place, const struct cl_fhir_element *element,
-			const struct cl_json *object, const struct cl_json *array, bool companion)
+                        const struct cl_json *object, const struct cl_json *array, bool companion)
 {
 	if (array->count == 0) {
 		wrong(v, place, array, "structure", "must not be an empty array: leave it out.");
@@ -233,11 +242,13 @@ static void check_array(struct cl_validator *v, struct cl_place *place, const st
 		const struct cl_json *item = &array->items[i];
 		place->index = (int)i;
 		if (item->kind == CL_JSON_NULL && primitive) {
-			/* Where both have null, or only `_name` is there and has it, the element is nothing at all. Said once. */
+			/* Where both have null, or only `_name` is there and has it, the element is nothing at all.
+			 * Said once. */
 			bool paired = other && i < other->count && other->items[i].kind != CL_JSON_NULL;
 			bool said = companion && other && i < other->count;
 			if (!paired && !said)
-				wrong(v, place, item, "structure", "null is allowed only where the companion has something.");
+				wrong(v, place, item, "structure",
+				      "null is allowed only where the companion has something.");
 		} else if (companion) {
 			check_companion(v, place, item);
 		} else {
@@ -250,14 +261,15 @@ static void check_array(struct cl_validator *v, struct cl_place *place, const st
 /* ---- objects ---- */
 
 static void check_member(struct cl_validator *v, const struct cl_place *parent, const struct cl_fhir_element *element,
-			 const struct cl_json *object, const struct cl_json *value, bool companion)
+                         const struct cl_json *object, const struct cl_json *value, bool companion)
 {
 	struct cl_place place = {parent, cl_fhir_element_base_name(element), -1, parent->depth + 1};
 	if (element->flags & CL_FHIR_REPEAT) {
 		if (value->kind == CL_JSON_ARRAY)
 			check_array(v, &place, element, object, value, companion);
 		else
-			wrong(v, &place, value, "structure", "must be an array, because it may repeat; found %s.", kind_name(value));
+			wrong(v, &place, value, "structure", "must be an array, because it may repeat; found %s.",
+			      kind_name(value));
 	} else if (value->kind == CL_JSON_ARRAY) {
 		wrong(v, &place, value, "structure", "must not be an array, because it may not repeat.");
 	} else if (value->kind == CL_JSON_NULL) {
@@ -270,7 +282,7 @@ static void check_member(struct cl_validator *v, const struct cl_place *parent, 
 }
 
 static void report_missing(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_node *node,
-			   const struct cl_json *object, uint64_t missing)
+                           const struct cl_json *object, uint64_t missing)
 {
 	const struct cl_fhir_element *element;
 	for (unsigned i = 0; missing && (element = cl_fhir_element_at(node, i)) != NULL; i++) {
@@ -285,13 +297,14 @@ static void report_missing(struct cl_validator *v, const struct cl_place *place,
 }
 
 static void check_object(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_node *node,
-			 const struct cl_json *object, bool is_resource)
+                         const struct cl_json *object, bool is_resource)
 {
 	uint64_t seen = 0;
 	const struct cl_fhir_element *first[64]; /* which member of a choice came; valid where `seen` has the bit */
 	bool content = is_resource;
 	if (place->depth > CL_VALIDATE_DEPTH) {
-		wrong(v, place, object, "too-costly", "nested deeper than %d levels; not checked further.", CL_VALIDATE_DEPTH);
+		wrong(v, place, object, "too-costly", "nested deeper than %d levels; not checked further.",
+		      CL_VALIDATE_DEPTH);
 		return;
 	}
 	for (uint32_t i = 0; i < object->count; i++) {
@@ -323,7 +336,8 @@ static void check_object(struct cl_validator *v, const struct cl_place *place, c
 		check_member(v, place, element, object, &member->value, companion);
 	}
 	if (!content)
-		wrong(v, place, object, "invariant", "ele-1: an element needs a value or children; this one has neither.");
+		wrong(v, place, object, "invariant",
+		      "ele-1: an element needs a value or children; this one has neither.");
 	if (node->required & ~seen)
 		report_missing(v, place, node, object, node->required & ~seen);
 	if (node->rule != CL_RULE_NONE)
@@ -336,13 +350,15 @@ static void check_resource(struct cl_validator *v, const struct cl_place *place,
 	uint16_t type = name && name->kind == CL_JSON_STRING ? cl_fhir_type(name->text) : 0;
 	if (type == 0) {
 		if (!name)
-			wrong(v, place, resource, "structure", "resourceType is required: without it the resource's type is unknown.");
+			wrong(v, place, resource, "structure",
+			      "resourceType is required: without it the resource's type is unknown.");
 		else
 			wrong(v, place, name, "structure", "\"%.*s\" is no FHIR R4 resource type.",
 			      CL_STR_ARGS(shown(cl_json_text(name))));
 		return;
 	}
-	/* A resource within `contained` belongs to the one around it; one in an entry or a parameter stands for itself. */
+	/* A resource within `contained` belongs to the one around it; one in an entry or a parameter stands for
+	 * itself. */
 	bool contained = place->parent && cl_str_is(place->name, "contained");
 	struct cl_validator outer = *v;
 	if (contained) {
@@ -365,7 +381,7 @@ static void check_resource(struct cl_validator *v, const struct cl_place *place,
 }
 
 int cl_fhir_validate(struct cl_arena *arena, const struct cl_json *resource, struct cl_str source_text,
-		     struct cl_issues *out)
+                     struct cl_issues *out)
 {
 	size_t errors = out->errors;
 	struct cl_validator v = {.arena = arena, .issues = out, .source = source_text, .root = resource};

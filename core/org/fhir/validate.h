@@ -3,13 +3,13 @@
 #include "base/json.h"
 #include "org/fhir/issue.h"
 
-/* Checks a whole resource, contained ones, Bundle entries and Parameters included. `source_text` is what `resource` was parsed
- * from and gives issues their line and column; it may be empty. Adds to `out` (initialized by the caller with an arena that
- * lives as long as the issues are wanted); never stops at the first issue. `arena` is for scratch.
+/* Checks a whole resource, contained ones, Bundle entries and Parameters included. `source_text` is what `resource` was
+ * parsed from and gives issues their line and column; it may be empty. Adds to `out` (initialized by the caller with an
+ * arena that lives as long as the issues are wanted); never stops at the first issue. `arena` is for scratch.
  *
- * Checked are: unknown elements, JSON kinds, cardinality, choices, primitive formats with their `_name` companions, required
- * bindings, and the invariants listed in validate_rules.c. Not checked: profiles, preferred and extensible bindings,
- * reference targets' types, and the other invariants of definitional resources.
+ * Checked are: unknown elements, JSON kinds, cardinality, choices, primitive formats with their `_name` companions,
+ * required bindings, and the invariants listed in validate_rules.c. Not checked: profiles, preferred and extensible
+ * bindings, reference targets' types, and the other invariants of definitional resources.
  *
  * Returns 0, or CL_E_RULE when `out` has at least one error (then `out` says what). Warnings alone return 0. */
 int cl_fhir_validate(struct cl_arena *arena, const struct cl_json *resource, struct cl_str source_text,

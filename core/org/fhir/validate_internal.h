@@ -28,10 +28,10 @@ struct cl_validator {
 
 /* `at` gives line and column. `code` is a FHIR issue type, static. */
 void cl_validate_report(struct cl_validator *v, const struct cl_place *place, const struct cl_json *at,
-			enum cl_severity severity, const char *code, const char *format, ...)
-	__attribute__((format(printf, 6, 7)));
+                        enum cl_severity severity, const char *code, const char *format, ...)
+        __attribute__((format(printf, 6, 7)));
 /* The invariants of one object (node->rule) and of the data type. */
 void cl_validate_rules(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_node *node,
-		       const struct cl_json *object);
+                       const struct cl_json *object);
 /* dom-2 to dom-5, for a resource that contains others. */
 void cl_validate_contained(struct cl_validator *v, const struct cl_place *place, const struct cl_json *resource);

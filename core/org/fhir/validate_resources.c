@@ -30,14 +30,16 @@ static void check_unique(struct cl_validator *v, const struct cl_place *place, c
 		if (url.n == 0)
 			continue;
 		struct cl_str version = cl_json_get_text(cl_json_path(entry, "resource", "meta", NULL), "versionId");
-		keys[used++] = version.n ? cl_arena_printf(v->arena, "%.*s %.*s", CL_STR_ARGS(url), CL_STR_ARGS(version)) : url;
+		keys[used++] = version.n
+		                       ? cl_arena_printf(v->arena, "%.*s %.*s", CL_STR_ARGS(url), CL_STR_ARGS(version))
+		                       : url;
 	}
 	cl_rule_sort(keys, used);
 	for (size_t i = 1; i < used; i++) {
 		if (cl_str_equal(keys[i - 1], keys[i]) && (i < 2 || !cl_str_equal(keys[i - 2], keys[i])))
 			cl_validate_report(v, place, bundle, CL_SEVERITY_ERROR, "invariant",
-					   "bdl-7: several entries have the fullUrl %.*s.", (int)(keys[i].n < 100 ? keys[i].n : 100),
-					   keys[i].p);
+			                   "bdl-7: several entries have the fullUrl %.*s.",
+			                   (int)(keys[i].n < 100 ? keys[i].n : 100), keys[i].p);
 	}
 }
 
@@ -58,15 +60,17 @@ static void rule_bundle(struct cl_validator *v, const struct cl_place *place, co
 		if (cl_rule_has(entry, "request") != request)
 			broken(v, &here, entry,
 			       request ? "bdl-3: each entry of a batch, transaction or history needs a request."
-				       : "bdl-3: request is only for batch, transaction and history.");
+			               : "bdl-3: request is only for batch, transaction and history.");
 		if (cl_rule_has(entry, "response") != response)
 			broken(v, &here, entry,
 			       response ? "bdl-4: each entry of a response or history needs a response."
-					: "bdl-4: response is only for batch-response, transaction-response and history.");
+			                : "bdl-4: response is only for batch-response, transaction-response and "
+			                  "history.");
 	}
 	if (!history && count > 1)
 		check_unique(v, place, bundle);
-	struct cl_str head = cl_json_get_text(cl_json_get(cl_rule_item(bundle, "entry", 0), "resource"), "resourceType");
+	struct cl_str head =
+	        cl_json_get_text(cl_json_get(cl_rule_item(bundle, "entry", 0), "resource"), "resourceType");
 	if (cl_str_is(type, "document")) {
 		const struct cl_json *identifier = cl_json_get(bundle, "identifier");
 		if (!cl_rule_has(identifier, "system") || !cl_rule_has(identifier, "value"))
@@ -106,7 +110,8 @@ static void rule_observation(struct cl_validator *v, const struct cl_place *plac
 		const struct cl_json *component = cl_rule_item(object, "component", i);
 		if (share_coding(cl_json_get(object, "code"), cl_json_get(component, "code"))) {
 			struct cl_place here = {place, CL_STR("component"), (int)i, place->depth + 1};
-			broken(v, &here, component, "obs-7: a component has the code of the Observation, which has a value itself.");
+			broken(v, &here, component,
+			       "obs-7: a component has the code of the Observation, which has a value itself.");
 		}
 	}
 }
@@ -116,15 +121,16 @@ static void rule_condition(struct cl_validator *v, const struct cl_place *place,
 	static const char clinical_system[] = "http://terminology.hl7.org/CodeSystem/condition-clinical";
 	const struct cl_json *clinical = cl_json_get(object, "clinicalStatus");
 	bool in_error = cl_rule_coded(cl_json_get(object, "verificationStatus"),
-				      "http://terminology.hl7.org/CodeSystem/condition-ver-status", "entered-in-error");
+	                              "http://terminology.hl7.org/CodeSystem/condition-ver-status", "entered-in-error");
 	bool problem = false;
 	for (uint32_t i = 0; i < cl_rule_count(object, "category"); i++)
 		problem |= cl_rule_coded(cl_rule_item(object, "category", i), NULL, "problem-list-item");
 	if (!clinical && !in_error && problem)
 		cl_validate_report(v, place, object, CL_SEVERITY_WARNING, "invariant",
-				   "con-3: a problem list item should have clinicalStatus.");
+		                   "con-3: a problem list item should have clinicalStatus.");
 	if (cl_rule_choice(object, "abatement") && !cl_rule_coded(clinical, clinical_system, "resolved") &&
-	    !cl_rule_coded(clinical, clinical_system, "remission") && !cl_rule_coded(clinical, clinical_system, "inactive"))
+	    !cl_rule_coded(clinical, clinical_system, "remission") &&
+	    !cl_rule_coded(clinical, clinical_system, "inactive"))
 		broken(v, place, object, "con-4: an abated condition must be inactive, resolved or in remission.");
 	if (clinical && in_error)
 		broken(v, place, object, "con-5: a condition entered in error must not have clinicalStatus.");
@@ -133,8 +139,8 @@ static void rule_condition(struct cl_validator *v, const struct cl_place *place,
 static void rule_allergy(struct cl_validator *v, const struct cl_place *place, const struct cl_json *object)
 {
 	bool in_error = cl_rule_coded(cl_json_get(object, "verificationStatus"),
-				      "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification",
-				      "entered-in-error");
+	                              "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification",
+	                              "entered-in-error");
 	bool clinical = cl_rule_has(object, "clinicalStatus");
 	if (!clinical && !in_error)
 		broken(v, place, object, "ait-1: clinicalStatus is required unless the allergy was entered in error.");
@@ -150,7 +156,8 @@ static void rule_appointment(struct cl_validator *v, const struct cl_place *plac
 	if (start != end)
 		broken(v, place, object, "app-2: start and end must both be present, or neither.");
 	if (!(start && end) && !open)
-		broken(v, place, object, "app-3: only proposed, cancelled and waitlisted appointments can lack start and end.");
+		broken(v, place, object,
+		       "app-3: only proposed, cancelled and waitlisted appointments can lack start and end.");
 	if (cl_rule_has(object, "cancelationReason") && !cl_str_is(status, "cancelled") && !cl_str_is(status, "noshow"))
 		broken(v, place, object, "app-4: cancelationReason is only for cancelled and missed appointments.");
 }
@@ -162,12 +169,14 @@ static void rule_organization(struct cl_validator *v, const struct cl_place *pla
 	for (uint32_t i = 0; i < cl_rule_count(object, "address"); i++) {
 		struct cl_place here = {place, CL_STR("address"), (int)i, place->depth + 1};
 		if (cl_str_is(cl_json_get_text(cl_rule_item(object, "address", i), "use"), "home"))
-			broken(v, &here, cl_rule_item(object, "address", i), "org-2: an organization has no home address.");
+			broken(v, &here, cl_rule_item(object, "address", i),
+			       "org-2: an organization has no home address.");
 	}
 	for (uint32_t i = 0; i < cl_rule_count(object, "telecom"); i++) {
 		struct cl_place here = {place, CL_STR("telecom"), (int)i, place->depth + 1};
 		if (cl_str_is(cl_json_get_text(cl_rule_item(object, "telecom", i), "use"), "home"))
-			broken(v, &here, cl_rule_item(object, "telecom", i), "org-3: an organization has no home telecom.");
+			broken(v, &here, cl_rule_item(object, "telecom", i),
+			       "org-3: an organization has no home telecom.");
 	}
 }
 
@@ -208,7 +217,8 @@ static size_t collect_links(const struct cl_json *items, struct cl_str *out, int
 			count++;
 		}
 		if (depth < CL_VALIDATE_DEPTH)
-			count += collect_links(cl_json_get(&items->items[i], "item"), out ? out + count : NULL, depth + 1);
+			count += collect_links(cl_json_get(&items->items[i], "item"), out ? out + count : NULL,
+			                       depth + 1);
 	}
 	return count;
 }
@@ -223,8 +233,8 @@ static void rule_questionnaire(struct cl_validator *v, const struct cl_place *pl
 	for (size_t i = 1; i < count; i++) {
 		if (cl_str_equal(links[i - 1], links[i]) && (i < 2 || !cl_str_equal(links[i - 2], links[i])))
 			cl_validate_report(v, place, object, CL_SEVERITY_ERROR, "invariant",
-					   "que-2: several items have the linkId \"%.*s\".", (int)(links[i].n < 80 ? links[i].n : 80),
-					   links[i].p);
+			                   "que-2: several items have the linkId \"%.*s\".",
+			                   (int)(links[i].n < 80 ? links[i].n : 80), links[i].p);
 	}
 }
 
@@ -239,9 +249,10 @@ static bool one_of(struct cl_str text, const char *const *words)
 
 static void rule_questionnaire_item(struct cl_validator *v, const struct cl_place *place, const struct cl_json *object)
 {
-	static const char *const listed[] = {"choice", "open-choice", "decimal", "integer",  "date",
-					     "dateTime", "time",	   "string",  "quantity", NULL};
-	static const char *const measured[] = {"boolean", "decimal", "integer", "string", "text", "url", "open-choice", NULL};
+	static const char *const listed[] = {"choice",   "open-choice", "decimal", "integer",  "date",
+	                                     "dateTime", "time",        "string",  "quantity", NULL};
+	static const char *const measured[] = {"boolean", "decimal", "integer",     "string",
+	                                       "text",    "url",     "open-choice", NULL};
 	struct cl_str type = cl_json_get_text(object, "type");
 	if (type.n == 0)
 		return;
@@ -271,7 +282,7 @@ static void rule_questionnaire_item(struct cl_validator *v, const struct cl_plac
 }
 
 void cl_validate_resource_rules(struct cl_validator *v, const struct cl_place *place, unsigned rule,
-				const struct cl_json *object)
+                                const struct cl_json *object)
 {
 	/* What a rule needs in one line stands here. */
 #define HAS(name) cl_rule_has(object, name)
@@ -348,7 +359,8 @@ void cl_validate_resource_rules(struct cl_validator *v, const struct cl_place *p
 		break;
 	case CL_RULE_PARAMETERS_PARAMETER:
 		if (CHOICE("value") + HAS("resource") + HAS("part") != 1)
-			broken(v, place, object, "inv-1: a parameter needs one of value[x], resource and part, and only one.");
+			broken(v, place, object,
+			       "inv-1: a parameter needs one of value[x], resource and part, and only one.");
 		break;
 	case CL_RULE_QUESTIONNAIRE:
 		rule_questionnaire(v, place, object);

@@ -1,6 +1,6 @@
-/* validate_rules.c: invariants of the data types, and those of contained resources and local references. Those of resource
- * types are in validate_resources.c. Each is called with an object whose structure was looked at already, so it may be wrong
- * in any way: only what is there and of the right kind counts. */
+/* validate_rules.c: invariants of the data types, and those of contained resources and local references. Those of
+ * resource types are in validate_resources.c. Each is called with an object whose structure was looked at already,
+ * so it may be wrong in any way: only what is there and of the right kind counts. */
 #include "org/fhir/validate_rules.h"
 #include "base/date.h"
 #include "org/fhir/reference.h"
@@ -114,7 +114,7 @@ void cl_validate_contained(struct cl_validator *v, const struct cl_place *place,
 	uint32_t count = cl_rule_count(resource, "contained");
 	if (v->in_contained) {
 		cl_validate_report(v, place, cl_json_get(resource, "contained"), CL_SEVERITY_ERROR, "invariant",
-				   "dom-2: a contained resource must not contain resources.");
+		                   "dom-2: a contained resource must not contain resources.");
 		return;
 	}
 	struct texts used = {0};
@@ -131,15 +131,17 @@ void cl_validate_contained(struct cl_validator *v, const struct cl_place *place,
 			cl_rule_sort(back.items, back.count);
 			if (!found(back.items, back.count, CL_STR("")))
 				cl_validate_report(v, &here, inner, CL_SEVERITY_ERROR, "invariant",
-						   "dom-3: nothing refers to this contained resource (\"#%.*s\").", CL_STR_ARGS(id));
+				                   "dom-3: nothing refers to this contained resource (\"#%.*s\").",
+				                   CL_STR_ARGS(id));
 		}
 		const struct cl_json *meta = cl_json_get(inner, "meta");
 		if (cl_json_get(meta, "versionId") || cl_json_get(meta, "lastUpdated"))
-			cl_validate_report(v, &here, meta, CL_SEVERITY_ERROR, "invariant",
-					   "dom-4: a contained resource must not have meta.versionId or meta.lastUpdated.");
+			cl_validate_report(
+			        v, &here, meta, CL_SEVERITY_ERROR, "invariant",
+			        "dom-4: a contained resource must not have meta.versionId or meta.lastUpdated.");
 		if (cl_json_get(meta, "security"))
 			cl_validate_report(v, &here, meta, CL_SEVERITY_ERROR, "invariant",
-					   "dom-5: a contained resource must not have a security label.");
+			                   "dom-5: a contained resource must not have a security label.");
 	}
 }
 
@@ -171,13 +173,14 @@ static void rule_reference(struct cl_validator *v, const struct cl_place *place,
 		/* "#" alone is the containing resource, for use within a contained one. */
 		if (parsed.id.n == 0 ? !v->in_contained : !contains_id(v, parsed.id))
 			cl_validate_report(v, &here, value, CL_SEVERITY_ERROR, "invariant",
-					   "ref-1: no contained resource has the id \"%.*s\".", CL_STR_ARGS(text));
+			                   "ref-1: no contained resource has the id \"%.*s\".", CL_STR_ARGS(text));
 		return;
 	}
 	if (parsed.form == CL_FHIR_REFERENCE_NONE) {
 		cl_validate_report(v, &here, value, CL_SEVERITY_ERROR, "value",
-				   "\"%.*s\" is no reference: write Type/id with a FHIR R4 type, #id, urn:uuid:... or a whole URL.",
-				   (int)(text.n < 80 ? text.n : 80), text.p);
+		                   "\"%.*s\" is no reference: write Type/id with a FHIR R4 type, #id, urn:uuid:... or "
+		                   "a whole URL.",
+		                   (int)(text.n < 80 ? text.n : 80), text.p);
 		return;
 	}
 	struct cl_str said = cl_json_get_text(object, "type");
@@ -186,7 +189,7 @@ static void rule_reference(struct cl_validator *v, const struct cl_place *place,
 		said = (struct cl_str){said.p + sizeof(core) - 1, said.n - sizeof(core) + 1};
 	if (cl_fhir_type(said) && parsed.type && parsed.type != cl_fhir_type(said))
 		cl_validate_report(v, &here, value, CL_SEVERITY_ERROR, "value", "refers to %.*s, but type says %.*s.",
-				   CL_STR_ARGS(cl_fhir_type_name(parsed.type)), CL_STR_ARGS(said));
+		                   CL_STR_ARGS(cl_fhir_type_name(parsed.type)), CL_STR_ARGS(said));
 }
 
 /* ---- data types ---- */
@@ -202,7 +205,8 @@ static void rule_period(struct cl_validator *v, const struct cl_place *place, co
 	struct cl_str from = cl_json_get_text(object, "start"), to = cl_json_get_text(object, "end");
 	if (from.n == 0 || to.n == 0 || cl_moment_parse(from, 0, &start, NULL) || cl_moment_parse(to, 0, &end, NULL))
 		return;
-	/* FHIRPath compares what both are precise enough to tell. A date without zone may be 14 hours off either way. */
+	/* FHIRPath compares what both are precise enough to tell. A date without zone may be 14 hours off either
+	 * way. */
 	cl_instant slack = start.has_zone != end.has_zone ? 14 * CL_HOUR : 0;
 	if (start.lower >= end.upper + slack)
 		broken(v, place, object, "per-1: start must not be after end.");
@@ -213,7 +217,8 @@ static bool is_ucum(const struct cl_json *quantity)
 	return cl_str_is(cl_json_get_text(quantity, "system"), "http://unitsofmeasure.org");
 }
 
-static void rule_quantity(struct cl_validator *v, const struct cl_place *place, const struct cl_json *object, unsigned rule)
+static void rule_quantity(struct cl_validator *v, const struct cl_place *place, const struct cl_json *object,
+                          unsigned rule)
 {
 	const struct cl_json *value = cl_json_get(object, "value");
 	bool has_code = cl_rule_has(object, "code"), has_system = cl_rule_has(object, "system");
@@ -259,7 +264,8 @@ static void rule_ratio(struct cl_validator *v, const struct cl_place *place, con
 {
 	bool numerator = cl_rule_has(object, "numerator"), denominator = cl_rule_has(object, "denominator");
 	if (numerator != denominator || (!numerator && !cl_rule_has(object, "extension")))
-		broken(v, place, object, "rat-1: numerator and denominator must both be present, or an extension instead of both.");
+		broken(v, place, object,
+		       "rat-1: numerator and denominator must both be present, or an extension instead of both.");
 }
 
 static void rule_trigger(struct cl_validator *v, const struct cl_place *place, const struct cl_json *object)
@@ -270,8 +276,8 @@ static void rule_trigger(struct cl_validator *v, const struct cl_place *place, c
 		broken(v, place, object, "trd-1: either timing or data, not both.");
 	if (cl_rule_has(object, "condition") && !data)
 		broken(v, place, object, "trd-2: a condition needs data.");
-	if ((cl_str_is(type, "named-event") && !cl_rule_has(object, "name")) || (cl_str_is(type, "periodic") && !timing) ||
-	    (cl_str_starts(type, "data-") && !data))
+	if ((cl_str_is(type, "named-event") && !cl_rule_has(object, "name")) ||
+	    (cl_str_is(type, "periodic") && !timing) || (cl_str_starts(type, "data-") && !data))
 		broken(v, place, object,
 		       "trd-3: a named event needs a name, a periodic event timing, a data event data.");
 }
@@ -281,11 +287,11 @@ static void rule_timing(struct cl_validator *v, const struct cl_place *place, co
 	static const struct {
 		const char *name, *needs, *text;
 	} pairs[] = {
-		{"duration", "durationUnit", "tim-1: duration needs durationUnit."},
-		{"period", "periodUnit", "tim-2: period needs periodUnit."},
-		{"periodMax", "period", "tim-6: periodMax needs period."},
-		{"durationMax", "duration", "tim-7: durationMax needs duration."},
-		{"countMax", "count", "tim-8: countMax needs count."},
+	        {"duration", "durationUnit", "tim-1: duration needs durationUnit."},
+	        {"period", "periodUnit", "tim-2: period needs periodUnit."},
+	        {"periodMax", "period", "tim-6: periodMax needs period."},
+	        {"durationMax", "duration", "tim-7: durationMax needs duration."},
+	        {"countMax", "count", "tim-8: countMax needs count."},
 	};
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
 		if (cl_rule_has(object, pairs[i].name) && !cl_rule_has(object, pairs[i].needs))
@@ -299,7 +305,8 @@ static void rule_timing(struct cl_validator *v, const struct cl_place *place, co
 		bool right = cl_rule_has(object, "when");
 		for (uint32_t i = 0; i < cl_rule_count(object, "when"); i++) {
 			struct cl_str when = cl_json_text(cl_rule_item(object, "when", i));
-			if (cl_str_is(when, "C") || cl_str_is(when, "CM") || cl_str_is(when, "CD") || cl_str_is(when, "CV"))
+			if (cl_str_is(when, "C") || cl_str_is(when, "CM") || cl_str_is(when, "CD") ||
+			    cl_str_is(when, "CV"))
 				right = false;
 		}
 		if (!right)
@@ -310,7 +317,7 @@ static void rule_timing(struct cl_validator *v, const struct cl_place *place, co
 }
 
 void cl_validate_rules(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_node *node,
-		       const struct cl_json *object)
+                       const struct cl_json *object)
 {
 	switch (node->rule) {
 	case CL_RULE_EXTENSION:

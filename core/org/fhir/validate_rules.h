@@ -15,4 +15,4 @@ void cl_rule_sort(struct cl_str *texts, size_t count);
 
 /* The invariants of resource types and their backbone elements. */
 void cl_validate_resource_rules(struct cl_validator *v, const struct cl_place *place, unsigned rule,
-				const struct cl_json *object);
+                                const struct cl_json *object);

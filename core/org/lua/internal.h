@@ -1,5 +1,6 @@
 /* internal.h: what the files of this room share. Nobody outside includes it. */
 #pragma once
+#include "org/fhir/types.h"
 #include "org/lua/budget.h"
 #include "org/lua/lua_state.h"
 #include <lauxlib.h>
@@ -223,6 +224,10 @@ CL_MAY_LJMP void cl_ctx_fields(lua_State *L, int index, const char *call, const 
 int cl_ctx_field(lua_State *L, int index, const char *name);
 CL_MAY_LJMP struct cl_str cl_ctx_field_text(lua_State *L, int index, const char *name, const char *call);
 CL_MAY_LJMP struct cl_str cl_ctx_field_reference(lua_State *L, int index, const char *name, const char *call);
+/* A date (its local midnight) or dateTime. */
+CL_MAY_LJMP cl_instant cl_ctx_instant(lua_State *L, int index, const char *call, const char *name);
+/* enum cl_duration_unit of "business days"; 0 when there is none of that name. */
+int cl_ctx_duration_unit(struct cl_str name);
 /* A failure of a changing call. */
 CL_MAY_LJMP int cl_ctx_failed(lua_State *L, struct cl_err *e, const struct cl_issues *issues);
 /* A text into the unit's arena, and one onto the stack (nil when empty). */

@@ -15,7 +15,7 @@ int cl_store_answer_put(struct cl_store *store, const struct cl_stored_answer *a
 		      : cl_statement(store, "INSERT INTO request(key, body_hash, at, status, headers, body, type, id, version)"
 					    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_bind_blob(statement, 1, answer->key);
 	cl_bind_blob(statement, 2, (struct cl_str){(const char *)answer->body_hash, sizeof(answer->body_hash)});
 	sqlite3_bind_int64(statement, 3, answer->at);
@@ -39,7 +39,7 @@ int cl_store_answer_get(struct cl_store *store, struct cl_arena *arena, struct c
 			    : cl_statement(store, "SELECT key, body_hash, at, status, headers, body, type, id, version"
 						  " FROM request WHERE key = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_bind_blob(statement, 1, key);
 	if (principal.n)
 		cl_bind_text(statement, 2, principal);

@@ -36,7 +36,7 @@ int cl_subject_id(struct cl_store *store, struct cl_subject *subject, struct cl_
 		return 0;
 	sqlite3_stmt *statement = cl_statement(store, "SELECT id FROM resource WHERE row = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, subject->row);
 	int code = cl_step(store, statement, e);
 	if (code != 1)
@@ -61,7 +61,7 @@ static int subject_updated(struct cl_store *store, struct cl_subject *subject, s
 		return code;
 	sqlite3_stmt *statement = cl_statement(store, "SELECT updated FROM live WHERE row = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, subject->row);
 	code = cl_step(store, statement, e);
 	if (code == 1) {
@@ -231,7 +231,7 @@ static int referring(struct cl_store *store, uint16_t parameter, struct cl_str t
 	sqlite3_stmt *statement = cl_statement(store, "SELECT row FROM index_reference WHERE parameter = ?1 AND target = ?2"
 						      " AND target_type = ?3 AND row > ?4 AND row <= ?5 ORDER BY row", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	int code;
 	*count = 0;
 	sqlite3_bind_int(statement, 1, parameter);

@@ -8,7 +8,7 @@ static int last_sequence(struct cl_store *store, uint64_t *out, struct cl_err *e
 		return 0;
 	sqlite3_stmt *statement = cl_statement(store, "SELECT max(sequence) FROM event", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	int code = cl_step(store, statement, e);
 	if (code != 1)
 		return code;
@@ -44,7 +44,7 @@ int cl_store_event_append(struct cl_store *store, struct cl_stored_event *event,
 						      " detail, input, outcome, plugins, zone_data)"
 						      " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, (int64_t)last + 1);
 	sqlite3_bind_int64(statement, 2, (int64_t)event->cause);
 	sqlite3_bind_int64(statement, 3, event->at);
@@ -90,7 +90,7 @@ int cl_store_events(struct cl_store *store, uint64_t after, uint32_t limit, cl_e
 						      " input, outcome, s.text, zone_data FROM event LEFT JOIN symbol s"
 						      " ON s.number = plugins WHERE sequence > ?1 ORDER BY sequence LIMIT ?2", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	if (sqlite3_stmt_busy(statement))
 		return cl_fail(e, CL_E_INTERNAL, "events are being visited already");
 	sqlite3_bind_int64(statement, 1, after > INT64_MAX ? INT64_MAX : (int64_t)after);

@@ -30,7 +30,7 @@ static int collect(struct cl_store *store, sqlite3_stmt *statement, const struct
 	int code;
 
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 2, wanted->before);
 	while ((code = cl_step(store, statement, e)) == 1) {
 		cl_instant updated = sqlite3_column_int64(statement, 3);
@@ -77,7 +77,7 @@ static int collect_resource(struct cl_store *store, uint16_t type, struct cl_str
 	int64_t row = 0;
 	sqlite3_stmt *statement = cl_statement(store, "SELECT row FROM resource WHERE type = ?1 AND id = ?2", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, type);
 	cl_bind_text(statement, 2, id);
 	int code = cl_step(store, statement, e);
@@ -105,7 +105,7 @@ static int next_type(struct cl_store *store, uint16_t after, uint16_t *out, stru
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT min(type) FROM resource WHERE type > ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, after);
 	int code = cl_step(store, statement, e);
 	*out = code == 1 ? (uint16_t)sqlite3_column_int(statement, 0) : 0;
@@ -133,7 +133,7 @@ static int fetch(struct cl_store *store, struct cl_arena *arena, const struct pl
 	sqlite3_stmt *statement = cl_statement(store, "SELECT row, type, id, version, operation, updated, sequence, body"
 						      " FROM history WHERE row = ?1 AND version = ?2", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, place->row);
 	sqlite3_bind_int64(statement, 2, place->version);
 	int code = cl_step(store, statement, e);

@@ -121,7 +121,7 @@ static int next_parameter(struct cl_store *store, uint16_t after, uint16_t *out,
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT min(parameter) FROM index_reference WHERE parameter > ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, after);
 	int code = cl_step(store, statement, e);
 	*out = code == 1 ? (uint16_t)sqlite3_column_int(statement, 0) : 0;
@@ -145,7 +145,7 @@ static int referring(struct cl_store *store, const struct cl_version *to, uint16
 	if (code || symbol < 0)
 		return code;
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, parameter);
 	cl_bind_text(statement, 2, to->id);
 	sqlite3_bind_int64(statement, 3, symbol);

@@ -52,7 +52,7 @@ int cl_store_instance_get(struct cl_store *store, struct cl_arena *arena, struct
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT " COLUMNS " FROM instance WHERE task = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_bind_text(statement, 1, task);
 	int code = cl_step(store, statement, e);
 	if (code == 1) {
@@ -89,7 +89,7 @@ int cl_store_instances(struct cl_store *store, struct cl_arena *arena, struct cl
 	*out = (struct cl_instance_list){0};
 	sqlite3_stmt *statement = cl_statement(store, instances_text(workflow, state, patient, live_only), e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_bind_text(statement, 1, workflow);
 	cl_bind_text(statement, 2, state);
 	cl_bind_text(statement, 3, patient);
@@ -155,7 +155,7 @@ int cl_store_transitions(struct cl_store *store, struct cl_str workflow, struct 
 
 	sqlite3_stmt *statement = cl_statement(store, transitions_text(workflow, task), e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	if (sqlite3_stmt_busy(statement))
 		return cl_fail(e, CL_E_INTERNAL, "transitions are being visited already");
 	cl_bind_text(statement, 1, workflow);

@@ -106,6 +106,11 @@ struct cl_store {
 /* ---- statement.c ---- */
 /* The prepared statement of a constant text, reset. NULL with `e` filled when it cannot be prepared. */
 sqlite3_stmt *cl_statement(struct cl_store *store, const char *text, struct cl_err *e);
+/* The code of an error that cl_statement has filled. */
+static inline int cl_unprepared(const struct cl_err *e)
+{
+	return e && e->code ? e->code : CL_E_INTERNAL;
+}
 /* 1 = a row, 0 = done (the statement is reset), else the error (reset too). Leave a loop early only with sqlite3_reset. */
 int cl_step(struct cl_store *store, sqlite3_stmt *statement, struct cl_err *e);
 /* For statements without rows: steps, resets, 0 or the error. */
@@ -185,6 +190,10 @@ void cl_version_fill(struct cl_arena *arena, sqlite3_stmt *statement, bool body,
 /* Fills a version from the current state of `row`: 1 = found. */
 int cl_resource_by_row(struct cl_store *store, struct cl_arena *arena, int64_t row, bool body, struct cl_version *out,
 		       struct cl_err *e);
+
+/* Binds one value to a statement on its index table: ?1 parameter, ?2 and ?3 the key, ?4 row, ?5 and ?6 code and system. */
+int cl_bind_value(struct cl_store *store, sqlite3_stmt *statement, const struct cl_index_value *value, int64_t row,
+		  struct cl_err *e);
 
 /* ---- relation.c: a relation to an interval is at most two boxes in the plane of (lower, upper), bounds included ---- */
 struct cl_box {

@@ -125,7 +125,7 @@ static int exact_statement(struct cl_store *store, const struct cl_criterion *cr
 	}
 	sqlite3_stmt *statement = cl_statement(store, text, e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	if (criterion->kind != CL_COMPARTMENT)
 		sqlite3_bind_int(statement, 1, criterion->parameter);
 	cl_bind_text(statement, 2, value);
@@ -187,7 +187,7 @@ static int run_scan(struct scan *scan, sqlite3_stmt *statement, bool (*keep)(sql
 	int code = 1;
 
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	while (scan->complete && (code = cl_step(scan->store, statement, e)) == 1) {
 		if (!scan->left) {
 			scan->complete = false;

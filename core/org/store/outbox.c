@@ -62,7 +62,7 @@ int cl_store_outbox_due(struct cl_store *store, struct cl_arena *arena, cl_insta
 		       " WHERE destination = one.name AND state = 'waiting') WHERE one.name IS NOT NULL AND due <= ?1"
 		       " ORDER BY due, number LIMIT ?2", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, now);
 	sqlite3_bind_int64(statement, 2, limit);
 	return list(store, arena, statement, out, e);
@@ -76,7 +76,7 @@ int cl_store_outbox_list(struct cl_store *store, struct cl_arena *arena, struct 
 		state.n ? cl_statement(store, "SELECT " COLUMNS " FROM outbox WHERE state = ?1 ORDER BY number LIMIT ?2", e)
 			: cl_statement(store, "SELECT " COLUMNS " FROM outbox WHERE ?1 = '' ORDER BY number LIMIT ?2", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_bind_text(statement, 1, state);
 	sqlite3_bind_int64(statement, 2, limit);
 	return list(store, arena, statement, out, e);

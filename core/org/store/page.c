@@ -249,7 +249,7 @@ static int newest_row(struct cl_page *page, int64_t *out, struct cl_err *e)
 	*out = cl_row_first(page->query->type);
 	sqlite3_stmt *statement = cl_statement(page->store, "SELECT row FROM resource WHERE row <= ?1 ORDER BY row DESC LIMIT 1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, cl_row_last(page->query->type));
 	int code = cl_step(page->store, statement, e);
 	if (code == 1) {

@@ -23,7 +23,7 @@ int cl_store_plugins_get(struct cl_store *store, struct cl_arena *arena, struct 
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT archive FROM plugin_text WHERE hash = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_bind_text(statement, 1, hash);
 	int code = cl_step(store, statement, e);
 	if (code != 1)

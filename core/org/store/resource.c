@@ -24,7 +24,7 @@ int cl_store_get(struct cl_store *store, struct cl_arena *arena, uint16_t type, 
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT " HEAD ", body FROM resource WHERE type = ?1 AND id = ?2", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, type);
 	cl_bind_text(statement, 2, id);
 	int code = cl_step(store, statement, e);
@@ -58,7 +58,7 @@ int cl_store_get_version(struct cl_store *store, struct cl_arena *arena, uint16_
 				code = cl_fail(e, CL_E_NOT_FOUND, "there is no version %lld of this resource", (long long)version);
 			}
 		} else {
-			code = e ? e->code : CL_E_INTERNAL;
+			code = cl_unprepared(e);
 		}
 	}
 	cl_read_end(store, opened);
@@ -69,7 +69,7 @@ int cl_resource_row(struct cl_store *store, uint16_t type, struct cl_str id, int
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT row FROM resource WHERE type = ?1 AND id = ?2 AND operation <> 3", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, type);
 	cl_bind_text(statement, 2, id);
 	int code = cl_step(store, statement, e);
@@ -86,7 +86,7 @@ int cl_resource_by_row(struct cl_store *store, struct cl_arena *arena, int64_t r
 	sqlite3_stmt *statement = body ? cl_statement(store, "SELECT " HEAD ", body FROM resource WHERE row = ?1", e)
 				       : cl_statement(store, "SELECT " HEAD " FROM resource WHERE row = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, row);
 	int code = cl_step(store, statement, e);
 	if (code == 1) {
@@ -122,18 +122,15 @@ static const char *const delete_value[] = {
 	[CL_INDEX_COMPARTMENT] = "DELETE FROM compartment WHERE patient = ?2 AND row = ?4",
 };
 
-static int write_value(struct cl_store *store, const char *const *texts, const struct cl_index_value *value, int64_t row,
-		       struct cl_err *e)
+int cl_bind_value(struct cl_store *store, sqlite3_stmt *statement, const struct cl_index_value *value, int64_t row,
+		  struct cl_err *e)
 {
-	sqlite3_stmt *statement = cl_statement(store, texts[value->kind], e);
-	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
 	int64_t symbol = 0;
-	int code = 0;
-	if (value->kind == CL_INDEX_TOKEN || value->kind == CL_INDEX_REFERENCE || value->kind == CL_INDEX_QUANTITY)
-		code = cl_symbol_number(store, value->a, true, &symbol, e);
-	if (code)
-		return code;
+	if (value->kind == CL_INDEX_TOKEN || value->kind == CL_INDEX_REFERENCE || value->kind == CL_INDEX_QUANTITY) {
+		int code = cl_symbol_number(store, value->a, store->transaction, &symbol, e);
+		if (code)
+			return code;
+	}
 	if (value->kind != CL_INDEX_COMPARTMENT)
 		sqlite3_bind_int(statement, 1, value->parameter);
 	sqlite3_bind_int64(statement, 4, row);
@@ -162,7 +159,17 @@ static int write_value(struct cl_store *store, const char *const *texts, const s
 	default:
 		cl_bind_text(statement, 2, value->a);
 	}
-	return cl_run(store, statement, e);
+	return 0;
+}
+
+static int write_value(struct cl_store *store, const char *const *texts, const struct cl_index_value *value, int64_t row,
+		       struct cl_err *e)
+{
+	sqlite3_stmt *statement = cl_statement(store, texts[value->kind], e);
+	if (!statement)
+		return cl_unprepared(e);
+	int code = cl_bind_value(store, statement, value, row, e);
+	return code ? code : cl_run(store, statement, e);
 }
 
 /* Both are sorted: one pass, two b-tree operations for a value that changed. */
@@ -219,7 +226,7 @@ static int next_row(struct cl_store *store, uint16_t type, int64_t *out, struct 
 		sqlite3_stmt *statement = cl_statement(store, "SELECT row FROM resource WHERE row BETWEEN ?1 AND ?2"
 							      " ORDER BY row DESC LIMIT 1", e);
 		if (!statement)
-			return e ? e->code : CL_E_INTERNAL;
+			return cl_unprepared(e);
 		sqlite3_bind_int64(statement, 1, cl_row_first(type));
 		sqlite3_bind_int64(statement, 2, cl_row_last(type));
 		int code = cl_step(store, statement, e);
@@ -249,7 +256,7 @@ static int write_live(struct cl_store *store, const char *text, const struct cl_
 		return code;
 	sqlite3_stmt *statement = cl_statement(store, text, e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, version->row);
 	sqlite3_bind_int(statement, 2, version->type);
 	sqlite3_bind_int64(statement, 3, version->updated);
@@ -271,7 +278,7 @@ static int insert_resource(struct cl_store *store, struct cl_version *version, c
 	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO resource(" HEAD ", body)"
 						      " VALUES(?1, ?2, ?3, 1, ?4, ?5, ?6, ?7)", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, row);
 	sqlite3_bind_int(statement, 2, version->type);
 	cl_bind_text(statement, 3, version->id);
@@ -366,7 +373,7 @@ static int find_former(struct cl_store *store, const struct cl_version *version,
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT row, version, operation FROM resource WHERE type = ?1 AND id = ?2", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, version->type);
 	cl_bind_text(statement, 2, version->id);
 	int code = cl_step(store, statement, e);

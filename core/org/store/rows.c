@@ -120,7 +120,7 @@ static int add_referring(struct cl_store *store, uint16_t parameter, int64_t tar
 	sqlite3_stmt *statement = cl_statement(store, "SELECT row FROM index_reference WHERE parameter = ?1"
 						      " AND target = (SELECT id FROM resource WHERE row = ?2) AND target_type = ?3", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, parameter);
 	sqlite3_bind_int64(statement, 2, target);
 	sqlite3_bind_int64(statement, 3, symbol);

@@ -194,7 +194,7 @@ static int count_type(struct cl_store *store, uint16_t type, int64_t *out, struc
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT count(*) FROM live INDEXED BY live_updated WHERE type = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, type);
 	int code = cl_step(store, statement, e);
 	if (code == 1) {

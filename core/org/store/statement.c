@@ -118,7 +118,7 @@ int cl_step(struct cl_store *store, sqlite3_stmt *statement, struct cl_err *e)
 int cl_run(struct cl_store *store, sqlite3_stmt *statement, struct cl_err *e)
 {
 	if (!statement)
-		return e && e->code ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_step(statement);
 	int result = sqlite3_reset(statement);
 	return result == SQLITE_OK ? 0 : cl_sqlite_fail(store, result, "writing", e);

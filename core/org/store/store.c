@@ -164,7 +164,7 @@ static int read_number(struct cl_store *store, const char *text, int64_t *out, s
 {
 	sqlite3_stmt *statement = cl_statement(store, text, e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	int code = cl_step(store, statement, e);
 	if (code == 1) {
 		*out = sqlite3_column_int64(statement, 0);
@@ -252,7 +252,7 @@ int cl_store_meta_get(struct cl_store *store, struct cl_arena *arena, const char
 	*out = CL_STR_NONE;
 	sqlite3_stmt *statement = cl_statement(store, "SELECT value FROM meta WHERE name = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_bind_text(statement, 1, cl_str_of(name));
 	int code = cl_step(store, statement, e);
 	if (code == 1) {
@@ -291,7 +291,7 @@ static int load_types(struct cl_store *store, struct cl_err *e)
 	struct cl_str *types = CL_NEW_ARRAY(store->arena, struct cl_str, (size_t)most + 1);
 	sqlite3_stmt *statement = cl_statement(store, "SELECT number, name FROM type_name WHERE number <= ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, most);
 	while ((code = cl_step(store, statement, e)) == 1)
 		types[sqlite3_column_int64(statement, 0)] = cl_column(store->arena, statement, 1);

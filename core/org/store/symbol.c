@@ -76,7 +76,7 @@ int cl_symbols_open(struct cl_store *store, struct cl_err *e)
 	rehash(&store->symbols, 64);
 	keep(&store->symbols, 0, CL_STR_NONE);
 	sqlite3_stmt *statement = cl_statement(store, "SELECT coalesce(max(number), 0) + 1 FROM symbol", e);
-	int code = statement ? cl_step(store, statement, e) : (e ? e->code : CL_E_INTERNAL);
+	int code = statement ? cl_step(store, statement, e) : cl_unprepared(e);
 	if (code == 1) {
 		store->symbols.next = sqlite3_column_int64(statement, 0);
 		sqlite3_reset(statement);
@@ -110,7 +110,7 @@ int cl_symbol_number(struct cl_store *store, struct cl_str text, bool add, int64
 	*out = -1;
 	sqlite3_stmt *statement = cl_statement(store, "SELECT number FROM symbol WHERE text = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_bind_text(statement, 1, text);
 	int code = cl_step(store, statement, e);
 	if (code == 1) {
@@ -130,7 +130,7 @@ int cl_symbol_text(struct cl_store *store, int64_t number, struct cl_values *val
 	}
 	sqlite3_stmt *statement = cl_statement(store, "SELECT text FROM symbol WHERE number = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, number);
 	int code = cl_step(store, statement, e);
 	if (code != 1)

@@ -16,7 +16,7 @@ int cl_store_timer_set(struct cl_store *store, struct cl_stored_timer *timer, st
 		       " plugin = excluded.plugin, rule = excluded.rule, data = excluded.data, quarantine = NULL"
 		       " RETURNING generation", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_bind_text(statement, 1, timer->name);
 	sqlite3_bind_int64(statement, 2, timer->due);
 	cl_bind_text(statement, 3, timer->task);
@@ -27,8 +27,7 @@ int cl_store_timer_set(struct cl_store *store, struct cl_stored_timer *timer, st
 	if (code != 1)
 		return code ? code : cl_fail(e, CL_E_INTERNAL, "a timer was not set");
 	timer->generation = sqlite3_column_int64(statement, 0);
-	code = sqlite3_reset(statement);
-	return code == SQLITE_OK ? 0 : cl_sqlite_fail(store, code, "setting a timer", e);
+	return cl_step(store, statement, e);
 }
 
 int cl_store_timer_clear(struct cl_store *store, struct cl_str name, struct cl_err *e)
@@ -83,7 +82,7 @@ int cl_store_timers_due(struct cl_store *store, struct cl_arena *arena, cl_insta
 	sqlite3_stmt *statement = cl_statement(store, "SELECT " COLUMNS " FROM timer INDEXED BY timer_due WHERE due <= ?1"
 						      " AND due IS NOT NULL AND quarantine IS NULL ORDER BY due, name LIMIT ?2", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, until);
 	sqlite3_bind_int64(statement, 2, limit);
 	return list(store, arena, statement, out, e);
@@ -99,7 +98,7 @@ int cl_store_timers(struct cl_store *store, struct cl_arena *arena, struct cl_st
 		       : cl_statement(store, "SELECT " COLUMNS " FROM timer WHERE due IS NOT NULL AND ?1 = ''"
 					     " ORDER BY due, name LIMIT ?2", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_bind_text(statement, 1, task);
 	sqlite3_bind_int64(statement, 2, limit);
 	return list(store, arena, statement, out, e);

@@ -27,7 +27,7 @@ int cl_store_token_get(struct cl_store *store, struct cl_arena *arena, const uin
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT principal, expires, scope FROM bearer WHERE hash = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_bind_blob(statement, 1, hash_bytes(hash));
 	int code = cl_step(store, statement, e);
 	if (code != 1)

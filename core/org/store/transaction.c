@@ -49,7 +49,7 @@ int cl_store_commit(struct cl_store *store, struct cl_err *e)
 	sqlite3_stmt *statement = cl_statement(store, "COMMIT", e);
 	if (!statement) {
 		cl_store_rollback(store);
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	}
 	sqlite3_step(statement);
 	int result = sqlite3_reset(statement);
@@ -179,7 +179,7 @@ int cl_store_snapshot_begin(struct cl_store *store, struct cl_err *e)
 		return code;
 	/* BEGIN alone reads nothing: the first read fixes what is seen. */
 	sqlite3_stmt *statement = cl_statement(store, "SELECT 1 FROM meta LIMIT 1", e);
-	code = statement ? cl_step(store, statement, e) : (e ? e->code : CL_E_INTERNAL);
+	code = statement ? cl_step(store, statement, e) : cl_unprepared(e);
 	if (code == 1) {
 		sqlite3_reset(statement);
 		code = 0;

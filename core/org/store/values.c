@@ -187,7 +187,7 @@ int cl_values_load(struct cl_store *store, int64_t row, struct cl_values *out, c
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT updated, content FROM live WHERE row = ?1", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, row);
 	int code = cl_step(store, statement, e);
 	if (code != 1)

@@ -100,7 +100,7 @@ int cl_walk_keys(struct cl_search *search, size_t most, bool *complete, struct c
 		return 0;
 	sqlite3_stmt *statement = cl_statement(search->store, sort->descending ? order->descending : order->ascending, e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	cl_buf_init(&last_text, 0);
 	sqlite3_bind_int(statement, 1, sort->by_id || !sort->parameter ? query->type : sort->parameter);
 	bind_start(statement, order, sort->descending, from);
@@ -150,7 +150,7 @@ int cl_walk_type(struct cl_search *search, size_t most, bool missing_only, bool 
 		? "SELECT row, updated, content FROM live WHERE row > ?1 AND row <= ?2 ORDER BY row DESC"
 		: "SELECT row, updated, content FROM live WHERE row > ?1 AND row <= ?2 ORDER BY row", e);
 	if (!statement)
-		return e ? e->code : CL_E_INTERNAL;
+		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, low);
 	sqlite3_bind_int64(statement, 2, high);
 	while ((code = cl_step(search->store, statement, e)) == 1) {

@@ -144,7 +144,9 @@ local function moved(ctx, change)
 	local new = change.from ~= change.to
 	couple(ctx, change)
 	if instance.party == "recipient" then
-		messages.publish(ctx, change.reference)
+		if new or machine.needs[change.event] then
+			messages.publish(ctx, change.reference)
+		end
 		if new and change.to == "accepted" then
 			team.join(ctx, instance.patient, ctx.actor.reference) -- who takes the patient sees the chart
 		end

@@ -1,0 +1,457 @@
+/* engine_test.c: one organization under a virtual clock: what a request, a timer, a reload and a replay do to its file. */
+#include "org/engine/organization.h"
+#include "base/hash.h"
+#include "org/fhir/types.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static const char config[] =
+	"return { name = 'Test Clinic', zone = 'America/Chicago', plugins = { 'own' }, reference = 'Organization/test',\n"
+	"  partners = { lakeside = { name = 'Lakeside', url = 'https://lakeside.localhost:1', reference = 'Organization/l' } },\n"
+	"  principals = { ehr = { kind = 'client', roles = { 'all' }, certificate = 'urn:ehr' },\n"
+	"                 other = { kind = 'client', roles = { 'all' }, certificate = 'urn:other' } } }\n";
+
+static const char plugin_text[] =
+	"return plugin { name = 'own', api = 1, summary = 'test',\n"
+	"  settings = { call_within = { type = 'duration', default = '1 day', help = 'x' } },\n"
+	"  roles = { all = { summary = 'everything', allow = { { 'read search history create update delete transition message events "
+	"metrics', types = '*', except_labels = {} } } },\n"
+	"            partner = { summary = 'partner', allow = { { 'message', types = '*' } } } },\n"
+	"  workflow 'callback' { summary = 'c', subject = 'Patient', start = 'asked',\n"
+	"    asked = { status = 'requested', owner = 'all', action = 'call', within = setting 'call_within',\n"
+	"              overdue = escalate('all', { again = '1 day', times = 2, finally = 'give_up' }),\n"
+	"              on = { reached = { 'done', needs = { result = 'string' } }, give_up = { 'unreached', by = 'clock' } } },\n"
+	"    done = { status = 'completed', final = true }, unreached = { status = 'failed', final = true } },\n"
+	"  on 'Patient.create' (function (ctx, change)\n"
+	"    local p = change.resource\n"
+	"    if p.gender == 'other' then ctx:refuse('no such patients', 'Patient.gender') end\n"
+	"    if p.gender == 'female' then ctx:create { resourceType = 'Flag', status = 'active', code = { text = 'seen' },\n"
+	"       subject = { reference = change.reference } } end\n"
+	"  end),\n"
+	"  every('07:00', 'weekdays', function (ctx)\n"
+	"    ctx:create { resourceType = 'List', status = 'current', mode = 'snapshot', title = ctx:today() }\n"
+	"  end),\n"
+	"  timer 'poison' (function (ctx, data) error('poison') end),\n"
+	"  operation '$poison' { summary = 'x', roles = { 'all' }, run = function (ctx) ctx:set_timer('poison:1', '1 hour', {}) end },\n"
+	"}\n";
+
+struct fixture {
+	char folder[64], plugins[128], organizations[128];
+	struct cl_clock clock;
+	struct cl_arena *arena;
+	struct cl_organization *organization;
+	uint64_t requests;
+};
+
+static void write_text(const char *path, const char *text)
+{
+	FILE *out = fopen(path, "w");
+	assert_non_null(out);
+	fputs(text, out);
+	fclose(out);
+}
+
+static struct cl_rules *load(struct fixture *f, const char *text)
+{
+	char path[256];
+	struct cl_json *archive;
+	struct cl_rules *rules;
+	struct cl_err e = {0};
+	struct cl_buf problems;
+	cl_buf_init(&problems, 10000);
+	snprintf(path, sizeof path, "%s/test/own/plugin.lua", f->organizations);
+	write_text(path, text);
+	if (cl_lua_archive(f->arena, f->organizations, f->plugins, "test", &archive, &e))
+		fail_msg("%s %s", e.where, e.message);
+	if (cl_rules_new(archive, NULL, NULL, &rules, &problems, &e))
+		fail_msg("%s %s\n%.*s", e.where, e.message, CL_STR_ARGS(cl_buf_str(&problems)));
+	cl_buf_free(&problems);
+	return rules;
+}
+
+static int set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof *f);
+	char path[256];
+	struct cl_err e = {0};
+	snprintf(f->folder, sizeof f->folder, "/tmp/careloop-engine-XXXXXX");
+	assert_non_null(mkdtemp(f->folder));
+	snprintf(f->plugins, sizeof f->plugins, "%s/plugins", f->folder);
+	snprintf(f->organizations, sizeof f->organizations, "%s/orgs", f->folder);
+	mkdir(f->plugins, 0700);
+	mkdir(f->organizations, 0700);
+	snprintf(path, sizeof path, "%s/test", f->organizations);
+	mkdir(path, 0700);
+	snprintf(path, sizeof path, "%s/test/own", f->organizations);
+	mkdir(path, 0700);
+	snprintf(path, sizeof path, "%s/test.lua", f->organizations);
+	write_text(path, config);
+	f->arena = cl_arena_new(0);
+	/* Monday 2026-11-02 09:00 in Chicago. */
+	f->clock = (struct cl_clock){.is_virtual = true, .now = (cl_instant)1793631600 * CL_SECOND};
+	struct cl_rules *rules = load(f, plugin_text);
+	if (cl_organization_open(f->folder, "test", rules, &f->clock, NULL, &f->organization, &e))
+		fail_msg("%s %s", e.where, e.message);
+	cl_rules_release(rules);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	char command[128];
+	struct cl_err e = {0};
+	char replay[128];
+	snprintf(replay, sizeof replay, "%s/replay", f->folder);
+	mkdir(replay, 0700);
+	/* Whatever a test did: the event log gives the same file again. */
+	int code = cl_organization_replay(f->organization->store, replay, "test", &e);
+	if (code)
+		print_error("replay: %s %s\n", e.message, e.where);
+	struct cl_audit_head head;
+	if (cl_audit_verify(f->organization->store, NULL, &head, &e)) {
+		print_error("audit: %s\n", e.message);
+		code = -1;
+	}
+	cl_organization_close(f->organization);
+	cl_arena_free(f->arena);
+	snprintf(command, sizeof command, "rm -rf %s", f->folder);
+	int ignored = system(command);
+	(void)ignored;
+	free(f);
+	return code;
+}
+
+static struct cl_request request(struct fixture *f, const char *method, const char *target, const char *body)
+{
+	static struct cl_header headers[2][4];
+	static int turn;
+	struct cl_request made = {
+		.method = cl_str_of(method),
+		.target = cl_str_of(target),
+		.base = CL_STR("https://test.localhost"),
+		.body = cl_arena_copy(f->arena, cl_str_of(body)),
+		.credential = {.kind = CL_CREDENTIAL_CERTIFICATE, .name = CL_STR("urn:ehr")},
+	};
+	made.headers = headers[turn++ & 1];
+	made.headers[made.header_count++] = (struct cl_header){CL_STR("content-type"), CL_STR("application/fhir+json")};
+	f->requests++;
+	for (int i = 0; i < 8; i++)
+		made.id[15 - i] = (uint8_t)(f->requests >> (8 * i));
+	return made;
+}
+
+static struct cl_response send(struct fixture *f, const char *method, const char *target, const char *body, int status)
+{
+	struct cl_response response;
+	struct cl_request made = request(f, method, target, body);
+	cl_organization_execute(f->organization, f->arena, &made, &response);
+	if (response.status != status)
+		fail_msg("%s %s: %d instead of %d: %.*s", method, target, response.status, status, CL_STR_ARGS(response.body));
+	return response;
+}
+
+static struct cl_json *parse(struct fixture *f, struct cl_str text)
+{
+	struct cl_json *json;
+	struct cl_err e = {0};
+	if (cl_json_parse(f->arena, text, NULL, &json, &e))
+		fail_msg("%s in %.*s", e.message, CL_STR_ARGS(text));
+	return json;
+}
+
+static int64_t total(struct fixture *f, const char *search)
+{
+	char target[200];
+	int64_t count = -1;
+	snprintf(target, sizeof target, "/fhir/%s%c_summary=count", search, strchr(search, '?') ? '&' : '?');
+	struct cl_json *bundle = parse(f, send(f, "GET", target, "", 200).body);
+	assert_true(cl_json_integer(cl_json_get(bundle, "total"), &count));
+	return count;
+}
+
+/* ---- tests ---- */
+
+static void a_resource_lives(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_response created = send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\"active\":true}", 201);
+	struct cl_str id = cl_json_get_text(parse(f, created.body), "id");
+	char target[128], body[256];
+	assert_true(cl_str_is(cl_response_header(&created, "etag"), "W/\"1\""));
+	snprintf(target, sizeof target, "/fhir/Patient/%.*s", CL_STR_ARGS(id));
+	assert_true(cl_str_equal(send(f, "GET", target, "", 200).body, created.body));
+	snprintf(body, sizeof body, "{\"resourceType\":\"Patient\",\"id\":\"%.*s\",\"active\":false}", CL_STR_ARGS(id));
+	send(f, "PUT", target, body, 200);
+	struct cl_response same = send(f, "PUT", target, body, 200);
+	assert_true(cl_str_is(cl_response_header(&same, "etag"), "W/\"2\""));
+	send(f, "DELETE", target, "", 204);
+	send(f, "GET", target, "", 410);
+	strcat(target, "/_history/1");
+	send(f, "GET", target, "", 200);
+	assert_int_equal(total(f, "Patient"), 0);
+}
+
+static void a_resent_request_is_answered_once(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_response first, second;
+	struct cl_request made = request(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\"}");
+	cl_organization_execute(f->organization, f->arena, &made, &first);
+	assert_int_equal(first.status, 201);
+	made.resent = true;
+	cl_organization_execute(f->organization, f->arena, &made, &second);
+	assert_int_equal(second.status, 201);
+	assert_true(cl_str_equal(first.body, second.body));
+	assert_true(cl_str_equal(cl_response_header(&first, "location"), cl_response_header(&second, "location")));
+	assert_int_equal(total(f, "Patient"), 1);
+}
+
+static void idempotency_keys_belong_to_their_principal_and_body(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_response response;
+	for (int i = 0; i < 2; i++) {
+		struct cl_request made = request(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\"}");
+		made.headers[made.header_count++] = (struct cl_header){CL_STR("idempotency-key"), CL_STR("k1")};
+		cl_organization_execute(f->organization, f->arena, &made, &response);
+		assert_int_equal(response.status, 201);
+	}
+	assert_int_equal(total(f, "Patient"), 1);
+	struct cl_request other = request(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\"active\":true}");
+	other.headers[other.header_count++] = (struct cl_header){CL_STR("idempotency-key"), CL_STR("k1")};
+	cl_organization_execute(f->organization, f->arena, &other, &response);
+	assert_int_equal(response.status, 422);
+	other.credential.name = CL_STR("urn:other");
+	other.id[0] = 1;
+	cl_organization_execute(f->organization, f->arena, &other, &response);
+	assert_int_equal(response.status, 201);
+	assert_int_equal(total(f, "Patient"), 2);
+}
+
+static void a_refusing_handler_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t before = cl_store_last_sequence(f->organization->store);
+	struct cl_response refused =
+		send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\"gender\":\"other\"}", 422);
+	assert_non_null(memmem(refused.body.p, refused.body.n, "no such patients", 16));
+	assert_non_null(memmem(refused.body.p, refused.body.n, "Patient.gender", 14));
+	assert_int_equal(cl_store_last_sequence(f->organization->store), before);
+	send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\"gender\":\"female\"}", 201);
+	assert_int_equal(total(f, "Flag"), 1);
+}
+
+static void transactions_are_all_or_nothing(void **state)
+{
+	struct fixture *f = *state;
+	static const char good[] =
+		"{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
+		"{\"fullUrl\":\"urn:uuid:11111111-1111-4111-8111-111111111111\",\"resource\":{\"resourceType\":\"Observation\","
+		"\"status\":\"final\",\"code\":{\"text\":\"x\"},\"subject\":{\"reference\":\"urn:uuid:22222222-2222-4222-8222-222222222222\"}},"
+		"\"request\":{\"method\":\"POST\",\"url\":\"Observation\"}},"
+		"{\"fullUrl\":\"urn:uuid:22222222-2222-4222-8222-222222222222\",\"resource\":{\"resourceType\":\"Patient\","
+		"\"gender\":\"female\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}}]}";
+	static const char bad[] =
+		"{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
+		"{\"resource\":{\"resourceType\":\"Patient\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
+		"{\"resource\":{\"resourceType\":\"Patient\",\"gender\":\"nonsense\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}}]}";
+	struct cl_json *answer = parse(f, send(f, "POST", "/fhir", good, 200).body);
+	struct cl_str subject = cl_json_text(cl_json_path(answer, "entry", "0", "resource", "subject", "reference", NULL));
+	struct cl_str id = cl_json_text(cl_json_path(answer, "entry", "1", "resource", "id", NULL));
+	assert_true(cl_str_starts(subject, "Patient/"));
+	assert_true(cl_str_equal((struct cl_str){subject.p + 8, subject.n - 8}, id));
+	assert_int_equal(total(f, "Flag"), 1);
+	struct cl_response refused = send(f, "POST", "/fhir", bad, 422);
+	assert_non_null(memmem(refused.body.p, refused.body.n, "gender", 6));
+	assert_int_equal(total(f, "Patient"), 1);
+}
+
+static void batch_entries_stand_alone(void **state)
+{
+	struct fixture *f = *state;
+	static const char batch[] =
+		"{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":["
+		"{\"resource\":{\"resourceType\":\"Patient\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
+		"{\"resource\":{\"resourceType\":\"Patient\",\"gender\":\"other\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
+		"{\"request\":{\"method\":\"GET\",\"url\":\"Patient?_summary=count\"}}]}";
+	struct cl_json *answer = parse(f, send(f, "POST", "/fhir", batch, 200).body);
+	assert_true(cl_str_is(cl_json_text(cl_json_path(answer, "entry", "0", "response", "status", NULL)), "201"));
+	assert_true(cl_str_is(cl_json_text(cl_json_path(answer, "entry", "1", "response", "status", NULL)), "422"));
+	assert_true(cl_str_is(cl_json_text(cl_json_path(answer, "entry", "2", "response", "status", NULL)), "200"));
+	assert_int_equal(total(f, "Patient"), 1);
+}
+
+static struct cl_str start_callback(struct fixture *f)
+{
+	struct cl_json *patient = parse(f, send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\"}", 201).body);
+	char body[400];
+	snprintf(body, sizeof body,
+		 "{\"resourceType\":\"Task\",\"status\":\"draft\",\"intent\":\"order\",\"code\":{\"coding\":[{\"system\":"
+		 "\"urn:careloop:workflow\",\"code\":\"callback\"}]},\"focus\":{\"reference\":\"Patient/%.*s\"},\"for\":"
+		 "{\"reference\":\"Patient/%.*s\"}}",
+		 CL_STR_ARGS(cl_json_get_text(patient, "id")), CL_STR_ARGS(cl_json_get_text(patient, "id")));
+	return cl_json_get_text(parse(f, send(f, "POST", "/fhir/Task", body, 201).body), "id");
+}
+
+static struct cl_str state_of(struct fixture *f, struct cl_str task)
+{
+	struct cl_stored_instance instance;
+	struct cl_err e = {0};
+	assert_int_equal(cl_store_instance_get(f->organization->store, f->arena, task, &instance, &e), 0);
+	return instance.state;
+}
+
+static void eight_weeks_pass_in_order(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_err e = {0};
+	struct cl_str tasks[20];
+	for (int i = 0; i < 20; i++) {
+		tasks[i] = start_callback(f);
+		assert_true(cl_organization_advance(f->organization, f->clock.now + CL_HOUR, &e) >= 0);
+	}
+	int64_t fired = cl_organization_advance(f->organization, f->clock.now + 56 * CL_DAY, &e);
+	if (fired < 0)
+		fail_msg("%s %s", e.message, e.where);
+	for (int i = 0; i < 20; i++)
+		assert_true(cl_str_is(state_of(f, tasks[i]), "unreached"));
+	/* From Monday 2 November 09:00 plus 20 hours on: every weekday's 07:00 once, for eight weeks. */
+	int64_t lists = total(f, "List");
+	assert_true(lists >= 40 && lists <= 41);
+	/* Each clock: escalated twice, then given up. */
+	assert_int_equal(total(f, "Task?code=escalation"), 40);
+}
+
+static void a_poison_timer_is_put_aside(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_err e = {0};
+	struct cl_str task = start_callback(f);
+	send(f, "POST", "/fhir/$poison", "", 204);
+	assert_true(cl_organization_advance(f->organization, f->clock.now + 5 * CL_DAY, &e) >= 0);
+	struct cl_timer_list timers;
+	assert_int_equal(cl_store_timers_due(f->organization->store, f->arena, INT64_MAX, 1000, &timers, &e), 0);
+	for (size_t i = 0; i < timers.count; i++)
+		assert_false(cl_str_starts(timers.items[i].name, "set:"));
+	/* Its neighbours went on. */
+	assert_true(cl_str_is(state_of(f, task), "unreached"));
+}
+
+static void reload_moves_or_refuses_instances(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_err e = {0};
+	char text[sizeof plugin_text + 200];
+	struct cl_str task = start_callback(f);
+	/* The state that the instance stands in goes away: refused, nothing changed. */
+	snprintf(text, sizeof text, "%s", plugin_text);
+	for (char *place; (place = strstr(text, "asked"));)
+		memcpy(place, "asket", 5);
+	struct cl_rules *rules = load(f, text);
+	assert_int_equal(cl_store_begin(f->organization->store, &e), 0);
+	assert_int_equal(cl_organization_reload(f->organization, rules, &e), CL_E_RULE);
+	assert_non_null(strstr(e.message, "asked"));
+	cl_store_rollback(f->organization->store);
+	cl_rules_release(rules);
+	assert_true(cl_str_is(state_of(f, task), "asked"));
+	/* With a map it moves. */
+	char mapped[sizeof text + 100];
+	char *place = strstr(text, "start = 'asket',");
+	assert_non_null(place);
+	snprintf(mapped, sizeof mapped, "%.*sstart = 'asket', migrate = { asked = 'asket' },%s", (int)(place - text), text,
+		 place + strlen("start = 'asket',"));
+	rules = load(f, mapped);
+	assert_int_equal(cl_store_begin(f->organization->store, &e), 0);
+	if (cl_organization_reload(f->organization, rules, &e))
+		fail_msg("%s %s", e.message, e.where);
+	assert_int_equal(cl_store_commit(f->organization->store, &e), 0);
+	cl_rules_release(rules);
+	assert_true(cl_str_is(state_of(f, task), "asket"));
+}
+
+static void transitions_check_what_they_need(void **state)
+{
+	struct fixture *f = *state;
+	char target[128];
+	struct cl_str task = start_callback(f);
+	snprintf(target, sizeof target, "/fhir/Task/%.*s/$transition", CL_STR_ARGS(task));
+	struct cl_response refused = send(f, "POST", target,
+					  "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"reached\"}]}", 422);
+	assert_non_null(memmem(refused.body.p, refused.body.n, "result", 6));
+	refused = send(f, "POST", target,
+		       "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"finish\"}]}", 422);
+	assert_non_null(memmem(refused.body.p, refused.body.n, "reached", 7));
+	struct cl_json *moved = parse(f, send(f, "POST", target,
+					      "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"reached\"},"
+					      "{\"name\":\"result\",\"valueString\":\"fine\"}]}",
+					      200).body);
+	assert_true(cl_str_is(cl_json_get_text(moved, "status"), "completed"));
+	assert_true(cl_str_is(state_of(f, task), "done"));
+	refused = send(f, "POST", target,
+		       "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"reached\"}]}", 422);
+}
+
+static void plain_updates_move_instances_too(void **state)
+{
+	struct fixture *f = *state;
+	char target[128];
+	struct cl_err e = {0};
+	struct cl_str task = start_callback(f);
+	snprintf(target, sizeof target, "/fhir/Task/%.*s", CL_STR_ARGS(task));
+	struct cl_json *resource = parse(f, send(f, "GET", target, "", 200).body);
+	struct cl_buf text;
+	cl_buf_init(&text, 0);
+	cl_json_set_text(f->arena, resource, "status", CL_STR("rejected"));
+	cl_json_write(&text, resource);
+	cl_buf_add_byte(&text, 0);
+	struct cl_response refused = send(f, "PUT", target, text.p, 422);
+	assert_non_null(memmem(refused.body.p, refused.body.n, "reached", 7));
+	assert_true(cl_str_is(state_of(f, task), "asked"));
+	cl_buf_free(&text);
+	(void)e;
+}
+
+static void strangers_and_bad_input_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_response response;
+	struct cl_request made = request(f, "GET", "/fhir/Patient/x", "");
+	made.credential.name = CL_STR("urn:nobody");
+	cl_organization_execute(f->organization, f->arena, &made, &response);
+	assert_int_equal(response.status, 401);
+	send(f, "GET", "/fhir/Patient/unknown", "", 404);
+	send(f, "GET", "/fhir/Patent/x", "", 404);
+	send(f, "PATCH", "/fhir/Patient/x", "", 405);
+	struct cl_response broken = send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\n  \"active\": tru}", 400);
+	assert_non_null(memmem(broken.body.p, broken.body.n, "ine 2", 5));
+	send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\"shoe\":1}", 422);
+	send(f, "GET", "/fhir/Patient?shoe=1", "", 400);
+	assert_int_equal(total(f, "Patient"), 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(a_resource_lives),
+		TEST(a_resent_request_is_answered_once),
+		TEST(idempotency_keys_belong_to_their_principal_and_body),
+		TEST(a_refusing_handler_changes_nothing),
+		TEST(transactions_are_all_or_nothing),
+		TEST(batch_entries_stand_alone),
+		TEST(eight_weeks_pass_in_order),
+		TEST(a_poison_timer_is_put_aside),
+		TEST(reload_moves_or_refuses_instances),
+		TEST(transitions_check_what_they_need),
+		TEST(plain_updates_move_instances_too),
+		TEST(strangers_and_bad_input_are_refused),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
