@@ -31,6 +31,13 @@ return {
 		-- certificates = { { certificate = "other.pem", key = "other.key" } },   -- chosen by the name that is asked for
 	},
 
+	-- The courier delivers messages to partners as their client: certificates/<organization>-partner.pem and .key.
+	-- `authority` vouches for the partners' servers; without it the system's authorities do.
+	courier = {
+		certificates = "../data/certificates/clients",
+		authority = "../data/certificates/ca.pem",
+	},
+
 	-- The web board's files, served under /board/.
 	-- board = "../build/board",
 

@@ -8,6 +8,7 @@
 #include "org/engine/demo.h"
 #include "org/engine/plugin_test.h"
 #include "org/engine/process.h"
+#include "org/engine/replay_command.h"
 #include "supervisor/config_command.h"
 #include "supervisor/supervisor.h"
 #include <stdio.h>
@@ -32,6 +33,7 @@ static const struct subcommand {
 	{"console", cl_console_main, "talk to a running server: a prompt, single commands, scripts"},
 	{"config", cl_config_command_main, "check the configuration, or print what is in force"},
 	{"audit", cl_verify_main, "verify an organization's audit log without the server"},
+	{"replay", cl_replay_main, "replay an organization's event log and compare every row"},
 	{"certificate", cl_certificate_main, "show what the server sees in a certificate"},
 	{"plugin", cl_plugin_main, "plugin test FOLDER ...: run plugins' tests in the real engine"},
 	{"demo", cl_demo_main, "lay a demonstration's story over fresh organizations"},

@@ -267,8 +267,11 @@ static int start(struct cl_courier *courier, const char *config_path, struct cl_
 	resolve(courier->authority, sizeof courier->authority, config_path, authority);
 	struct cl_json *list = cl_json_get(config, "organizations");
 	if (list && list->kind == CL_JSON_ARRAY) {
-		for (uint32_t i = 0; i < list->count; i++)
-			add_mailbag(courier, data, pki, cl_arena_cstring(arena, cl_json_text(&list->items[i])));
+		for (uint32_t i = 0; i < list->count; i++) {
+			struct cl_str id = cl_json_text(&list->items[i]);
+			add_mailbag(courier, data, pki,
+				    cl_arena_cstring(arena, id.n ? id : cl_json_get_text(&list->items[i], "id")));
+		}
 	} else {
 		DIR *entries = opendir(folder);
 		for (struct dirent *entry; entries && (entry = readdir(entries));) {

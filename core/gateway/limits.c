@@ -119,16 +119,13 @@ void cl_limits_disconnect(struct cl_limits *limits, const struct sockaddr *addre
 int64_t cl_limits_handshake(struct cl_limits *limits, int64_t now)
 {
 	int64_t rate = limits->settings.handshakes_per_second, full = rate * CL_SECOND;
-	int64_t passed = limits->refilled ? now - limits->refilled : CL_SECOND;
+	int64_t passed = limits->refilled ? now - limits->refilled : 2 * CL_SECOND;
 	limits->refilled = now;
-	limits->allowance = passed >= CL_SECOND ? full : limits->allowance + passed * rate;
+	limits->allowance = passed >= 2 * CL_SECOND ? full : limits->allowance + passed * rate;
 	if (limits->allowance > full)
 		limits->allowance = full;
-	if (limits->allowance >= CL_SECOND) {
-		limits->allowance -= CL_SECOND;
-		return 0;
-	}
-	return (CL_SECOND - limits->allowance) / rate + 1;
+	limits->allowance -= CL_SECOND;
+	return limits->allowance >= 0 ? 0 : -limits->allowance / rate + 1;
 }
 
 bool cl_limits_begin(struct cl_limits *limits)

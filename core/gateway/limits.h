@@ -25,7 +25,7 @@ void cl_limits_set(struct cl_limits *limits, const struct cl_limits_settings *se
 /* Counts a connection from that address, or says no. Each yes is given back with cl_limits_disconnect. */
 bool cl_limits_connect(struct cl_limits *limits, const struct sockaddr *address);
 void cl_limits_disconnect(struct cl_limits *limits, const struct sockaddr *address);
-/* Takes one handshake from the allowance; 0, or the microseconds until there is one. `now` is monotonic. */
+/* Takes one handshake from the allowance. How long none may follow, in microseconds. `now` is monotonic. */
 int64_t cl_limits_handshake(struct cl_limits *limits, int64_t now);
 
 bool cl_limits_begin(struct cl_limits *limits);

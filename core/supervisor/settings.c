@@ -62,6 +62,11 @@ static const struct rule timeouts_rules[] = {
 	{.name = "request", .kind = RULE_INTEGER, .least = 1, .most = 3600, .otherwise = "30"},
 	{.name = NULL},
 };
+static const struct rule courier_rules[] = {
+	{.name = "certificates", .kind = RULE_PATH},
+	{.name = "authority", .kind = RULE_PATH},
+	{.name = NULL},
+};
 static const struct rule watchdog_rules[] = {
 	{.name = "lua_milliseconds", .kind = RULE_INTEGER, .least = 100, .most = 600000, .otherwise = "2000"},
 	{.name = NULL},
@@ -78,6 +83,7 @@ static const struct rule root_rules[] = {
 	{.name = "board", .kind = RULE_PATH},
 	{.name = "limits", .kind = RULE_TABLE, .inside = limits_rules},
 	{.name = "timeouts", .kind = RULE_TABLE, .inside = timeouts_rules},
+	{.name = "courier", .kind = RULE_TABLE, .inside = courier_rules},
 	{.name = "watchdog", .kind = RULE_TABLE, .inside = watchdog_rules},
 	{.name = "log", .kind = RULE_CHOICE, .choices = " debug info warning error ", .otherwise = "info"},
 	{.name = NULL},

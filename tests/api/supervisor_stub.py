@@ -7,6 +7,7 @@ import ctypes
 import json
 import mmap
 import os
+import resource
 import select
 import signal
 import socket
@@ -131,15 +132,15 @@ class Stub:
         if self.stage:
             return self.run_stage()
         behaviour = self.behaviour()
-        page = Page(int(self.options["--watch-fd"])) if "--watch-fd" in self.options else None
         names = {}
         for number in os.listdir("/proc/self/fd"):
             try:
                 names[number] = os.readlink(f"/proc/self/fd/{number}")
             except OSError:
                 pass
+        page = Page(int(self.options["--watch-fd"])) if "--watch-fd" in self.options else None
         self.log(event="start", quarantine=page.quarantine() if page else None, files=names,
-                 core=__import__("resource").getrlimit(__import__("resource").RLIMIT_CORE)[0])
+                 core=resource.getrlimit(resource.RLIMIT_CORE)[0])
         if "exit" in behaviour:
             return behaviour["exit"]
         if "crash" in behaviour:

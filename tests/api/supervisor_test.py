@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -64,10 +65,11 @@ class Server:
 
     def start(self, wait=True, **environment):
         self.log_path = f"{self.folder}/log"
-        self.process = subprocess.Popen(
-            [PROGRAM, "serve", "--config", f"{self.folder}/careloop.lua", "--executable", STUB],
-            env=dict(os.environ, STUB_FOLDER=f"{self.folder}/stub", **environment),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.log_path, "a"))
+        with open(self.log_path, "w") as log:
+            self.process = subprocess.Popen(
+                [PROGRAM, "serve", "--config", f"{self.folder}/careloop.lua", "--executable", STUB],
+                env=dict(os.environ, STUB_FOLDER=f"{self.folder}/stub", **environment),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
         if wait:
             self.wait_for_log(" ready ")
         return self
@@ -404,7 +406,7 @@ class SupervisorTest(unittest.TestCase):
         requests = [entry["request"] for entry in server.stub_log("organization-riverside", "request")]
         self.assertEqual(requests[0]["method"], "CONSOLE")
         self.assertEqual(requests[0]["credential"], 4)
-        self.assertEqual(requests[0]["name"], __import__("pwd").getpwuid(os.geteuid()).pw_name)
+        self.assertEqual(requests[0]["name"], pwd.getpwuid(os.geteuid()).pw_name)
         self.assertEqual(json.loads(requests[0]["body"]),
                          {"command": "instances", "arguments": {"workflow": "referral", "state": "received"},
                           "line": "instances referral received", "write": False})

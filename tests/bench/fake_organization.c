@@ -26,6 +26,7 @@ struct later {
 	uint64_t id;
 	struct event *timer;
 	uint64_t sequence; /* of a stream */
+	unsigned burst; /* events at a time */
 	struct later *next;
 };
 
@@ -62,15 +63,16 @@ static void on_time(evutil_socket_t none, short what, void *context)
 		forget(later);
 		return;
 	}
-	char id[32];
-	int n = snprintf(id, sizeof id, "p%llu", (unsigned long long)later->sequence);
-	struct cl_event event = {.sequence = later->sequence++,
-	                         .incarnation = 7,
-	                         .kind = CL_STR("update"),
-	                         .type = CL_STR("Patient"),
-	                         .id = {id, (size_t)n},
-	                         .detail = CL_STR_NONE};
-	cl_channel_send_event(later->channel, CL_FRAME_EVENT, later->id, &event);
+	for (unsigned i = 0; i < later->burst; i++) {
+		char id[32];
+		int n = snprintf(id, sizeof id, "p%llu", (unsigned long long)later->sequence);
+		struct cl_event event = {.sequence = later->sequence++,
+		                         .incarnation = 7,
+		                         .kind = CL_STR("update"),
+		                         .type = CL_STR("Patient"),
+		                         .id = {id, (size_t)n}};
+		cl_channel_send_event(later->channel, CL_FRAME_EVENT, later->id, &event);
+	}
 }
 
 static struct later *add_later(struct cl_channel *channel, uint64_t id, int64_t us, bool again)
@@ -143,11 +145,9 @@ static void open_stream(struct cl_channel *channel, uint64_t id, const struct cl
 		cl_channel_send_event(channel, CL_FRAME_RESYNC, id, &event);
 		sequence = 1;
 	}
-	bool flood = cl_str_starts(request->target, "/flood");
-	struct later *later = add_later(channel, id, flood ? 1000 : EVENT_EVERY_US, true);
+	struct later *later = add_later(channel, id, EVENT_EVERY_US, true);
 	later->sequence = sequence + 1;
-	for (int i = 0; flood && i < 200; i++)
-		on_time(-1, 0, later);
+	later->burst = cl_str_starts(request->target, "/flood") ? 2000 : 1;
 }
 
 static void odd_headers(struct cl_channel *channel, uint64_t id)

@@ -343,21 +343,26 @@ static void index_reference(struct indexer *ix, const struct cl_fhir_parameter *
 		          cl_json_get_text(identifier, "value"));
 }
 
-/* The interval of a quantity's value, opened by its comparator. */
+/* A written number is indexed as the point it says, low = high: with half a unit of its last digit to each side, as R4
+ * reads it literally, a score of 10 would be "greater than 10". The precision of what is searched for still counts. */
+static bool number_point(const struct cl_json *number, double *point)
+{
+	double low, high;
+	return number && number->kind == CL_JSON_NUMBER &&
+	       cl_fhir_decimal_interval(number->text, &low, &high, point) && isfinite(*point);
+}
+
+/* A quantity's value as an interval, which only its comparator makes wider than a point. */
 static bool quantity_interval(const struct cl_json *quantity, double *low, double *high)
 {
-	const struct cl_json *number = cl_json_get(quantity, "value");
-	double value;
-	if (!number || number->kind != CL_JSON_NUMBER || !cl_fhir_decimal_interval(number->text, low, high, &value))
+	if (!number_point(cl_json_get(quantity, "value"), low))
 		return false;
+	*high = *low;
 	struct cl_str comparator = cl_json_get_text(quantity, "comparator");
-	if (cl_str_starts(comparator, "<")) {
+	if (cl_str_starts(comparator, "<"))
 		*low = -HUGE_VAL;
-		*high = comparator.n == 1 ? value : *high;
-	} else if (cl_str_starts(comparator, ">")) {
+	else if (cl_str_starts(comparator, ">"))
 		*high = HUGE_VAL;
-		*low = comparator.n == 1 ? value : *low;
-	}
 	return true;
 }
 
@@ -399,9 +404,9 @@ static void index_quantity(struct indexer *ix, uint16_t parameter, unsigned data
 static void index_number(struct indexer *ix, uint16_t parameter, unsigned data, const struct cl_json *value)
 {
 	double low, high;
-	bool found = data == CL_DATA_RANGE ? range_interval(value, &low, &high)
-	                                   : value->kind == CL_JSON_NUMBER &&
-	                                             cl_fhir_decimal_interval(value->text, &low, &high, NULL);
+	bool found = data == CL_DATA_RANGE ? range_interval(value, &low, &high) : number_point(value, &low);
+	if (found && data != CL_DATA_RANGE)
+		high = low;
 	if (!found)
 		return;
 	struct cl_index_value *row = add(ix, parameter, CL_INDEX_NUMBER);

@@ -12,7 +12,7 @@
 /* Fills `out` with the sorted, distinct values; everything lives in the arena or in `resource` or is static. Reads
  * what is there and skips what is not as FHIR defines it, so the resource need not be valid. `type` must be the
  * resource's. Contained resources and references to them give nothing. CL_E_LIMIT for more than
- * CL_FHIR_INDEX_MAXIMUM values. */
+ * CL_FHIR_INDEX_MAXIMUM values. A written number is a point (low = high): see number_point in index.c. */
 int cl_fhir_index(struct cl_arena *arena, uint16_t type, const struct cl_json *resource, struct cl_index *out,
 		  struct cl_err *e);
 

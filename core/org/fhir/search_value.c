@@ -109,6 +109,8 @@ static int read_number(struct cl_str name, struct cl_str value, struct cl_str nu
 		out->high = exact + fabs(exact) / 10;
 	} else if (out->relation != CL_EQ && out->relation != CL_NE) {
 		out->low = out->high = exact;
+	} else {
+		out->high = nextafter(out->high, -HUGE_VAL); /* the upper end is not part of it; points are stored */
 	}
 	return 0;
 }

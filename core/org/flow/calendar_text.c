@@ -162,7 +162,8 @@ int cl_recurrence_parse(struct cl_str time, struct cl_str days, struct cl_recurr
 		out->days = CL_EVERY_BUSINESS_DAY;
 	} else if (cl_str_starts(days, "monthly")) {
 		if (!parse_monthly(days, &out->day))
-			return no_days(days, e);
+			return cl_fail(e, CL_E_INVALID, "'%.*s' are no days: write 'monthly', or 'monthly 15' (1 to 28)",
+				       CL_STR_ARGS(days));
 		out->days = CL_MONTHLY;
 	} else {
 		for (uint8_t i = 0; i < 7; i++)

@@ -311,7 +311,9 @@ local function adopt(ctx, resource, map, sender)
 	rewrite(resource, map, sender, { [messages.partner_reference(ctx, sender)] = true, [ctx.organization.reference] = true })
 	resource.id = nil
 	resource.meta = labels and { security = labels } or nil
-	resource.identifier = resources.with(resource.identifier and plain(resource.identifier), sender_identifier)
+	if resource.resourceType ~= "QuestionnaireResponse" then -- it has room for one identifier only
+		resource.identifier = resources.with(resource.identifier and plain(resource.identifier), sender_identifier)
+	end
 	map[former] = ctx:create(resource)
 	return map[former]
 end
@@ -329,9 +331,8 @@ local function take_patient(ctx, patient, sender)
 	local family = patient.name and patient.name[1] and patient.name[1].family
 	local alike = family and patient.birthDate
 		and ctx:search("Patient", { family = family, birthdate = patient.birthDate, _count = 5 }) or {}
-	local former = resources.of(patient)
-	local map = {}
-	return adopt(ctx, patient, map, sender) or map[former], #alike > 0
+	local doubtful = #alike > 0
+	return adopt(ctx, patient, {}, sender), doubtful
 end
 
 local accepted_types = {

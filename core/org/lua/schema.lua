@@ -1,0 +1,601 @@
+-- schema.lua: reads what one plugin declared: every field is known, of its kind, and copied into tables of our own, so that
+-- merging never touches the plugin's. Problems are noted with the line of the field, and reading goes on.
+local core, prelude = ...
+local kind_of, mark, is_name = prelude.kind_of, prelude.mark, prelude.is_name
+
+local schema = {}
+
+local most = { states = 200, events = 100, entries = 500, roles = 200, settings = 500, needs = 100, grants = 200 }
+
+-- ---- places: a file, a line, and the outline of the literal table that stands there ----
+
+local function place(file, line, word, name)
+	local lines, order, twice = core.outline(file, line, word, name)
+	for _, path in ipairs(twice) do
+		core.problem(file, lines[path], "'" .. string.match(path, "([^.]*)$") .. "' is written twice in one table")
+	end
+	return { file = file, line = line, path = "", lines = lines, order = order }
+end
+
+local function below(at, key)
+	local path = at.path .. "." .. tostring(key)
+	return {
+		file = at.file, line = at.lines[path] or at.line, path = path, lines = at.lines, order = at.order,
+		rank = at.order[path],
+	}
+end
+
+local function problem(at, text)
+	core.problem(at.file, at.line, text)
+end
+
+local function did_you_mean(wanted, known)
+	local closest = core.closest(wanted, known)
+	return closest and "; did you mean '" .. closest .. "'?" or ""
+end
+
+local function names_of(fields)
+	local names = {}
+	for name in pairs(fields) do
+		names[#names + 1] = name
+	end
+	return names
+end
+
+schema.problem, schema.did_you_mean, schema.names_of, schema.below, schema.place = problem, did_you_mean, names_of, below, place
+
+-- The name of a value's kind for messages.
+local function describe(value)
+	local kind = kind_of(value)
+	if kind then
+		return kind == "entry" and value.kind or kind
+	elseif type(value) == "string" then
+		return "'" .. value .. "'"
+	elseif type(value) == "nil" then
+		return "nothing"
+	end
+	return "a " .. type(value)
+end
+
+-- ---- kinds of values: each takes (value, at, what) and gives the value read, or nil after noting a problem ----
+
+local function expect(at, what, wanted, value)
+	problem(at, what .. " must be " .. wanted .. ", not " .. describe(value))
+	return nil
+end
+
+local function text(value, at, what)
+	return type(value) == "string" and value ~= "" and value or expect(at, what, "text", value)
+end
+
+local function flag(value, at, what)
+	if type(value) ~= "boolean" then
+		return expect(at, what, "true or false", value)
+	end
+	return value
+end
+
+local function func(value, at, what)
+	return type(value) == "function" and value or expect(at, what, "a function", value)
+end
+
+local function number(value, at, what)
+	return type(value) == "number" and value or expect(at, what, "a number", value)
+end
+
+local function count(value, at, what)
+	if math.type(value) ~= "integer" or value < 0 or value > 1000 then
+		return expect(at, what, "a whole number from 0 to 1000", value)
+	end
+	return value
+end
+
+local function duration(value, at, what)
+	if type(value) ~= "string" then
+		return expect(at, what, 'a duration such as "2 business days"', value)
+	end
+	local why = core.duration(value)
+	if why then
+		return problem(at, what .. ": " .. why)
+	end
+	return value
+end
+
+local function is_list(value)
+	if type(value) ~= "table" or kind_of(value) then
+		return false
+	end
+	for key in pairs(value) do
+		if math.type(key) ~= "integer" or key < 1 or key > #value then
+			return false
+		end
+	end
+	return true
+end
+
+-- One text or a list of them.
+local function texts(value, at, what)
+	if type(value) == "string" then
+		value = { value }
+	end
+	if not is_list(value) then
+		return expect(at, what, "a name or a list of names", value)
+	end
+	local read = {}
+	for i, item in ipairs(value) do
+		read[i] = text(item, at, what .. "[" .. i .. "]")
+	end
+	return read
+end
+
+local function one_of(...)
+	local known = { ... }
+	return function (value, at, what)
+		for _, each in ipairs(known) do
+			if each == value then
+				return value
+			end
+		end
+		local hint = type(value) == "string" and did_you_mean(value, known) or ""
+		return problem(at, what .. " must be one of '" .. table.concat(known, "', '") .. "', not " .. describe(value) .. hint)
+	end
+end
+
+local function made_by(kind, example)
+	return function (value, at, what)
+		return kind_of(value) == kind and value or expect(at, what, example, value)
+	end
+end
+
+-- A value, or setting "x": then what is read is looked at again once the setting is known.
+local function settable(check)
+	return function (value, at, what)
+		if kind_of(value) == "setting" then
+			return mark("pending", { setting = value.name, check = check, at = at, what = what,
+				file = value.file, line = value.line })
+		end
+		return check(value, at, what)
+	end
+end
+
+-- ---- tables with known fields ----
+
+-- Reads the named fields; `false` stays false (it takes the extended plugin's away). `others` (optional) is asked for keys that
+-- are no fields and says true when it took them.
+local function read_fields(body, fields, at, what, others)
+	local read = { at = at }
+	for key, value in pairs(body) do
+		local check = type(key) == "string" and fields[key]
+		local here = below(at, key)
+		if check then
+			if value == false then
+				read[key] = false
+			else
+				read[key] = check(value, here, what .. ": '" .. key .. "'")
+			end
+		elseif not (others and others(key, value, here, read)) then
+			if type(key) == "string" then
+				problem(here, what .. ": unknown field '" .. key .. "'" .. did_you_mean(key, names_of(fields)))
+			else
+				problem(here, what .. ": field " .. tostring(key) .. " has no name")
+			end
+		end
+	end
+	return read
+end
+
+local function is_plain(value)
+	return type(value) == "table" and not kind_of(value)
+end
+
+-- A table of things by name: each read by `read_one`, false kept.
+local function by_name(limit, what_each, read_one)
+	return function (value, at, what)
+		if not is_plain(value) then
+			return expect(at, what, "a table", value)
+		end
+		local read, n = {}, 0
+		for name, each in pairs(value) do
+			local here = below(at, name)
+			n = n + 1
+			if n > limit then
+				problem(at, what .. ": more than " .. limit)
+				break
+			elseif not is_name(name) then
+				problem(here, what .. ": each has a name, not " .. describe(name))
+			elseif each == false then
+				read[name] = false
+			else
+				read[name] = read_one(each, here, what_each .. " '" .. name .. "'", name)
+			end
+		end
+		return read
+	end
+end
+
+-- By where they stand in the source; what a function made, by name.
+local function sorted_names(things)
+	local names = {}
+	for name, thing in pairs(things) do
+		if thing then
+			names[#names + 1] = name
+		end
+	end
+	table.sort(names, function (a, b)
+		local x, y = things[a].at, things[b].at
+		if x.file == y.file and x.line ~= y.line then
+			return x.line < y.line
+		elseif x.file == y.file and x.rank and y.rank and x.rank ~= y.rank then
+			return x.rank < y.rank
+		end
+		return a < b
+	end)
+	return names
+end
+schema.sorted_names = sorted_names
+
+-- ---- workflows ----
+
+local need_types = { "string", "date", "dateTime", "integer", "number", "boolean", "reference", "choice", "code" }
+local need_type = one_of(table.unpack(need_types))
+
+local function read_need(value, at, what, name)
+	if type(value) == "string" then
+		value = { value }
+	end
+	if not is_plain(value) then
+		return expect(at, what, 'a type such as "string", or { "choice", "a", "b" }', value)
+	end
+	local kind = need_type(value[1], at, what)
+	local read = { name = name, type = kind, choices = {}, at = at }
+	for key, each in pairs(value) do
+		if key == "optional" then
+			read.optional = flag(each, at, what .. ": 'optional'")
+		elseif key == "help" then
+			read.help = text(each, at, what .. ": 'help'")
+		elseif math.type(key) ~= "integer" then
+			problem(at, what .. ": unknown field '" .. tostring(key) .. "'" .. did_you_mean(tostring(key), { "optional", "help" }))
+		elseif key > 1 and kind == "choice" then
+			read.choices[#read.choices + 1] = text(each, at, what .. "[" .. key .. "]")
+		elseif key > 1 and kind then
+			problem(at, what .. ": '" .. kind .. "' has no choices; write { \"choice\", ... }")
+		end
+	end
+	if kind == "choice" and #read.choices == 0 then
+		problem(at, what .. ": a choice needs what can be chosen: { \"choice\", \"a\", \"b\" }")
+	end
+	return kind and read
+end
+
+local function needs(value, at, what)
+	if type(value) == "string" then
+		value = { value }
+	end
+	if not is_plain(value) then
+		return expect(at, what, 'a list such as { "reason" } or { start = "dateTime" }', value)
+	end
+	local read, named = {}, {}
+	for key, each in pairs(value) do
+		if math.type(key) == "integer" then
+			if is_name(each) then
+				read[#read + 1] = { name = each, type = "string", choices = {}, at = at }
+			else
+				problem(at, what .. ": a name, not " .. describe(each))
+			end
+		elseif is_name(key) then
+			named[key] = read_need(each, below(at, key), what .. " '" .. key .. "'", key)
+		end
+	end
+	for _, name in ipairs(sorted_names(named)) do
+		read[#read + 1] = named[name]
+	end
+	if #read > most.needs then
+		problem(at, what .. ": more than " .. most.needs)
+	end
+	return read
+end
+
+local transition_fields = { by = texts, needs = needs, guard = func, effect = func, help = text, rule = text }
+
+local function read_transition(value, at, what)
+	if type(value) == "string" then
+		return { target = value, at = at }
+	elseif not is_plain(value) then
+		return expect(at, what, 'a state, or { "state", by =, needs =, guard =, effect = }', value)
+	end
+	return read_fields(value, transition_fields, at, what, function (key, each, here, read)
+		if key == 1 then
+			read.target = text(each, here, what .. ": the state it leads to")
+		end
+		return key == 1
+	end)
+end
+
+local escalation_fields = { again = settable(duration), times = settable(count), finally = settable(text) }
+
+-- Both become the same fields of the state, so that an extension replaces the whole.
+local function overdue(value, at, what)
+	local kind = kind_of(value)
+	if kind == "fire" then
+		return { event = value.event, at = at }
+	elseif kind == "escalate" then
+		local read = read_fields(value.options, escalation_fields, at, what .. ": escalate")
+		read.to = value.to
+		return read
+	end
+	return expect(at, what, 'escalate("role", ...) or fire "event"', value)
+end
+
+local reminder_fields = { before = settable(duration), to = text }
+
+local function reminders(value, at, what)
+	if type(value) == "string" or kind_of(value) == "setting" then
+		value = { value }
+	end
+	if not is_list(value) then
+		return expect(at, what, 'a list such as { "1 day", { before = "4 hours", to = "role" } }', value)
+	end
+	local read = {}
+	for i, each in ipairs(value) do
+		local name = what .. "[" .. i .. "]"
+		if is_plain(each) then
+			local reminder = read_fields(each, reminder_fields, below(at, i), name)
+			if not reminder.before then
+				problem(below(at, i), name .. ": needs 'before', a duration")
+			end
+			read[#read + 1] = reminder
+		else
+			read[#read + 1] = { before = settable(duration)(each, at, name), at = at }
+		end
+	end
+	return read
+end
+
+local business_fields = { system = text, code = text, display = text }
+
+local function business(value, at, what)
+	if type(value) == "string" then
+		return { code = value, at = at }
+	elseif not is_plain(value) then
+		return expect(at, what, 'a code, or { system =, code =, display = }', value)
+	end
+	local read = read_fields(value, business_fields, at, what)
+	if not read.code then
+		problem(at, what .. ": needs 'code'")
+	end
+	return read
+end
+
+local state_fields = {
+	status = text, business = business, accepts = texts, owner = text, action = text, within = settable(duration),
+	overdue = overdue, reminders = reminders, on = by_name(most.events, "event", read_transition), enter = func, final = flag,
+}
+
+local function read_state(value, at, what)
+	return read_fields(value, state_fields, at, what)
+end
+
+local workflow_fields = {
+	summary = text, subject = text, start = text, single = flag, recorders = texts,
+	parties = by_name(20, "party", function (value, at, what)
+		return { roles = texts(value, at, what), at = at }
+	end),
+	migrate = by_name(most.states, "migrated state", text),
+}
+
+local function read_workflow(body, at, what)
+	local states, n = {}, 0
+	local read = read_fields(body, workflow_fields, at, what, function (key, value, here)
+		if type(key) ~= "string" or (value ~= false and not is_plain(value)) then
+			return false
+		end
+		n = n + 1
+		if value == false then
+			states[key] = false
+		else
+			states[key] = read_state(value, here, what .. ": state '" .. key .. "'")
+		end
+		return true
+	end)
+	if n > most.states then
+		problem(at, what .. ": more than " .. most.states .. " states")
+	end
+	read.states = states
+	return read
+end
+
+-- ---- metrics and views ----
+
+local reached_fields = { within = settable(duration) }
+
+local metric_fields = {
+	summary = text, category = one_of("outcomes", "operations", "finance"), unit = text, better = one_of("higher", "lower"),
+	source = text, version = text, baseline = settable(number), target = settable(number), value = func,
+	show = one_of("median", "mean", "p90", "count"),
+	of = made_by("cohort", 'started "workflow" or entered("workflow", "state")'),
+	measure = function (value, at, what)
+		local read = made_by("elapsed", 'elapsed("from_state", "to_state", "business days")')(value, at, what)
+		if read and not core.duration_unit(read.unit) then
+			problem(at, what .. ": '" .. read.unit .. "' is no unit; write \"days\", \"business days\", \"hours\" or \"minutes\"")
+		end
+		return read
+	end,
+	counts = function (value, at, what)
+		if kind_of(value) ~= "reached" then
+			return expect(at, what, 'reached("state", { within = "2 days" })', value)
+		end
+		local read = read_fields(value.options, reached_fields, at, what .. ": reached")
+		read.states = texts(value.states, at, what .. ": the states reached")
+		return read
+	end,
+}
+
+local function read_metric(body, at, what)
+	return read_fields(body, metric_fields, at, what)
+end
+
+local columns = {
+	"task", "patient", "patient_name", "subject", "state", "action", "owner", "due", "overdue", "age_days", "started",
+}
+
+local view_fields = {
+	summary = text, of = made_by("instances", 'instances "workflow"'), states = texts, rows = func, roles = texts,
+	columns = texts,
+}
+
+local function read_view(body, at, what)
+	return read_fields(body, view_fields, at, what)
+end
+
+-- Known once it is merged whether the rows are instances.
+function schema.check_columns(view, name)
+	local known = {}
+	for _, column in ipairs(columns) do
+		known[column] = true
+	end
+	for _, column in ipairs(view.columns or {}) do
+		if view.of and not known[column] and string.sub(column, 1, 5) ~= "data." then
+			problem(below(view.at, "columns"), "view '" .. name .. "': unknown column '" .. column .. "'"
+				.. did_you_mean(column, columns))
+		end
+	end
+end
+
+-- ---- the rest ----
+
+local interactions = {
+	"read", "search", "history", "create", "update", "delete", "transition", "message", "events", "metrics", "admin",
+}
+local interaction = one_of(table.unpack(interactions))
+
+local grant_fields = { types = texts, workflow = text, where = text, except_labels = texts }
+
+local function read_grant(value, at, what)
+	if not is_plain(value) then
+		return expect(at, what, '{ "read search", types = { "Patient" } }', value)
+	end
+	local read = read_fields(value, grant_fields, at, what, function (key, each, here, read)
+		if key == 1 then
+			read.interactions = text(each, here, what .. ": what it allows")
+		end
+		return key == 1
+	end)
+	if not read.interactions then
+		problem(at, what .. ": begins with words: { \"read search\", types = ... }")
+		return nil
+	end
+	for word in string.gmatch(read.interactions, "%S+") do
+		interaction(word, at, what)
+	end
+	for _, name in ipairs(read.types or {}) do
+		if name ~= "*" and not core.is_type(name) then
+			problem(at, what .. ": '" .. name .. "' is no type of FHIR R4" .. did_you_mean(name, core.types()))
+		end
+	end
+	return read
+end
+
+local role_fields = {
+	summary = text,
+	allow = function (value, at, what)
+		if not is_list(value) then
+			return expect(at, what, 'a list such as { { "read search", types = { "Patient" } } }', value)
+		end
+		if #value > most.grants then
+			problem(at, what .. ": more than " .. most.grants)
+		end
+		local read = {}
+		for i, each in ipairs(value) do
+			read[#read + 1] = read_grant(each, below(at, i), what .. "[" .. i .. "]")
+		end
+		return read
+	end,
+}
+
+local setting_types = { "duration", "number", "integer", "string", "boolean", "choice", "list", "table", "code" }
+
+local function anything(value)
+	return value
+end
+
+local setting_fields = {
+	type = one_of(table.unpack(setting_types)), default = anything, help = text, source = text, choices = texts,
+}
+
+local operation_fields = { summary = text, roles = texts, run = func }
+
+local function read_operation(body, at, what, name)
+	if not string.match(name, "^%$[%l%u][%w%-]*$") then
+		problem(at, what .. ": its name begins with $ and has letters, digits and - only")
+	end
+	local read = read_fields(body, operation_fields, at, what)
+	if not read.run then
+		problem(at, what .. ": needs run = function (ctx, input, target) ... end")
+	end
+	return read
+end
+
+local readers = { workflow = read_workflow, metric = read_metric, view = read_view, operation = read_operation }
+
+-- `where`, like the text of a default, may be anything at all; what the parts must be together is looked at after merging.
+local plugin_fields = {
+	name = text, api = number, summary = text, extends = text, after = text,
+	settings = by_name(most.settings, "setting", function (value, at, what)
+		return is_plain(value) and read_fields(value, setting_fields, at, what) or expect(at, what, "a table", value)
+	end),
+	roles = by_name(most.roles, "role", function (value, at, what)
+		return is_plain(value) and read_fields(value, role_fields, at, what) or expect(at, what, "a table", value)
+	end),
+}
+
+local function read_entry(value, at)
+	if kind_of(value) ~= "entry" then
+		problem(at, "plugin: " .. describe(value) .. " stands where a declaration (workflow, metric, view, on, every ...) belongs"
+			.. (type(value) == "function" and "; is its { } or ( ) missing?" or ""))
+		return nil
+	end
+	local reader, body = readers[value.kind], value.body
+	local read = { kind = value.kind, name = value.name, body = body, file = value.file, line = value.line }
+	local what = value.kind .. (value.name and " '" .. value.name .. "'" or "")
+	read.at = place(value.file, value.line, value.kind, value.name or "")
+	if value.kind == "every" then
+		local why = core.recurrence(body.time, body.days)
+		if why then
+			problem(read.at, "every: " .. why)
+		end
+	elseif reader and body then
+		read.body = reader(body, read.at, what, value.name)
+	end
+	return read
+end
+
+-- What `plugin { ... }` gave. nil when it cannot be used at all.
+function schema.read_plugin(record)
+	local body, at = record.body, place(record.file, record.line, "plugin", "")
+	local entries = {}
+	local read = read_fields(body, plugin_fields, at, "plugin", function (key, value, here)
+		if math.type(key) == "integer" then
+			entries[#entries + 1] = read_entry(value, here)
+			return true
+		end
+		return false
+	end)
+	if #entries > most.entries then
+		problem(at, "plugin: more than " .. most.entries .. " declarations")
+		return nil
+	end
+	if not read.name or not string.match(read.name, "^[%l][%l%d_.]*$") or #read.name > 60 then
+		problem(below(at, "name"), "plugin: needs a name of lower-case letters, digits, _ and .")
+		return nil
+	end
+	if read.api ~= 1 then
+		problem(below(at, "api"), "plugin '" .. read.name .. "': needs api = 1, the version of the interface it is written for")
+	end
+	if not read.summary then
+		problem(at, "plugin '" .. read.name .. "': needs a summary, one line for people")
+	end
+	read.entries, read.file, read.line = entries, record.file, record.line
+	return read
+end
+
+return schema
