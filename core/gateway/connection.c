@@ -14,6 +14,7 @@
 #define OUTPUT_MAX ((size_t)32 * 1024 * 1024) /* unsent bytes at which a slow reader is cut off */
 #define DIRECT_MAX ((size_t)64 * 1024) /* what is written without going through the evbuffer */
 #define READ_SIZE 16384 /* one record */
+#define READS_PER_TURN 16 /* of them, before other connections have their turn */
 #define LINGER_TIME (3 * CL_SECOND)
 #define WINDOW (20 * CL_SECOND) /* over which the minimum rate is measured */
 #define WINDOW_BYTES ((uint64_t)20 * 1024) /* and how much must pass in it */
@@ -319,13 +320,17 @@ static void process_input(struct cl_connection *connection)
 		return;
 	connection->processing = true;
 	struct evbuffer *input = bufferevent_get_input(connection->bev);
+	int turns = 0;
 	do {
 		while (!connection->dead && !connection->closing && !connection->paused && feed(connection, input))
 			;
 		/* Neither a stream nor an end wants input; while paused it stays where it is. */
 		if (!connection->dead && connection->closing)
 			evbuffer_drain(input, evbuffer_get_length(input));
-	} while (!connection->dead && !connection->paused && read_ahead(connection, input));
+	} while (!connection->dead && !connection->paused && turns++ < READS_PER_TURN && read_ahead(connection, input));
+	/* The socket will not say that there is more in OpenSSL's buffer. */
+	if (!connection->dead && turns > READS_PER_TURN)
+		bufferevent_trigger(connection->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 	connection->processing = false;
 	if (!connection->dead && connection->parser && cl_http_parser_idle(&connection->parser->parser))
 		give_parser_back(connection);

@@ -179,8 +179,12 @@ void cl_route(const struct cl_router *router, const struct cl_http_request *requ
 		out->organization = named;
 		out->target.p += 1 + segment.n;
 		out->target.n -= 1 + segment.n;
-		if (!slash) /* nothing, or a query: the root */
-			out->target = out->target.n ? out->target : CL_STR("/");
+		if (out->target.n == 0)
+			out->target = CL_STR("/");
+		if (out->target.p[0] != '/' || cl_str_starts(out->target, "//")) {
+			refuse(out, 400, "one slash must follow the organization's name");
+			return;
+		}
 	} else if (host.kind == HOST_BARE) {
 		refuse(out, 404, "the path names no organization that is served here");
 		return;

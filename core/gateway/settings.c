@@ -217,6 +217,39 @@ static int compare_ids(const void *a, const void *b)
 	return cl_str_compare(left->id, right->id);
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+	const struct cl_str *left = a, *right = b;
+	return cl_str_compare(*left, *right);
+}
+
+/* No host name may stand for two organizations. Also finds an id that is there twice: it gives the same host name. */
+static int check_hosts(const struct reading *reading, const struct cl_settings *out)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < out->organization_count; i++)
+		count += 1 + out->organizations[i].host_count;
+	struct cl_str *names = CL_NEW_ARRAY(reading->arena, struct cl_str, count);
+	count = 0;
+	for (size_t i = 0; i < out->organization_count; i++) {
+		const struct cl_organization_settings *one = &out->organizations[i];
+		names[count++] =
+		        cl_arena_printf(reading->arena, "%.*s.%.*s", CL_STR_ARGS(one->id), CL_STR_ARGS(out->domain));
+		for (size_t j = 0; j < one->host_count; j++)
+			names[count++] = one->hosts[j];
+	}
+	if (count)
+		qsort(names, count, sizeof *names, compare_texts);
+	for (size_t i = 1; i < count; i++)
+		if (cl_str_equal(names[i - 1], names[i])) {
+			char place[300];
+			snprintf(place, sizeof place, "organizations: %.*s", CL_STR_ARGS(names[i]));
+			return refuse(reading, place,
+			              "this name is there twice; it must say which organization is meant");
+		}
+	return 0;
+}
+
 static int read_organizations(const struct reading *reading, const struct cl_json *root, struct cl_settings *out)
 {
 	const struct cl_json *array = cl_json_get(root, "organizations");
@@ -243,10 +276,7 @@ static int read_organizations(const struct reading *reading, const struct cl_jso
 		return code;
 	if (out->organization_count)
 		qsort(out->organizations, out->organization_count, sizeof *out->organizations, compare_ids);
-	for (size_t i = 1; i < out->organization_count; i++)
-		if (cl_str_equal(out->organizations[i - 1].id, out->organizations[i].id))
-			return refuse(reading, "organizations", "the same id is there twice");
-	return 0;
+	return check_hosts(reading, out);
 }
 
 static int read_limits(const struct reading *reading, const struct cl_json *root, struct cl_settings *out)

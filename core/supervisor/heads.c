@@ -11,27 +11,36 @@
 #include <unistd.h>
 
 #define LINE_MAXIMUM 1024
+#define TORN_MAXIMUM ((size_t)1 << 20) /* bytes that are no heads, in a row */
 
 struct cl_heads {
 	int file;
 	bool dirty;            /* appended and not yet synced */
 	bool torn;             /* the file does not end with a newline */
-	char previous[65];     /* hex SHA-256 of the last line */
+	struct cl_buf last;    /* the last head's line, and torn lines after it; empty before the first */
 	struct cl_head *items;
 	size_t count, room;
 };
 
-static void start_chain(char previous[65])
+/* What the next head must give as `previous`. */
+static void chain(const struct cl_heads *heads, char previous[65])
 {
-	memset(previous, '0', 64);
-	previous[64] = '\0';
+	uint8_t hash[CL_SHA256_SIZE] = {0};
+	if (heads->last.n)
+		cl_sha256_of(cl_buf_str(&heads->last), hash);
+	cl_hex(hash, sizeof hash, previous);
 }
 
-static void chain(struct cl_str line, char previous[65])
+static void add_head_line(struct cl_heads *heads, struct cl_str line)
 {
-	uint8_t hash[CL_SHA256_SIZE];
-	cl_sha256_of(line, hash);
-	cl_hex(hash, sizeof hash, previous);
+	cl_buf_clear(&heads->last);
+	cl_buf_add_str(&heads->last, line);
+}
+
+static void add_torn_line(struct cl_heads *heads, struct cl_str line)
+{
+	cl_buf_add_byte(&heads->last, '\n');
+	cl_buf_add_str(&heads->last, line);
 }
 
 static struct cl_head *find(const struct cl_heads *heads, const char *organization)
@@ -87,7 +96,7 @@ static bool parse(struct cl_str line, struct cl_head *head, char previous[65])
 /* Reads what is there: the newest heads, the end of the chain, whether the last line lacks its newline. */
 static int read_all(struct cl_heads *heads, FILE *stream, const char *path, struct cl_err *e)
 {
-	char *line = NULL, named[65];
+	char *line = NULL, named[65], previous[65];
 	size_t room = 0;
 	ssize_t length;
 	long number = 0;
@@ -99,15 +108,18 @@ static int read_all(struct cl_heads *heads, FILE *stream, const char *path, stru
 		heads->torn = text.p[text.n - 1] != '\n';
 		text.n -= !heads->torn;
 		bool is_head = text.n < LINE_MAXIMUM && parse(text, &head, named);
-		/* A torn line says nothing of the one before it; the next head must follow from it. */
-		if (is_head && strcmp(named, heads->previous) != 0 && result == CL_OK) {
+		if (!is_head) {
+			add_torn_line(heads, text);
+			continue;
+		}
+		chain(heads, previous);
+		if (result == CL_OK && (heads->last.overflow || strcmp(named, previous) != 0)) {
 			result = cl_fail(e, CL_E_CORRUPT, "line %ld does not follow from the line before it: the log was changed",
 					 number);
 			cl_fail_at(e, "%s:%ld", path, number);
 		}
-		if (is_head)
-			remember(heads, &head);
-		chain(text, heads->previous);
+		remember(heads, &head);
+		add_head_line(heads, text);
 	}
 	if (ferror(stream) && result == CL_OK)
 		result = cl_fail(e, CL_E_IO, "%s cannot be read: %s", path, strerror(errno));
@@ -127,7 +139,7 @@ int cl_heads_open(const char *path, struct cl_heads **out, struct cl_err *e)
 	if (!heads || !stream)
 		abort();
 	heads->file = file;
-	start_chain(heads->previous);
+	cl_buf_init(&heads->last, TORN_MAXIMUM);
 	rewind(stream);
 	int result = read_all(heads, stream, path, e);
 	fclose(stream);
@@ -147,12 +159,13 @@ void cl_heads_close(struct cl_heads *heads)
 		fsync(heads->file);
 	close(heads->file);
 	free(heads->items);
+	cl_buf_free(&heads->last);
 	free(heads);
 }
 
 int cl_heads_append(struct cl_heads *heads, const struct cl_head *head, cl_instant now, struct cl_err *e)
 {
-	char root[65], seen[28];
+	char root[65], previous[65], seen[28];
 	int result = CL_OK;
 	const struct cl_head *last = find(heads, head->organization);
 	if (last && last->size == head->size && memcmp(last->root, head->root, sizeof head->root) == 0)
@@ -162,6 +175,7 @@ int cl_heads_append(struct cl_heads *heads, const struct cl_head *head, cl_insta
 				 "it was restored or changed", head->organization, (unsigned long long)last->size,
 				 (unsigned long long)head->size);
 	cl_hex(head->root, sizeof head->root, root);
+	chain(heads, previous);
 	cl_instant_format(now, seen);
 	struct cl_buf line;
 	cl_buf_init(&line, LINE_MAXIMUM);
@@ -170,7 +184,7 @@ int cl_heads_append(struct cl_heads *heads, const struct cl_head *head, cl_insta
 	cl_buf_add_cstring(&line, ",\"organization\":");
 	cl_json_write_text(&line, cl_str_of(head->organization));
 	cl_buf_printf(&line, ",\"size\":%llu,\"root\":\"%s\",\"previous\":\"%s\"}\n", (unsigned long long)head->size, root,
-		      heads->previous);
+		      previous);
 	if (heads->torn && write(heads->file, "\n", 1) == 1)
 		heads->torn = false;
 	ssize_t written = line.overflow || heads->torn ? -1 : write(heads->file, line.p, line.n);
@@ -178,11 +192,11 @@ int cl_heads_append(struct cl_heads *heads, const struct cl_head *head, cl_insta
 		result = cl_fail(e, CL_E_IO, "audit-heads.log cannot be written: %s", written < 0 ? strerror(errno) : "disk full");
 		/* What was written of it stays as a torn line; the chain goes on from there. */
 		if (written > 0) {
-			chain((struct cl_str){line.p, (size_t)written}, heads->previous);
+			add_torn_line(heads, (struct cl_str){line.p, (size_t)written});
 			heads->torn = true;
 		}
 	} else {
-		chain((struct cl_str){line.p, line.n - 1}, heads->previous);
+		add_head_line(heads, (struct cl_str){line.p, line.n - 1});
 		remember(heads, head);
 		heads->dirty = true;
 	}
@@ -212,7 +226,7 @@ int cl_heads_read(const char *path, const char *organization, struct cl_head *ou
 	FILE *stream = fopen(path, "re");
 	if (!stream)
 		return cl_fail(e, errno == ENOENT ? CL_E_NOT_FOUND : CL_E_IO, "%s: %s", path, strerror(errno));
-	start_chain(heads.previous);
+	cl_buf_init(&heads.last, TORN_MAXIMUM);
 	int result = read_all(&heads, stream, path, e);
 	fclose(stream);
 	const struct cl_head *head = find(&heads, organization);
@@ -221,5 +235,6 @@ int cl_heads_read(const char *path, const char *organization, struct cl_head *ou
 	else if (result == CL_OK)
 		result = cl_fail(e, CL_E_NOT_FOUND, "%s has no head of %s", path, organization);
 	free(heads.items);
+	cl_buf_free(&heads.last);
 	return result;
 }

@@ -1,9 +1,9 @@
 /* heads.h: <data>/audit-heads.log, the supervisor's own record of the heads of every organization's audit log. Who changes an
  * organization's file cannot change what was written here before (reliability.md §2.5).
  *
- * One JSON object a line: {"at":...,"organization":...,"size":...,"root":...,"previous":...}; `previous` is the SHA-256 in hex
- * of the line before without its newline (64 zeros on the first). A line that a power cut tore stays, and is chained like any
- * other. */
+ * One JSON object a line: {"at":...,"organization":...,"size":...,"root":...,"previous":...}; `previous` is the SHA-256 in hex of the
+ * line before without its newline (64 zeros on the first). What a power cut tore stays, and counts with its newline as a part of the
+ * line before it. */
 #pragma once
 #include "base/clock.h"
 #include "base/error.h"

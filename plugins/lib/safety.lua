@@ -164,18 +164,19 @@ function safety.raise(ctx, response, score, roles)
 			return instance.task -- the same form, updated
 		end
 	end
-	for _, instance in ipairs(ctx:instances("safety", { patient = patient, live = true })) do
-		local task = ctx:read(instance.task)
+	local open = ctx:instances("safety", { patient = patient, live = true })[1]
+	if open then
+		local task = ctx:read(open.task)
 		task.note = resources.with(plain(task).note, resources.note(ctx, "Another answer: item 9 = " .. score.item9 .. " in " .. about))
 		ctx:update(task)
 		ctx:notify {
-			to = roles.owner, about = instance.task, priority = "stat", text = "Another answer about self-harm came in",
+			to = roles.owner, about = open.task, priority = "stat", text = "Another answer about self-harm came in",
 		}
-		local before = instance.data and tonumber(instance.data.item9)
-		if instance.state == "known_risk" and (not before or score.item9 > before) then
-			ctx:advance(instance.task, "worse")
+		local before = open.data and tonumber(open.data.item9)
+		if open.state == "known_risk" and (not before or score.item9 > before) then
+			ctx:advance(open.task, "worse")
 		end
-		return instance.task
+		return open.task
 	end
 	local staffed = safety.staffed(ctx)
 	local known = risk_is_known(ctx, patient, score.item9)

@@ -504,6 +504,8 @@ class Routing(Case):
         self.assertEqual((got["target"], got["base"]), ("/fhir/Patient?a=b", "https://localhost:8443/riverside"))
         for target, below in (("/riverside", "/"), ("/riverside/", "/"), ("/riverside/?a", "/?a")):
             self.assertEqual(self.status(target, "127.0.0.1", None).json()["target"], below)
+        for target in ("/riverside?a", "/riverside//x"):
+            self.assertEqual(self.status(target, "127.0.0.1", None).status, 400)
         self.assertEqual(self.status("/riverside/x", HOST).json()["base"], "https://riverside.localhost/riverside")
 
     def test_contradictions(self):
@@ -1101,6 +1103,8 @@ class Supervision(Case):
                                   (("127.0.0.1", "localhost"), "numeric address"),
                                   (('"riverside"', '"fhir"'), "organization's id"),
                                   (('"riverside"', '"../etc"'), "organization's id"),
+                                  (('"riverside"', '"lakeside"'), "there twice"),
+                                  (("care.lakeside.example", "riverside.localhost"), "there twice"),
                                   (('"none"', '"maybe"'), "optional"),
                                   (('data = "."', 'date = "."'), "data folder"),
                                   (("port = 0", "port = 99999"), "65535"),

@@ -314,7 +314,7 @@ class SupervisorTest(unittest.TestCase):
         server.start()
         server.wait(lambda: len(self.heads(server)) == 6, "one more head")
         lines = self.heads(server)
-        self.assertEqual(json.loads(lines[5])["previous"], hashlib.sha256(lines[4]).hexdigest())
+        self.assertEqual(json.loads(lines[5])["previous"], hashlib.sha256(lines[3] + b"\n" + lines[4]).hexdigest())
         self.assertIn("chain is whole", server.console("-e", "status").stdout)
 
     def test_notices_heads_that_go_back(self):

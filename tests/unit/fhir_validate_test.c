@@ -240,8 +240,8 @@ static void narratives(void **state)
 	        "<div>x</div>",
 	        "<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>a&nbsp;&#160;&lt;b<br/></p><!-- c --></div>",
 	        " <div><table><tr><td colspan='2'>1</td></tr></table></div> ",
-	        "<div><a href=\"https://a.b/?c=d&amp;e=f#g\">x</a><a href=\"#top\">y</a><img "
-	        "src=\"data:image/png;base64,QQ==\"/></div>",
+	        ("<div><a href=\"https://a.b/?c=d&amp;e=f#g\">x</a><a href=\"#top\">y</a><img "
+	         "src=\"data:image/png;base64,QQ==\"/></div>"),
 	        "<div style=\"color: red\">x</div>",
 	};
 	static const char *const bad[] = {
@@ -589,6 +589,17 @@ static void hostile_sizes(void **state)
 	cl_buf_add_cstring(&many, "]}");
 	issues = validate(parse_text(cl_buf_str(&many)), CL_STR_NONE);
 	assert_int_equal(issues.errors, 10000);
+	/* Many members beside many entries: nothing may be looked up once for each. */
+	cl_buf_clear(&many);
+	cl_buf_add_cstring(&many, "{\"resourceType\":\"Bundle\"");
+	for (int i = 0; i < 200000; i++)
+		cl_buf_printf(&many, ",\"x%d\":1", i);
+	cl_buf_add_cstring(&many, ",\"type\":\"collection\",\"entry\":[{}");
+	for (int i = 0; i < 200000; i++)
+		cl_buf_add_cstring(&many, ",{}");
+	cl_buf_add_cstring(&many, "]}");
+	issues = validate(parse_text(cl_buf_str(&many)), CL_STR_NONE);
+	assert_true(issues.errors > 400000);
 	cl_buf_free(&many);
 }
 

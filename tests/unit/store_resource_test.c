@@ -173,7 +173,8 @@ static void test_differences(void **state)
 			snprintf(id, sizeof(id), "r%u", which);
 			random_values(&dice, &values);
 			enum cl_operation operation = live[which] ? (dice_below(&dice, 4) ? CL_OP_UPDATE : CL_OP_DELETE) : CL_OP_CREATE;
-			put(f, T_PATIENT, id, operation, (cl_instant)++sequence, sequence, "{}", &values.index);
+			sequence++;
+			put(f, T_PATIENT, id, operation, (cl_instant)sequence, sequence, "{}", &values.index);
 			live[which] = operation != CL_OP_DELETE;
 		}
 		if (dice_below(&dice, 5) == 0) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define CL_FULL_PAUSE (100 * 1000) /* microseconds: timers that cannot be stored are tried again, but not in a busy loop */
 #define CL_EXIT_COMMIT_FAILED 75 /* the supervisor starts the process again; what was in flight is sent again */
 
 static bool expired(const struct cl_job *job)
@@ -190,12 +191,16 @@ void *cl_engine_writer(void *argument)
 			cl_store_rollback(organization->store);
 			tick.timer_changes = NULL;
 			rerun_alone(organization, tick.jobs);
+			usleep(CL_FULL_PAUSE);
 		} else {
 			int code = cl_store_commit(organization->store, &e);
-			if (code == CL_E_FULL)
+			if (code == CL_E_FULL) {
+				tick.timer_changes = NULL;
 				rerun_alone(organization, tick.jobs);
-			else if (code)
+				usleep(CL_FULL_PAUSE);
+			} else if (code) {
 				die(&e);
+			}
 		}
 		cl_store_assert_idle(organization->store);
 		if (cl_audit_tail_folded(organization->tail, organization->store, &e))

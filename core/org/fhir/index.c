@@ -348,8 +348,8 @@ static void index_reference(struct indexer *ix, const struct cl_fhir_parameter *
 static bool number_point(const struct cl_json *number, double *point)
 {
 	double low, high;
-	return number && number->kind == CL_JSON_NUMBER &&
-	       cl_fhir_decimal_interval(number->text, &low, &high, point) && isfinite(*point);
+	return number && number->kind == CL_JSON_NUMBER && cl_fhir_decimal_interval(number->text, &low, &high, point) &&
+	       isfinite(*point);
 }
 
 /* A quantity's value as an interval, which only its comparator makes wider than a point. */

@@ -172,10 +172,12 @@ const char *cl_fhir_check_narrative(struct cl_str div, bool *empty)
 			continue;
 		}
 		if (*p != '<') {
-			content |= !is_space(*p);
-			if ((unsigned char)*p < 0x20 && !is_space(*p))
-				return "must not contain control characters";
-			p++;
+			for (; p < end && *p != '<' && *p != '&'; p++) {
+				if ((unsigned char)*p > ' ')
+					content = true;
+				else if (!is_space(*p))
+					return "must not contain control characters";
+			}
 			continue;
 		}
 		if (end - p >= 4 && memcmp(p, "<!--", 4) == 0) {
@@ -191,20 +193,20 @@ const char *cl_fhir_check_narrative(struct cl_str div, bool *empty)
 		while (p < end && is_name(*p))
 			p++;
 		name.n = (size_t)(p - name.p);
-		int number = find(elements, sizeof(elements) / sizeof(*elements), name);
-		if (number < 0)
-			return name.n ? "must only have elements of basic formatting (txt-1): no scripts, forms or "
-			                "frames"
-			              : "must be well-formed XHTML: write < as &lt;";
 		if (closing) {
 			while (p < end && is_space(*p))
 				p++;
-			if (p == end || *p != '>' || depth == 0 || open[depth - 1] != number)
+			if (p == end || *p != '>' || depth == 0 || !cl_str_is(name, elements[open[depth - 1]]))
 				return "must be well-formed XHTML: a closing tag does not match";
 			p++;
 			depth--;
 			continue;
 		}
+		int number = find(elements, sizeof(elements) / sizeof(*elements), name);
+		if (number < 0)
+			return name.n ? "must only have elements of basic formatting (txt-1): no scripts, forms or "
+			                "frames"
+			              : "must be well-formed XHTML: write < as &lt;";
 		bool closed = false;
 		const char *wrong = read_attributes(&p, end, &closed);
 		if (wrong)

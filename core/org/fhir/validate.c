@@ -84,6 +84,11 @@ static void report_unknown(struct cl_validator *v, const struct cl_place *place,
 	struct cl_place here = {place, shown(member->name), -1, place->depth + 1};
 	struct cl_closest closest = {.wanted = member->name};
 	const struct cl_fhir_element *element;
+	if (v->issues->count >= v->issues->maximum) {
+		/* Counted only: what it was meant to be costs more than the rest of the walk. */
+		wrong(v, place, &member->value, "structure", "unknown element");
+		return;
+	}
 	for (unsigned i = 0; (element = cl_fhir_element_at(node, i)) != NULL; i++)
 		cl_closest_offer(&closest, cl_fhir_element_name(element).p);
 	if (closest.best)

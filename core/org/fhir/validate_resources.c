@@ -21,11 +21,12 @@ static void rule_bundle_entry(struct cl_validator *v, const struct cl_place *pla
 /* bdl-7: the same fullUrl only with different versions. Sorted, because bundles have thousands of entries. */
 static void check_unique(struct cl_validator *v, const struct cl_place *place, const struct cl_json *bundle)
 {
-	uint32_t count = cl_rule_count(bundle, "entry");
+	struct cl_rule_list entries = cl_rule_list(bundle, "entry");
+	uint32_t count = entries.count;
 	struct cl_str *keys = CL_NEW_ARRAY(v->arena, struct cl_str, count + 1);
 	size_t used = 0;
 	for (uint32_t i = 0; i < count; i++) {
-		const struct cl_json *entry = cl_rule_item(bundle, "entry", i);
+		const struct cl_json *entry = &entries.items[i];
 		struct cl_str url = cl_json_get_text(entry, "fullUrl");
 		if (url.n == 0)
 			continue;
@@ -51,9 +52,10 @@ static void rule_bundle(struct cl_validator *v, const struct cl_place *place, co
 	bool response = history || cl_str_is(type, "batch-response") || cl_str_is(type, "transaction-response");
 	if (cl_rule_has(bundle, "total") && !history && !search)
 		broken(v, place, bundle, "bdl-1: total is only for search results and history.");
-	uint32_t count = cl_rule_count(bundle, "entry");
+	struct cl_rule_list entries = cl_rule_list(bundle, "entry");
+	uint32_t count = entries.count;
 	for (uint32_t i = 0; i < count; i++) {
-		const struct cl_json *entry = cl_rule_item(bundle, "entry", i);
+		const struct cl_json *entry = &entries.items[i];
 		struct cl_place here = {place, CL_STR("entry"), (int)i, place->depth + 1};
 		if (cl_rule_has(entry, "search") && !search)
 			broken(v, &here, entry, "bdl-2: search is only for search results.");
@@ -70,7 +72,7 @@ static void rule_bundle(struct cl_validator *v, const struct cl_place *place, co
 	if (!history && count > 1)
 		check_unique(v, place, bundle);
 	struct cl_str head =
-	        cl_json_get_text(cl_json_get(cl_rule_item(bundle, "entry", 0), "resource"), "resourceType");
+	        cl_json_get_text(cl_json_get(count ? &entries.items[0] : NULL, "resource"), "resourceType");
 	if (cl_str_is(type, "document")) {
 		const struct cl_json *identifier = cl_json_get(bundle, "identifier");
 		if (!cl_rule_has(identifier, "system") || !cl_rule_has(identifier, "value"))
@@ -86,13 +88,23 @@ static void rule_bundle(struct cl_validator *v, const struct cl_place *place, co
 
 /* ---- clinical ---- */
 
+static bool same_coding(const struct cl_json *a, const struct cl_json *b)
+{
+	static const char *const parts[] = {"system", "version", "code", "display"};
+	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+		if (!cl_str_equal(cl_json_get_text(a, parts[i]), cl_json_get_text(b, parts[i])))
+			return false;
+	}
+	return cl_json_get(a, "code") != NULL;
+}
+
 static bool share_coding(const struct cl_json *a, const struct cl_json *b)
 {
+	struct cl_rule_list ours = cl_rule_list(a, "coding"), theirs = cl_rule_list(b, "coding");
 	/* More codings than this for one concept mean nothing; the bound keeps hostile input from costing n times m. */
-	uint32_t most = cl_rule_count(a, "coding") < 64 ? cl_rule_count(a, "coding") : 64;
-	for (uint32_t i = 0; i < most; i++) {
-		for (uint32_t k = 0; k < cl_rule_count(b, "coding"); k++) {
-			if (cl_json_equal(cl_rule_item(a, "coding", i), cl_rule_item(b, "coding", k)))
+	for (uint32_t i = 0; i < ours.count && i < 16; i++) {
+		for (uint32_t k = 0; k < theirs.count && k < 16; k++) {
+			if (same_coding(&ours.items[i], &theirs.items[k]))
 				return true;
 		}
 	}
@@ -106,9 +118,11 @@ static void rule_observation(struct cl_validator *v, const struct cl_place *plac
 		return;
 	if (cl_rule_has(object, "dataAbsentReason"))
 		broken(v, place, object, "obs-6: dataAbsentReason is only for an Observation without value[x].");
-	for (uint32_t i = 0; i < cl_rule_count(object, "component"); i++) {
-		const struct cl_json *component = cl_rule_item(object, "component", i);
-		if (share_coding(cl_json_get(object, "code"), cl_json_get(component, "code"))) {
+	struct cl_rule_list components = cl_rule_list(object, "component");
+	const struct cl_json *code = cl_json_get(object, "code");
+	for (uint32_t i = 0; i < components.count; i++) {
+		const struct cl_json *component = &components.items[i];
+		if (share_coding(code, cl_json_get(component, "code"))) {
 			struct cl_place here = {place, CL_STR("component"), (int)i, place->depth + 1};
 			broken(v, &here, component,
 			       "obs-7: a component has the code of the Observation, which has a value itself.");
@@ -123,8 +137,9 @@ static void rule_condition(struct cl_validator *v, const struct cl_place *place,
 	bool in_error = cl_rule_coded(cl_json_get(object, "verificationStatus"),
 	                              "http://terminology.hl7.org/CodeSystem/condition-ver-status", "entered-in-error");
 	bool problem = false;
-	for (uint32_t i = 0; i < cl_rule_count(object, "category"); i++)
-		problem |= cl_rule_coded(cl_rule_item(object, "category", i), NULL, "problem-list-item");
+	struct cl_rule_list categories = cl_rule_list(object, "category");
+	for (uint32_t i = 0; i < categories.count; i++)
+		problem |= cl_rule_coded(&categories.items[i], NULL, "problem-list-item");
 	if (!clinical && !in_error && problem)
 		cl_validate_report(v, place, object, CL_SEVERITY_WARNING, "invariant",
 		                   "con-3: a problem list item should have clinicalStatus.");
@@ -166,17 +181,17 @@ static void rule_organization(struct cl_validator *v, const struct cl_place *pla
 {
 	if (!cl_rule_has(object, "identifier") && !cl_rule_has(object, "name"))
 		broken(v, place, object, "org-1: an organization needs a name or an identifier.");
-	for (uint32_t i = 0; i < cl_rule_count(object, "address"); i++) {
+	struct cl_rule_list address = cl_rule_list(object, "address");
+	for (uint32_t i = 0; i < address.count; i++) {
 		struct cl_place here = {place, CL_STR("address"), (int)i, place->depth + 1};
-		if (cl_str_is(cl_json_get_text(cl_rule_item(object, "address", i), "use"), "home"))
-			broken(v, &here, cl_rule_item(object, "address", i),
-			       "org-2: an organization has no home address.");
+		if (cl_str_is(cl_json_get_text(&address.items[i], "use"), "home"))
+			broken(v, &here, &address.items[i], "org-2: an organization has no home address.");
 	}
-	for (uint32_t i = 0; i < cl_rule_count(object, "telecom"); i++) {
+	struct cl_rule_list telecom = cl_rule_list(object, "telecom");
+	for (uint32_t i = 0; i < telecom.count; i++) {
 		struct cl_place here = {place, CL_STR("telecom"), (int)i, place->depth + 1};
-		if (cl_str_is(cl_json_get_text(cl_rule_item(object, "telecom", i), "use"), "home"))
-			broken(v, &here, cl_rule_item(object, "telecom", i),
-			       "org-3: an organization has no home telecom.");
+		if (cl_str_is(cl_json_get_text(&telecom.items[i], "use"), "home"))
+			broken(v, &here, &telecom.items[i], "org-3: an organization has no home telecom.");
 	}
 }
 
@@ -192,9 +207,10 @@ static void rule_list(struct cl_validator *v, const struct cl_place *place, cons
 {
 	struct cl_str mode = cl_json_get_text(object, "mode");
 	bool deleted = false, dated = false;
-	for (uint32_t i = 0; i < cl_rule_count(object, "entry"); i++) {
-		deleted |= cl_rule_has(cl_rule_item(object, "entry", i), "deleted");
-		dated |= cl_rule_has(cl_rule_item(object, "entry", i), "date");
+	struct cl_rule_list entries = cl_rule_list(object, "entry");
+	for (uint32_t i = 0; i < entries.count; i++) {
+		deleted |= cl_rule_has(&entries.items[i], "deleted");
+		dated |= cl_rule_has(&entries.items[i], "date");
 	}
 	if (cl_rule_has(object, "emptyReason") && cl_rule_has(object, "entry"))
 		broken(v, place, object, "lst-1: emptyReason is only for an empty list.");
@@ -277,7 +293,7 @@ static void rule_questionnaire_item(struct cl_validator *v, const struct cl_plac
 		broken(v, place, object, "que-10: maxLength is only for simple question types.");
 	if (options && initial)
 		broken(v, place, object, "que-11: an item with answerOption must not have initial[x].");
-	if (cl_rule_count(object, "initial") > 1 && !cl_json_is_true(cl_json_get(object, "repeats")))
+	if (cl_rule_list(object, "initial").count > 1 && !cl_json_is_true(cl_json_get(object, "repeats")))
 		broken(v, place, object, "que-13: several initial values need repeats.");
 }
 

@@ -47,15 +47,12 @@ bool cl_rule_coded(const struct cl_json *concept, const char *system, const char
 	return false;
 }
 
-uint32_t cl_rule_count(const struct cl_json *object, const char *name)
+struct cl_rule_list cl_rule_list(const struct cl_json *object, const char *name)
 {
 	const struct cl_json *array = cl_json_get(object, name);
-	return array && array->kind == CL_JSON_ARRAY ? array->count : 0;
-}
-
-const struct cl_json *cl_rule_item(const struct cl_json *object, const char *name, uint32_t i)
-{
-	return i < cl_rule_count(object, name) ? &cl_json_get(object, name)->items[i] : NULL;
+	if (!array || array->kind != CL_JSON_ARRAY)
+		return (struct cl_rule_list){NULL, 0};
+	return (struct cl_rule_list){array->items, array->count};
 }
 
 static int compare_texts(const void *a, const void *b)
@@ -111,7 +108,7 @@ static bool found(const struct cl_str *texts, size_t count, struct cl_str text)
 
 void cl_validate_contained(struct cl_validator *v, const struct cl_place *place, const struct cl_json *resource)
 {
-	uint32_t count = cl_rule_count(resource, "contained");
+	struct cl_rule_list contained = cl_rule_list(resource, "contained");
 	if (v->in_contained) {
 		cl_validate_report(v, place, cl_json_get(resource, "contained"), CL_SEVERITY_ERROR, "invariant",
 		                   "dom-2: a contained resource must not contain resources.");
@@ -120,8 +117,8 @@ void cl_validate_contained(struct cl_validator *v, const struct cl_place *place,
 	struct texts used = {0};
 	collect_local(v, resource, &used, 0);
 	cl_rule_sort(used.items, used.count);
-	for (uint32_t i = 0; i < count; i++) {
-		const struct cl_json *inner = cl_rule_item(resource, "contained", i);
+	for (uint32_t i = 0; i < contained.count; i++) {
+		const struct cl_json *inner = &contained.items[i];
 		struct cl_place here = {place, CL_STR("contained"), (int)i, place->depth + 1};
 		struct cl_str id = cl_json_get_text(inner, "id");
 		struct texts back = {0};
@@ -148,11 +145,12 @@ void cl_validate_contained(struct cl_validator *v, const struct cl_place *place,
 static bool contains_id(struct cl_validator *v, struct cl_str id)
 {
 	if (!v->contained_known) {
-		uint32_t count = cl_rule_count(v->root, "contained");
+		struct cl_rule_list contained = cl_rule_list(v->root, "contained");
+		uint32_t count = contained.count;
 		v->contained = count ? CL_NEW_ARRAY(v->arena, struct cl_str, count) : NULL;
 		v->contained_count = count;
 		for (uint32_t i = 0; i < count; i++)
-			v->contained[i] = cl_json_get_text(cl_rule_item(v->root, "contained", i), "id");
+			v->contained[i] = cl_json_get_text(&contained.items[i], "id");
 		cl_rule_sort(v->contained, count);
 		v->contained_known = true;
 	}
@@ -303,8 +301,9 @@ static void rule_timing(struct cl_validator *v, const struct cl_place *place, co
 		broken(v, place, object, "tim-5: period must not be negative.");
 	if (cl_rule_has(object, "offset")) {
 		bool right = cl_rule_has(object, "when");
-		for (uint32_t i = 0; i < cl_rule_count(object, "when"); i++) {
-			struct cl_str when = cl_json_text(cl_rule_item(object, "when", i));
+		struct cl_rule_list whens = cl_rule_list(object, "when");
+		for (uint32_t i = 0; i < whens.count; i++) {
+			struct cl_str when = cl_json_text(&whens.items[i]);
 			if (cl_str_is(when, "C") || cl_str_is(when, "CM") || cl_str_is(when, "CD") ||
 			    cl_str_is(when, "CV"))
 				right = false;

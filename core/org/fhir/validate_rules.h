@@ -8,9 +8,13 @@ bool cl_rule_has(const struct cl_json *object, const char *name);
 const struct cl_json *cl_rule_choice(const struct cl_json *object, const char *base);
 /* Does a CodeableConcept have this coding? NULL system = any. */
 bool cl_rule_coded(const struct cl_json *concept, const char *system, const char *code);
-/* Length of an array member; 0 when absent or no array. And its element, or NULL. */
-uint32_t cl_rule_count(const struct cl_json *object, const char *name);
-const struct cl_json *cl_rule_item(const struct cl_json *object, const char *name, uint32_t i);
+/* An array member; empty when absent or no array. Look it up once, before the loop: an object may have very many
+ * members. */
+struct cl_rule_list {
+	const struct cl_json *items;
+	uint32_t count;
+};
+struct cl_rule_list cl_rule_list(const struct cl_json *object, const char *name);
 void cl_rule_sort(struct cl_str *texts, size_t count);
 
 /* The invariants of resource types and their backbone elements. */

@@ -1,14 +1,21 @@
 /* machine_diagram.c: a machine as a picture: Mermaid's stateDiagram-v2. */
 #include "org/flow/catalog.h"
 
-/* Mermaid's identifiers are letters, digits and underscores; other state names get an alias. */
+/* Mermaid's identifiers are letters, digits and underscores, a letter first; other state names get an alias. */
 static bool is_plain(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
+static bool starts_with_digit(struct cl_str name)
+{
+	return name.n && name.p[0] >= '0' && name.p[0] <= '9';
+}
+
 static void write_identifier(struct cl_buf *out, struct cl_str name)
 {
+	if (starts_with_digit(name))
+		cl_buf_add_byte(out, 's');
 	for (size_t i = 0; i < name.n; i++)
 		cl_buf_add_byte(out, is_plain(name.p[i]) ? name.p[i] : '_');
 }
@@ -77,7 +84,7 @@ void cl_workflow_diagram(const struct cl_workflow *workflow, struct cl_buf *out)
 	cl_buf_add_cstring(out, "stateDiagram-v2\n");
 	for (size_t s = 0; s < workflow->state_count; s++) {
 		struct cl_str name = workflow->states[s].name;
-		bool plain = true;
+		bool plain = !starts_with_digit(name);
 		for (size_t i = 0; i < name.n; i++)
 			plain &= is_plain(name.p[i]);
 		if (plain)

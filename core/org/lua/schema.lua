@@ -7,21 +7,23 @@ local schema = {}
 
 local most = { states = 200, events = 100, entries = 500, roles = 200, settings = 500, needs = 100, grants = 200 }
 
--- ---- places: a file, a line, and the outline of the literal table that stands there ----
+-- ---- places: a plugin, a file, a line, and the outline of the literal table that stands there ----
+
+local reading -- name of the plugin that is read
 
 local function place(file, line, word, name)
 	local lines, order, twice = core.outline(file, line, word, name)
 	for _, path in ipairs(twice) do
 		core.problem(file, lines[path], "'" .. string.match(path, "([^.]*)$") .. "' is written twice in one table")
 	end
-	return { file = file, line = line, path = "", lines = lines, order = order }
+	return { plugin = reading, file = file, line = line, path = "", lines = lines, order = order }
 end
 
 local function below(at, key)
 	local path = at.path .. "." .. tostring(key)
 	return {
-		file = at.file, line = at.lines[path] or at.line, path = path, lines = at.lines, order = at.order,
-		rank = at.order[path],
+		plugin = at.plugin, file = at.file, line = at.lines[path] or at.line, path = path, lines = at.lines,
+		order = at.order, rank = at.order[path],
 	}
 end
 
@@ -383,13 +385,21 @@ local workflow_fields = {
 	migrate = by_name(most.states, "migrated state", text),
 }
 
-local function read_workflow(body, at, what)
+local function check_plain_name(name, at, what)
+	if not string.match(name, "^[%a][%w_-]*$") then
+		problem(at, what .. ": a name of letters, digits, _ and - is needed")
+	end
+end
+
+local function read_workflow(body, at, what, workflow_name)
 	local states, n = {}, 0
+	check_plain_name(workflow_name, at, what)
 	local read = read_fields(body, workflow_fields, at, what, function (key, value, here)
 		if type(key) ~= "string" or (value ~= false and not is_plain(value)) then
 			return false
 		end
 		n = n + 1
+		check_plain_name(key, here, what .. ": state '" .. key .. "'")
 		if value == false then
 			states[key] = false
 		else
@@ -430,7 +440,8 @@ local metric_fields = {
 	end,
 }
 
-local function read_metric(body, at, what)
+local function read_metric(body, at, what, name)
+	check_plain_name(name, at, what)
 	return read_fields(body, metric_fields, at, what)
 end
 
@@ -443,7 +454,8 @@ local view_fields = {
 	columns = texts,
 }
 
-local function read_view(body, at, what)
+local function read_view(body, at, what, name)
+	check_plain_name(name, at, what)
 	return read_fields(body, view_fields, at, what)
 end
 
@@ -514,8 +526,8 @@ local role_fields = {
 
 local setting_types = { "duration", "number", "integer", "string", "boolean", "choice", "list", "table", "code" }
 
-local function anything(value)
-	return value
+local function anything(value, at, what)
+	return kind_of(value) and expect(at, what, "a value", value) or value
 end
 
 local setting_fields = {
@@ -571,6 +583,7 @@ end
 
 -- What `plugin { ... }` gave. nil when it cannot be used at all.
 function schema.read_plugin(record)
+	reading = is_name(record.body.name) and record.body.name or "?"
 	local body, at = record.body, place(record.file, record.line, "plugin", "")
 	local entries = {}
 	local read = read_fields(body, plugin_fields, at, "plugin", function (key, value, here)

@@ -97,6 +97,12 @@ struct cl_store {
 	struct cl_frontier frontier, frontier_at_begin, frontier_at_savepoint;
 	bool frontier_changed;
 
+	/* How a search is planned (search.c, rows.c): index rows of each alternative that are looked at first; candidates that
+	 * are cheaper to look at than anything else; index rows walked in the order of the search before its candidates are
+	 * listed after all. Fields only so that tests can reach every plan with little data. */
+	struct {
+		size_t first_look, few, walk_first;
+	} plan;
 	struct cl_values *scratch[CL_SCRATCH_DEPTH]; /* one for each level of decisions within decisions */
 	unsigned scratch_depth;
 	int index_version;     /* of the extraction rules, beside each row (pitfalls 15) */

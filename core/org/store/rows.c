@@ -1,8 +1,6 @@
 /* rows.c: the rows of whole criteria: intersections, unions, chains, care teams, put together from the leaves. */
 #include "org/store/internal.h"
 
-#define FIRST_LOOK 64 /* index rows of each alternative that are looked at before more is spent on any */
-
 bool cl_rows_listable(const struct cl_criterion *criterion)
 {
 	switch (criterion->kind) {
@@ -43,7 +41,7 @@ int cl_rows_pick(struct cl_decider *decider, const struct cl_criterion *const *t
 			fallback = i;
 	if (fallback == count)
 		return 0;
-	for (size_t look = most < FIRST_LOOK ? most : FIRST_LOOK; !code && !*complete; look = most) {
+	for (size_t first = decider->store->plan.first_look, look = most < first ? most : first; !code && !*complete; look = most) {
 		for (size_t i = 0; !code && i < count; i++) {
 			bool whole = false;
 			if (!cl_rows_listable(terms[i]))
@@ -71,13 +69,13 @@ static int list_all(struct cl_decider *decider, const struct cl_criterion *crite
 		    struct cl_rows *out, bool *complete, struct cl_err *e)
 {
 	const struct cl_criterion *terms[CL_CRITERION_DEPTH];
-	size_t count = 0, chosen, kept = 0;
+	size_t count = 0, chosen, kept = 0, few = decider->store->plan.few;
 
 	for (size_t i = 0; i < criterion->child_count && count < CL_CRITERION_DEPTH; i++)
 		if (cl_rows_listable(&criterion->children[i]))
 			terms[count++] = &criterion->children[i];
-	int code = cl_rows_pick(decider, terms, count, type, most < 4096 ? most : 4096, out, &chosen, complete, e);
-	if (!code && !*complete && most > 4096)
+	int code = cl_rows_pick(decider, terms, count, type, most < few ? most : few, out, &chosen, complete, e);
+	if (!code && !*complete && most > few)
 		code = cl_rows_list(decider, terms[chosen], type, most, out, complete, e);
 	if (code || !*complete)
 		return code;

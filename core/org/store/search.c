@@ -4,9 +4,7 @@
 #include "org/store/search_internal.h"
 #include <stdlib.h>
 
-#define FEW 4096           /* candidates that are cheaper to look at than anything else */
-#define WALK_FIRST 20000   /* index rows walked in the order of the search before the candidates are listed after all */
-#define CHUNK 1024
+#define CHUNK 1024 /* rows of one key taken at a time */
 
 /* ---- one candidate ---- */
 
@@ -68,6 +66,9 @@ int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key 
 	struct cl_subject subject = {.row = row, .type = search->query->type, .has_updated = true};
 	struct cl_values *values;
 
+	/* A parameter of another type was asked for. */
+	if (cl_row_type(row) != search->query->type)
+		return 0;
 	if (!search->query->sort_count && search->term_count == (search->driver < search->term_count ? 1 : 0)) {
 		search->total++;
 		cl_page_offer(&search->page, row, NULL);
@@ -167,7 +168,7 @@ static int answer(struct cl_search *search, struct cl_err *e)
 	struct cl_rows rows = {0};
 	bool complete = false;
 
-	int code = cl_rows_pick(&search->decider, search->terms, search->term_count, search->query->type, FEW, &rows,
+	int code = cl_rows_pick(&search->decider, search->terms, search->term_count, search->query->type, search->store->plan.few, &rows,
 				&search->driver, &complete, e);
 	if (!code && complete) {
 		code = look_at(search, &rows, e);
@@ -180,7 +181,7 @@ static int answer(struct cl_search *search, struct cl_err *e)
 	bool listable = search->driver < search->term_count;
 	bool in_row_order = !search->query->sort_count && listable && cl_leaf_exact(search->terms[search->driver]);
 	if (!search->counting && !in_row_order) {
-		code = walk(search, listable ? WALK_FIRST : SIZE_MAX, &complete, e);
+		code = walk(search, listable ? search->store->plan.walk_first : SIZE_MAX, &complete, e);
 		if (code || complete)
 			return code;
 		search->page.count = 0;

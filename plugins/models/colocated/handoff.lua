@@ -140,7 +140,8 @@ end
 -- A free slot that covers now or begins before the consultant would have to be there.
 function handoff.free_now(ctx)
 	local now = ctx:now()
-	for _, slot in ipairs(ctx:search("Slot", slot_query(ctx, ctx:add(now, "-60 minutes"), ctx:add(now, ctx.setting.arrive_within)))) do
+	local query = slot_query(ctx, ctx:add(now, "-60 minutes"), ctx:add(now, ctx.setting.arrive_within))
+	for _, slot in ipairs(ctx:search("Slot", query)) do
 		if ctx:between(now, slot["end"], "minutes") > 0 then
 			return slot
 		end
@@ -297,7 +298,8 @@ function handoff.visit_started(ctx, change)
 	local task = ctx:read(change.reference)
 	set_slot(ctx, held_slot(task), "busy")
 	local moves = ctx:transitions(change.reference)
-	local encounter = visit_encounter(task, ctx:instance(change.reference).patient, moves[#moves].data and moves[#moves].data.mode or "room")
+	local mode = moves[#moves].data and moves[#moves].data.mode or "room"
+	local encounter = visit_encounter(task, ctx:instance(change.reference).patient, mode)
 	encounter.status = "in-progress"
 	encounter.period = { start = ctx:now() }
 	encounter.participant = participant(ctx)
@@ -427,7 +429,8 @@ end
 
 local function is_positive(ctx, observation)
 	local value = observation.valueQuantity and tonumber(observation.valueQuantity.value)
-	local cut = resources.has_code(observation.code, codes.loinc.phq9_total) and ctx.setting.offer_at_phq9 or ctx.setting.offer_at_phq2
+	local long = resources.has_code(observation.code, codes.loinc.phq9_total)
+	local cut = long and ctx.setting.offer_at_phq9 or ctx.setting.offer_at_phq2
 	return value ~= nil and value >= cut
 end
 

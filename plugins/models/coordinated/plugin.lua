@@ -59,7 +59,9 @@ local function coordinator_worklist(ctx)
 		add("draft", instance.task, instance.patient, "Complete the referral and send it", instance.due)
 	end
 	-- Declined, or closed on a silent partner, while the request still stands: the patient needs another place.
-	for _, task in ipairs(ctx:search("Task", { code = "referral", status = "rejected,failed", _sort = "-_lastUpdated", _count = 200 })) do
+	for _, task in ipairs(ctx:search("Task", {
+		code = "referral", status = "rejected,failed", _sort = "-_lastUpdated", _count = 200,
+	})) do
 		local request = task.focus and task.focus.reference and ctx:read(task.focus.reference)
 		local instance = ctx:instance(resources.of(task))
 		if request and request.status == "active" and instance and instance.party ~= "recipient" then
@@ -79,7 +81,9 @@ local function coordinator_worklist(ctx)
 	return rows
 end
 
-local everyday = { "Task", "Communication", "ServiceRequest", "DocumentReference", "Consent", "Organization", "HealthcareService" }
+local everyday = {
+	"Task", "Communication", "ServiceRequest", "DocumentReference", "Consent", "Organization", "HealthcareService",
+}
 
 return plugin {
 	name = "coordinated", api = 1, summary = "Separate organizations that refer to each other",

@@ -1,4 +1,5 @@
--- The daily huddle: at 07:00 local time on business days the open flags become a list and tasks for today (domain.md section 3.3).
+-- The daily huddle: at 07:00 local time on business days the open flags become a list and tasks for today (domain.md
+-- section 3.3).
 local codes = require "lib/codes"
 local resources = require "lib/resources"
 local registry = require "registry"
@@ -129,7 +130,8 @@ function huddle.item_workflow(declare)
 	return {
 		summary = "What the huddle decided to do for one patient", subject = "List", start = "open", single = true,
 		open = {
-			status = "requested", owner = "care_manager", action = "Do today what the huddle decided", within = setting "huddle_item_within",
+			status = "requested", owner = "care_manager", action = "Do today what the huddle decided",
+			within = setting "huddle_item_within",
 			overdue = escalate("care_manager", { again = "1 business day" }),
 			on = {
 				assign = { "open", by = team, needs = { owner = "reference" }, help = "Somebody else does it" },

@@ -79,7 +79,8 @@ function registry.facts(ctx, episode)
 	end
 	local safety = #ctx:instances("safety", { patient = patient, live = true }) > 0
 	return {
-		patient = patient, start = start, index = index, last = last, previous = previous, count = index and #series - position + 1 or 0,
+		patient = patient, start = start, index = index, last = last, previous = previous,
+		count = index and #series - position + 1 or 0,
 		contact = last_contact(ctx, patient, start), safety = safety,
 	}
 end

@@ -436,7 +436,7 @@ local function input_value(incoming, kind, field)
 end
 
 -- Puts the partner's version, outputs and a note on our copy.
-local function attach(ctx, reference, incoming, version, outputs, note)
+local function attach(ctx, reference, version, outputs, note)
 	local task = plain(ctx:read(reference))
 	task.extension = resources.with_extension(task, { url = messages.version_url, valueInteger = version })
 	for _, output in ipairs(outputs) do
@@ -494,7 +494,7 @@ function messages.receive_update(ctx, message)
 	local at = input_value(incoming, "occurred", "valueDateTime")
 	if instance.final then
 		local summary = outputs[1] and outputs[1].valueString
-		attach(ctx, reference, incoming, version, outputs, resources.note(ctx,
+		attach(ctx, reference, version, outputs, resources.note(ctx,
 			"Late answer of " .. message.sender .. " (its state: " .. state .. ")" .. (summary and ": " .. summary or "")))
 		if state ~= instance.state then
 			ctx:notify {
@@ -504,7 +504,7 @@ function messages.receive_update(ctx, message)
 		end
 		return
 	end
-	attach(ctx, reference, incoming, version, outputs)
+	attach(ctx, reference, version, outputs)
 	-- "received" only acknowledges: nothing ever goes back to it, and an answer by phone may be ahead of the message.
 	if state == "received" or (state == instance.state and not repeats[event]) then
 		return

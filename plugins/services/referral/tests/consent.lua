@@ -1,8 +1,8 @@
 -- What may leave: the gate looks at the label of the data, the recipient and the purpose.
 
 local function practice(t)
-	t:organization("riverside")
 	t:at("2026-11-02T09:00:00-06:00")
+	t:organization("riverside")
 	t:as("ehr")
 	local patient = t:create { resourceType = "Patient", name = { { family = "Rivera" } } }
 	return patient

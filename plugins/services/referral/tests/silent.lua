@@ -13,8 +13,8 @@ local function organization(t)
 end
 
 local function practice(t, partner)
-	organization(t)
 	t:at("2026-11-02T09:00:00-06:00")
+	organization(t)
 	t:as("coordinator")
 	local patient = t:create { resourceType = "Patient", name = { { family = "Rivera" } } }
 	local request = t:create {
@@ -26,7 +26,7 @@ local function practice(t, partner)
 	return task, request
 end
 
-local function count(t, type_name, query)
+local function number_of(t, type_name, query)
 	return #t:search(type_name, query)
 end
 
@@ -47,10 +47,10 @@ test("silence is escalated, the partner is reminded, and after four clocks the r
 	local task, request = practice(t, "lakeside")
 	t:equal(#t:outbox(), 1)
 	t:advance("1 day")
-	t:equal(count(t, "Task", { code = "escalation" }), 0)
+	t:equal(number_of(t, "Task", { code = "escalation" }), 0)
 	t:advance("1 business day")
 	t:advance("2 hours")
-	t:equal(count(t, "Task", { code = "escalation" }), 1, "after two business days the coordinator hears of it")
+	t:equal(number_of(t, "Task", { code = "escalation" }), 1, "after two business days the coordinator hears of it")
 	t:advance("1 business day")
 	t:ok(#t:outbox() > 1, "the partner was reminded")
 	local rows = t:view("silent_partners")
@@ -69,8 +69,8 @@ test("silence is escalated, the partner is reminded, and after four clocks the r
 end)
 
 test("a holiday is no business day: the clock waits", function (t)
-	organization(t)
 	t:at("2026-11-25T10:00:00-06:00") -- Wednesday before Thanksgiving
+	organization(t)
 	t:as("coordinator")
 	local patient = t:create { resourceType = "Patient", name = { { family = "Rivera" } } }
 	local request = t:create {
@@ -80,15 +80,15 @@ test("a holiday is no business day: the clock waits", function (t)
 	local task = t:start("referral", { focus = request, patient = patient, party = "initiator" })
 	t:transition(task, "send", {})
 	t:at("2026-11-30T09:30:00-06:00") -- Monday, before ten
-	t:equal(count(t, "Task", { code = "escalation" }), 0)
+	t:equal(number_of(t, "Task", { code = "escalation" }), 0)
 	t:at("2026-11-30T10:30:00-06:00")
-	t:equal(count(t, "Task", { code = "escalation" }), 1)
+	t:equal(number_of(t, "Task", { code = "escalation" }), 1)
 	t:equal(t:state(task), "received")
 end)
 
 test("the recipient's own clock never closes: it escalates until somebody acts", function (t)
-	t:organization("lakeside")
 	t:at("2026-11-02T09:00:00-06:00")
+	t:organization("lakeside")
 	t:as("coordinator")
 	t:receive("riverside", "referral.send", {
 		{ resourceType = "Task", id = "t1", status = "requested", intent = "order", groupIdentifier = { value = "riverside-t1" } },
@@ -100,7 +100,7 @@ test("the recipient's own clock never closes: it escalates until somebody acts",
 	local task = "Task/" .. t:search("Task", { code = "referral" })[1].id
 	t:advance("60 days")
 	t:equal(t:state(task), "received")
-	t:ok(count(t, "Task", { code = "escalation" }) >= 3)
+	t:ok(number_of(t, "Task", { code = "escalation" }) >= 3)
 	t:equal(t:transition(task, "accept", {}), "accepted")
 end)
 
@@ -174,8 +174,8 @@ end)
 -- ---- patients who do not come ----
 
 local function recipient(t)
-	t:organization("lakeside")
 	t:at("2026-11-02T09:00:00-06:00")
+	t:organization("lakeside")
 	t:as("coordinator")
 	t:receive("riverside", "referral.send", {
 		{ resourceType = "Task", id = "t1", status = "requested", intent = "order", groupIdentifier = { value = "riverside-t1" } },

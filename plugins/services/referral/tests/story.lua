@@ -1,9 +1,9 @@
 -- A referral between two organizations, each with its own copy.
 
 local function both(t)
+	t:at("2026-11-02T09:00:00-06:00")
 	t:organization("riverside")
 	local lakeside = t:also("lakeside")
-	t:at("2026-11-02T09:00:00-06:00")
 	t:as("coordinator")
 	lakeside:as("coordinator")
 	return lakeside
@@ -105,8 +105,8 @@ test("a decline comes back with its reason, and the request stays open for anoth
 end)
 
 test("a message that comes twice, or late, changes nothing", function (t)
-	t:organization("riverside")
 	t:at("2026-11-02T09:00:00-06:00")
+	t:organization("riverside")
 	t:as("coordinator")
 	local task = refer(t)
 	t:transition(task, "send", {})

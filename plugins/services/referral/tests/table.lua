@@ -73,6 +73,7 @@ local data_of = {
 
 -- A practice that refers, to a partner without a connection: both sides' moves are made here, the partner's on its behalf.
 local function practice(t)
+	t:at("2026-11-02T09:00:00-06:00")
 	t:organization {
 		name = "Test Practice", zone = "America/Chicago", model = "coordinated", services = { "referral" },
 		reference = "Organization/practice",
@@ -81,7 +82,6 @@ local function practice(t)
 			nobody = { kind = "person", roles = { "front_desk" }, reference = "Practitioner/nobody" },
 		},
 	}
-	t:at("2026-11-02T09:00:00-06:00")
 	t:as("coordinator")
 end
 
@@ -137,13 +137,13 @@ local recipient_moves = {
 }
 
 test("at the recipient the intake moves what is the recipient's, and cannot ask to cancel in the initiator's name", function (t)
+	t:at("2026-11-02T09:00:00-06:00")
 	t:organization {
 		name = "Specialty", zone = "America/Chicago", model = "coordinated", services = { "referral" },
 		reference = "Organization/specialty",
 		partners = { practice = { name = "Practice", reference = "Organization/practice" } },
 		principals = { desk = { kind = "person", roles = { "intake" }, reference = "Practitioner/desk" } },
 	}
-	t:at("2026-11-02T09:00:00-06:00")
 	t:as("desk")
 	t:receive("practice", "referral.send", {
 		{ resourceType = "Task", id = "t1", status = "requested", intent = "order", groupIdentifier = { value = "practice-t1" } },
@@ -222,8 +222,8 @@ test("what an event needs is asked for by name", function (t)
 end)
 
 test("codes of the first edition of BSeR are understood in messages", function (t)
-	t:organization("riverside")
 	t:at("2026-11-02T09:00:00-06:00")
+	t:organization("riverside")
 	t:as("coordinator")
 	local patient = t:create { resourceType = "Patient", name = { { family = "Rivera" } } }
 	local request = t:create {
