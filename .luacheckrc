@@ -1,6 +1,6 @@
 -- luacheck for plugins, their tests and the organizations' files: `luacheck plugins config`.
 std = "lua54"
-max_line_length = 130
+max_line_length = 120
 
 -- What a plugin sees (plugins/README.md, "What plugins cannot do"): plain Lua without the outside world.
 local removed = { "os", "io", "debug", "load", "loadfile", "dofile", "loadstring", "coroutine", "collectgarbage", "package" }

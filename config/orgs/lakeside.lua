@@ -1,5 +1,5 @@
--- Lakeside Behavioral Health: receives referrals from primary care, and has primary care rooms of its own, where its behavioral
--- health consultants see patients by warm handoff (co-located model).
+-- Lakeside Behavioral Health: receives referrals from primary care, and has primary care rooms of its own, where its
+-- behavioral health consultants see patients by warm handoff (co-located model).
 return {
 	name = "Lakeside Behavioral Health",
 	zone = "America/Chicago",

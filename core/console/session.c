@@ -75,6 +75,10 @@ static enum cl_session_result show_answer(const struct cl_session *session, stru
 		return CL_SESSION_OK;
 	}
 	struct cl_str where = cl_json_get_text(answer, "where"), error = cl_json_get_text(answer, "error");
+	if (error.n == 0) { /* refused before it was a command: an OperationOutcome */
+		error = cl_json_text(cl_json_path(answer, "issue", "0", "diagnostics", NULL));
+		where = cl_json_text(cl_json_path(answer, "issue", "0", "expression", "0", NULL));
+	}
 	problem(session, "%s%s%s", clean(arena, where), where.n ? ": " : "",
 		error.n ? clean(arena, error) : "the server gave no reason");
 	return status == 403 || status == 401 ? CL_SESSION_REFUSED : status == 400 ? CL_SESSION_USAGE : CL_SESSION_FAILED;
@@ -143,12 +147,12 @@ static enum cl_session_result ask(struct cl_session *session, struct cl_arena *a
 		return CL_SESSION_REFUSED;
 	if (lua && line->write && !find_reason(session, reason, sizeof reason))
 		return CL_SESSION_USAGE;
+	if (reason[0])
+		cl_json_set_text(arena, line->arguments, "reason", cl_str_of(reason));
 	cl_json_set_text(arena, request, "command", cl_str_of(line->command->name));
 	*cl_json_set(arena, request, CL_STR("arguments")) = *line->arguments;
 	cl_json_set_text(arena, request, "line", line->text);
 	cl_json_set_boolean(arena, request, "write", line->write);
-	if (reason[0])
-		cl_json_set_text(arena, request, "reason", cl_str_of(reason));
 	cl_buf_init(&body, 0);
 	cl_json_write(&body, request);
 	int result = cl_client_ask(session->client, arena, organization ? cl_str_of(session->organization) : CL_STR_NONE,

@@ -186,23 +186,33 @@ static void run_connections(struct cl_supervisor *supervisor, struct cl_admin_ca
 		finish_inquiry(inquiry);
 }
 
+/* A row for each value; "organizations.riverside" for what is nested. */
+static void add_values(struct cl_inquiry *inquiry, const struct cl_child *child, const char *prefix, const struct cl_json *object)
+{
+	struct cl_admin_call *call = inquiry->call;
+	for (uint32_t i = 0; object->kind == CL_JSON_OBJECT && i < object->count; i++) {
+		struct cl_str name = object->members[i].name;
+		const struct cl_json *value = &object->members[i].value;
+		if (*prefix == '\0' && (cl_str_is(name, "do") || cl_str_is(name, "id") || cl_str_is(name, "ok")))
+			continue;
+		if (*prefix == '\0' && value->kind == CL_JSON_OBJECT) {
+			add_values(inquiry, child, cl_arena_printf(call->arena, "%.*s.", CL_STR_ARGS(name)).p, value);
+			continue;
+		}
+		struct cl_json *row = cl_admin_row(call, inquiry->answer);
+		cl_admin_cell_text(call, row, "%s", child->name);
+		cl_admin_cell_text(call, row, "%s%.*s", prefix, CL_STR_ARGS(name));
+		*cl_json_append(call->arena, row) = *cl_json_copy(call->arena, value);
+	}
+}
+
 void cl_operations_answered(struct cl_supervisor *supervisor, const struct cl_child *child, const struct cl_json *message)
 {
 	struct cl_inquiry *inquiry = supervisor->inquiry;
 	int64_t number;
 	if (!inquiry || !cl_json_integer(cl_json_get(message, "id"), &number) || (uint64_t)number != inquiry->number)
 		return;
-	for (uint32_t i = 0; i < message->count; i++) {
-		struct cl_str name = message->members[i].name;
-		struct cl_str value = cl_json_text(&message->members[i].value);
-		if (cl_str_is(name, "do") || cl_str_is(name, "id") || value.n == 0)
-			continue;
-		struct cl_json *row = cl_admin_row(inquiry->call, inquiry->answer);
-		cl_admin_cell_text(inquiry->call, row, "%s", child->name);
-		cl_admin_cell_text(inquiry->call, row, "%.*s", CL_STR_ARGS(name));
-		*cl_json_append(inquiry->call->arena, row) =
-			*cl_json_copy(inquiry->call->arena, &message->members[i].value);
-	}
+	add_values(inquiry, child, "", message);
 	if (--inquiry->awaited == 0)
 		finish_inquiry(inquiry);
 }

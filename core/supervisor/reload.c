@@ -132,6 +132,8 @@ static void go_on(struct cl_reload *reload)
 			start_stage(reload, seat);
 		busy |= seat->reload != CL_SEAT_AS_IT_IS;
 	}
+	for (int i = 0; i < reload->supervisor->gateway_count; i++)
+		busy |= reload->supervisor->gateways[i].reloading;
 	if (!busy)
 		finish(reload);
 }
@@ -148,6 +150,12 @@ static void on_patience(evutil_socket_t socket, short what, void *context)
 		seat->stage = NULL;
 		seat->reload = CL_SEAT_AS_IT_IS;
 		add_row(reload, seat->id, "no answer", "not within %d seconds", PATIENCE_SECONDS);
+	}
+	for (int i = 0; i < reload->supervisor->gateway_count; i++) {
+		struct cl_tree_gateway *gateway = &reload->supervisor->gateways[i];
+		if (gateway->reloading)
+			add_row(reload, gateway->name, "no answer", "not within %d seconds", PATIENCE_SECONDS);
+		gateway->reloading = false;
 	}
 	finish(reload);
 }
@@ -279,7 +287,9 @@ void cl_reload_begin(struct cl_supervisor *supervisor, struct cl_admin_call *cal
 	cl_arena_free(supervisor->arena);
 	supervisor->arena = arena;
 	supervisor->settings = settings;
-	cl_tree_tell_gateways(supervisor, CL_STR("{\"do\":\"reload\"}"));
+	for (int i = 0; i < supervisor->gateway_count; i++)
+		supervisor->gateways[i].reloading =
+			cl_child_send(&supervisor->gateways[i].child, CL_STR("{\"do\":\"reload\"}")) == CL_OK;
 	cl_child_send(&supervisor->courier, CL_STR("{\"do\":\"reload\"}"));
 	apply_organizations(reload);
 	go_on(reload);
@@ -297,13 +307,25 @@ void cl_reload_answered(struct cl_supervisor *supervisor, struct cl_seat *seat, 
 	go_on(reload);
 }
 
+static struct cl_tree_gateway *find_gateway(struct cl_supervisor *supervisor, const struct cl_child *child)
+{
+	for (int i = 0; i < supervisor->gateway_count; i++)
+		if (&supervisor->gateways[i].child == child)
+			return &supervisor->gateways[i];
+	return NULL;
+}
+
 void cl_reload_answered_other(struct cl_supervisor *supervisor, struct cl_child *child, const struct cl_json *message)
 {
 	struct cl_reload *reload = supervisor->reload;
 	bool good = cl_json_is_true(cl_json_get(message, "ok"));
+	struct cl_tree_gateway *gateway = find_gateway(supervisor, child);
 	if (reload) {
 		struct cl_str detail = join_errors(reload, message);
 		add_row(reload, child->name, good ? "reloaded" : "refused", "%.*s", CL_STR_ARGS(detail));
+		if (gateway)
+			gateway->reloading = false;
+		go_on(reload);
 	} else if (!good) {
 		struct cl_str error = cl_json_get_text(message, "error");
 		cl_log(CL_LOG_ERROR, "reload", "what=%s outcome=refused detail=\"%.*s\"", child->name, CL_STR_ARGS(error));
@@ -318,6 +340,18 @@ void cl_reload_lost(struct cl_supervisor *supervisor, struct cl_seat *seat)
 	seat->reload = CL_SEAT_AS_IT_IS;
 	add_row(reload, seat->id, "refused", "the process ended (%s); it restarts by itself", seat->child.last_exit);
 	go_on(reload);
+}
+
+void cl_reload_lost_other(struct cl_supervisor *supervisor, struct cl_child *child)
+{
+	struct cl_tree_gateway *gateway = find_gateway(supervisor, child);
+	if (!gateway || !gateway->reloading)
+		return;
+	gateway->reloading = false;
+	if (!supervisor->reload)
+		return;
+	add_row(supervisor->reload, child->name, "refused", "the process ended (%s); it restarts by itself", child->last_exit);
+	go_on(supervisor->reload);
 }
 
 void cl_reload_abandon(struct cl_supervisor *supervisor)

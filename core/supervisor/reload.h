@@ -8,9 +8,10 @@
 void cl_reload_begin(struct cl_supervisor *supervisor, struct cl_admin_call *call, struct cl_seat *only);
 /* An organization's {"do":"reloaded",...}. */
 void cl_reload_answered(struct cl_supervisor *supervisor, struct cl_seat *seat, const struct cl_json *message);
-/* The same from a gateway or the courier: awaited from nobody, reported when it comes in time. */
+/* The same from a gateway (awaited) or the courier (reported when it comes in time). */
 void cl_reload_answered_other(struct cl_supervisor *supervisor, struct cl_child *child, const struct cl_json *message);
-/* The organization's process ended. */
+/* The process of an organization, or of something else, ended. */
 void cl_reload_lost(struct cl_supervisor *supervisor, struct cl_seat *seat);
+void cl_reload_lost_other(struct cl_supervisor *supervisor, struct cl_child *child);
 /* The supervisor ends: forgets a reload under way. */
 void cl_reload_abandon(struct cl_supervisor *supervisor);

@@ -2,7 +2,7 @@
  *
  * What it says and hears on the control channels (CONTROL frames, one JSON object):
  *   to all           {"do":"stop"}  {"do":"log","level":"debug"}
- *   to gateways      {"do":"reload"}                    certificates, organizations
+ *   to gateways      {"do":"reload"}                    certificates, organizations; answered by "reload" or "reloaded"
  *                    {"do":"status","id":N}             answered by {"do":"status","id":N, name: value ...}
  *   to organizations {"do":"reload","archive":"staged.json"}  after `careloop organization --stage` made that file
  *   from all         {"do":"ready"}                     once, when it serves

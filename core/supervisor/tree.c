@@ -103,7 +103,7 @@ static void on_other_control(struct cl_child *child, struct cl_str what, const s
 	struct cl_supervisor *supervisor = context;
 	if (cl_str_is(what, "status"))
 		cl_operations_answered(supervisor, child, message);
-	else if (cl_str_is(what, "reloaded"))
+	else if (cl_str_is(what, "reload") || cl_str_is(what, "reloaded"))
 		cl_reload_answered_other(supervisor, child, message);
 	else
 		cl_log(CL_LOG_DEBUG, "control-message-unknown", "child=%s do=\"%.*s\"", child->name, CL_STR_ARGS(what));
@@ -127,8 +127,9 @@ static void on_organization_changed(struct cl_child *child, bool crashed, void *
 
 static void on_other_changed(struct cl_child *child, bool crashed, void *context)
 {
-	(void)child;
 	(void)crashed;
+	if (child->state != CL_CHILD_READY)
+		cl_reload_lost_other(context, child);
 	look_again(context);
 }
 

@@ -21,6 +21,7 @@ struct cl_tree_gateway {
 	struct cl_child child;
 	char name[24];       /* "gateway/0" */
 	char index_text[12];
+	bool reloading;      /* its answer to {"do":"reload"} is awaited */
 };
 
 struct cl_supervisor {

@@ -1,4 +1,5 @@
--- Code systems and codes that several plugins share. Numbers and own paraphrases only; licensed texts are not kept here.
+-- Code systems and codes that several plugins share. Numbers and own paraphrases only; licensed texts are not kept
+-- here.
 local codes = {}
 
 codes.system = {
@@ -10,6 +11,8 @@ codes.system = {
 	episode = "urn:careloop:episode",
 	plan = "urn:careloop:plan",
 	list = "urn:careloop:list",
+	list_empty = "http://terminology.hl7.org/CodeSystem/list-empty-reason",
+	participation = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType",
 	encounter = "urn:careloop:encounter",
 	slot = "urn:careloop:slot",
 	document = "urn:careloop:document",

@@ -1,5 +1,6 @@
--- May this record go to this recipient? The gate depends on the data's label, the recipient and the purpose, never on its
--- being a referral: for treatment HIPAA allows disclosure without consent (45 CFR 164.506(c)); domain.md section 0 rows 1, 2.
+-- May this record go to this recipient? The gate depends on the data's label, the recipient and the purpose, never on
+-- its being a referral: for treatment HIPAA allows disclosure without consent (45 CFR 164.506(c)); domain.md section
+-- 0 rows 1, 2.
 local codes = require "lib/codes"
 local resources = require "lib/resources"
 
@@ -20,7 +21,8 @@ consent.protected = {
 -- Purposes that a consent for "treatment, payment and operations" stands for (v3-ActReason).
 local general_purposes = { TREAT = true, HPAYMT = true, HOPERAT = true, TPO = true }
 
--- The protected labels among a resource's: list of { label, rule, kind, resource }. `extra` maps further labels to rules.
+-- The protected labels among a resource's: list of { label, rule, kind, resource }. `extra` maps further labels to
+-- rules.
 function consent.protections(resource, extra)
 	local found = {}
 	for _, label in ipairs(resources.labels(resource)) do
@@ -82,8 +84,8 @@ local function denied(provision, wanted)
 	return false
 end
 
--- Does one Consent cover the disclosure? `wanted` = { recipient, purpose, label, kind }. Returns true, or false and why not.
--- Checked at the moment of disclosure: status and period then count (section 2.18).
+-- Does one Consent cover the disclosure? `wanted` = { recipient, purpose, label, kind }. Returns true, or false and
+-- why not. Checked at the moment of disclosure: status and period then count (section 2.18).
 function consent.covers(ctx, document, wanted)
 	local provision = document.provision
 	if document.status ~= "active" then
@@ -167,7 +169,7 @@ function consent.make(fields)
 	}
 	for _, recipient in ipairs(fields.recipients) do
 		provision.actor[#provision.actor + 1] = {
-			role = resources.concept("http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "IRCP", "information recipient"),
+			role = resources.concept(codes.system.participation, "IRCP", "information recipient"),
 			reference = { reference = recipient },
 		}
 	end

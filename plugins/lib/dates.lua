@@ -1,4 +1,5 @@
--- Dates as text ("2026-11-22"), reckoned without a clock. What depends on an organization's calendar is ctx:add and ctx:between.
+-- Dates as text ("2026-11-22"), reckoned without a clock. What depends on an organization's calendar is ctx:add and
+-- ctx:between.
 local dates = {}
 
 -- Days since 1970-01-01 of a date; of a dateTime, those of its date part.

@@ -23,19 +23,24 @@ roles.manager = {
 	summary = "Sees how it goes: measures, worklists, no charts",
 	allow = {
 		{ "metrics events", types = { "*" } },
-		{ "read search", types = { "Task", "Organization", "HealthcareService", "Measure", "MeasureReport", "Communication" } },
+		{
+			"read search",
+			types = { "Task", "Organization", "HealthcareService", "Measure", "MeasureReport", "Communication" },
+		},
 	},
 }
 
 -- What people may look up to do their work at all: demographics and the directory, no clinical record.
 roles.directory = {
-	"Patient", "RelatedPerson", "Practitioner", "PractitionerRole", "Organization", "HealthcareService", "Location", "CareTeam",
+	"Patient", "RelatedPerson", "Practitioner", "PractitionerRole", "Organization", "HealthcareService", "Location",
+	"CareTeam",
 	"Schedule", "Slot", "Appointment", "Coverage", "Questionnaire",
 }
 
 -- The clinical record; models give it under the condition "care team".
 roles.record = {
-	"AllergyIntolerance", "CarePlan", "Condition", "Consent", "DocumentReference", "Encounter", "EpisodeOfCare", "Flag", "Goal",
+	"AllergyIntolerance", "CarePlan", "Condition", "Consent", "DocumentReference", "Encounter", "EpisodeOfCare",
+	"Flag", "Goal",
 	"MedicationRequest", "MedicationStatement", "Observation", "Procedure", "QuestionnaireResponse", "ServiceRequest",
 }
 

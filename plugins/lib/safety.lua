@@ -1,13 +1,17 @@
--- What happens when a patient endorses PHQ-9 item 9 (thoughts of self-harm): a workflow with short clocks that nobody can close
--- without a disposition. Rules: domain.md section 2.1 (any answer above 0, whatever the total, partial questionnaires too) and
--- section 0 row 9 (after hours; known risk). The clocks have no outside authority: they are settings.
-local resources = require "lib/resources"
+-- What happens when a patient endorses PHQ-9 item 9 (thoughts of self-harm): a workflow with short clocks that nobody
+-- can close without a disposition. Rules: domain.md section 2.1 (any answer above 0, whatever the total, partial
+-- questionnaires too) and section 0 row 9 (after hours; known risk). The clocks have no outside authority: they are
+-- settings.
 local codes = require "lib/codes"
+local dates = require "lib/dates"
+local resources = require "lib/resources"
+local scores = require "lib/scores"
 
 local safety = {}
 
 safety.dispositions = {
-	"no acute risk", "safety plan made", "safety plan reviewed", "same-day visit", "crisis service", "emergency department",
+	"no acute risk", "safety plan made", "safety plan reviewed", "same-day visit", "crisis service",
+	"emergency department",
 	"welfare check requested",
 }
 
@@ -72,14 +76,17 @@ function safety.workflow(roles, declare)
 		help = "Record what was decided; there is no other way to close this",
 	}
 	return {
-		summary = "A patient endorsed thoughts of self-harm", subject = "QuestionnaireResponse", start = "alert", single = true,
+		summary = "A patient endorsed thoughts of self-harm", subject = "QuestionnaireResponse", start = "alert",
+		single = true,
 		alert = {
 			status = "requested", owner = roles.owner, action = "Take this alert now: contact the patient",
 			within = setting "safety_acknowledge_within",
 			overdue = escalate(roles.backup, { again = "15 minutes" }),
 			on = {
 				acknowledge = { "assessing", by = everyone, help = "I am on it" },
-				known = { "known_risk", by = everyone, needs = { "reason" }, help = "The risk is known and the safety plan is current" },
+				known = {
+					"known_risk", by = everyone, needs = { "reason" }, help = "The risk is known and the safety plan is current",
+				},
 			},
 		},
 		known_risk = {
@@ -107,7 +114,6 @@ end
 -- Is somebody there now? By the organization's calendar and the settings.
 function safety.staffed(ctx)
 	local today = ctx:today()
-	local dates = require "lib/dates"
 	if ctx:between(dates.add_days(today, -1), today, "business days") < 1 then
 		return false
 	end
@@ -120,11 +126,10 @@ function safety.may_send_form(ctx)
 	if safety.staffed(ctx) or ctx.setting.on_call then
 		return true
 	end
-	return false, "nobody would see an alarming answer now: no PHQ-9 is sent outside staffed hours without a clinician on call"
+	return false, "outside staffed hours a PHQ-9 is sent only with a clinician on call: nobody would see an alarm"
 end
 
 local function current_plan(ctx, patient)
-	local dates = require "lib/dates"
 	local today = ctx:today()
 	for _, plan in ipairs(ctx:search("CarePlan", { patient = patient, status = "active", _count = 100 })) do
 		if resources.any_has_code(plan.category, "safety", codes.system.plan) then
@@ -151,8 +156,8 @@ local function risk_is_known(ctx, patient, item9)
 	return false
 end
 
--- Called with the PHQ-9 score of a response whose item 9 is above 0. Opens one alert for each response; a further response
--- while an alert is open is added to that alert. Returns the Task's reference.
+-- Called with the PHQ-9 score of a response whose item 9 is above 0. Opens one alert for each response; a further
+-- response while an alert is open is added to that alert. Returns the Task's reference.
 function safety.raise(ctx, response, score, roles)
 	local patient = resources.reference(response.subject)
 	local about = resources.of(response)
@@ -167,7 +172,8 @@ function safety.raise(ctx, response, score, roles)
 	local open = ctx:instances("safety", { patient = patient, live = true })[1]
 	if open then
 		local task = ctx:read(open.task)
-		task.note = resources.with(plain(task).note, resources.note(ctx, "Another answer: item 9 = " .. score.item9 .. " in " .. about))
+		local note = resources.note(ctx, "Another answer: item 9 = " .. score.item9 .. " in " .. about)
+		task.note = resources.with(plain(task).note, note)
 		ctx:update(task)
 		ctx:notify {
 			to = roles.owner, about = open.task, priority = "stat", text = "Another answer about self-harm came in",
@@ -184,7 +190,8 @@ function safety.raise(ctx, response, score, roles)
 		focus = about, patient = patient, state = known and "known_risk" or "alert",
 		data = { item9 = score.item9, staffed = staffed },
 	})
-	local words = known and "Self-harm item endorsed again, risk known" or "Self-harm item endorsed: contact the patient now"
+	local words = known and "Self-harm item endorsed again, risk known"
+		or "Self-harm item endorsed: contact the patient now"
 	ctx:notify { to = roles.owner, about = task, priority = known and "urgent" or "stat", text = words }
 	if roles.owner ~= "clinician" then
 		ctx:notify { to = "clinician", about = task, priority = known and "urgent" or "stat", text = words }
@@ -199,10 +206,9 @@ function safety.raise(ctx, response, score, roles)
 	return task
 end
 
--- Scores a response, stores the totals and raises the alert; for the models' handlers of QuestionnaireResponse.create and
--- .update. An item 9 above 0 counts in partial forms too; forms entered in error raise nothing.
+-- Scores a response, stores the totals and raises the alert; for the models' handlers of QuestionnaireResponse.create
+-- and .update. An item 9 above 0 counts in partial forms too; forms entered in error raise nothing.
 function safety.screen(ctx, response, roles)
-	local scores = require "lib/scores"
 	if response.status == "entered-in-error" then
 		return {}
 	end

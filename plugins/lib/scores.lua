@@ -1,4 +1,5 @@
--- PHQ-9, PHQ-2, GAD-7 and GAD-2: scoring and the named predicates over scores. Rules: domain.md sections 2.1, 2.2, 2.21, 2.22.
+-- PHQ-9, PHQ-2, GAD-7 and GAD-2: scoring and the named predicates over scores. Rules: domain.md sections 2.1, 2.2,
+-- 2.21, 2.22.
 local codes = require "lib/codes"
 local dates = require "lib/dates"
 local resources = require "lib/resources"
@@ -86,8 +87,8 @@ function scores.score(kind, answers)
 	return result
 end
 
--- "major", "other" or nil from PHQ-9 answers [S55]: five (or two to four) items at 2 or more with item 1 or 2 among them;
--- item 9 counts from 1 on.
+-- "major", "other" or nil from PHQ-9 answers [S55]: five (or two to four) items at 2 or more with item 1 or 2 among
+-- them; item 9 counts from 1 on.
 function scores.syndrome(answers)
 	local high = 0
 	for number = 1, 9 do
@@ -195,7 +196,8 @@ end
 
 -- ---- Observation ----
 
--- The total as an Observation; nil when there is no total. `about` has patient, response, at, encounter (references, dateTime).
+-- The total as an Observation; nil when there is no total. `about` has patient, response, at, encounter (references,
+-- dateTime).
 function scores.observation(score, about)
 	if not score.total then
 		return nil
@@ -220,14 +222,15 @@ function scores.observation(score, about)
 	if score.prorated then
 		observation.extension = { { url = scores.prorated_url, valueBoolean = true } }
 		observation.note = { {
-			text = "Prorated: " .. score.missing .. " of " .. #instrument.items .. " items unanswered. Not for quality measures.",
+			text = "Prorated: " .. score.missing .. " of " .. #instrument.items .. " items unanswered. "
+				.. "Not for quality measures.",
 		} }
 	end
 	return observation
 end
 
--- Stores the scores of a QuestionnaireResponse as Observations, once each: a corrected response corrects its Observation.
--- Returns the scores; each with `observation`, its reference, when it has a total.
+-- Stores the scores of a QuestionnaireResponse as Observations, once each: a corrected response corrects its
+-- Observation. Returns the scores; each with `observation`, its reference, when it has a total.
 function scores.record(ctx, response)
 	local patient = resources.reference(response.subject)
 	local response_reference = resources.of(response)

@@ -207,6 +207,8 @@ class Stub:
             answer = behaviour.get("reload", {"ok": True, "plugins": "abc"})
             if answer:
                 control.control(do="reloaded", **answer)
+        if message["do"] == "reload" and self.role == "gateway":
+            control.control(**behaviour.get("reload", {"do": "reload", "ok": True}))
         if message["do"] == "status":
             control.control(do="status", id=message["id"], connections=3, streams=1)
         return True

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """The supervisor with stub children: restarts, watchdog, quarantine, heads, reload, console, stopping.
 
-Python's standard library only. CARELOOP names the program under test (default: build/careloop)."""
+Python's standard library only. CARELOOP names the program under test (default: build-release/careloop)."""
 import glob
 import hashlib
 import json
 import os
+import pty
 import pwd
+import select
 import signal
 import socket
 import stat
@@ -17,7 +19,7 @@ import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PROGRAM = os.path.abspath(os.environ.get("CARELOOP", os.path.join(ROOT, "build", "careloop")))
+PROGRAM = os.path.abspath(os.environ.get("CARELOOP", os.path.join(ROOT, "build-release", "careloop")))
 STUB = os.path.join(ROOT, "tests", "api", "supervisor_stub.py")
 A, B, C = "a1" * 16, "b2" * 16, "c3" * 16
 
@@ -423,7 +425,7 @@ class SupervisorTest(unittest.TestCase):
         self.assertEqual(server.console("-o", "riverside", "-e", ">! x()").returncode, 2)
         self.assertEqual(server.console("-o", "riverside", "--write", "--reason", "test", "-e", "> x()").returncode, 0)
         bodies = [json.loads(e["request"]["body"]) for e in server.stub_log("organization-riverside", "request")]
-        self.assertEqual([(b["arguments"]["code"], b["write"], b.get("reason")) for b in bodies],
+        self.assertEqual([(b["arguments"]["code"], b["write"], b["arguments"].get("reason")) for b in bodies],
                          [("1 + 1", False, None), ("x()", True, "test")])
 
     def test_exit_codes(self):
@@ -495,6 +497,93 @@ class SupervisorTest(unittest.TestCase):
         result = server.console("-e", "status", preexec_fn=become_nobody)
         self.assertEqual(result.returncode, 4, result.stderr)
         self.assertIn("only root and the server's own user", result.stderr)
+
+    # ---- the prompt ----
+
+    def prompt(self, server, *arguments, **environment):
+        """A console on a terminal; returns a function that types and waits for what is expected."""
+        process, terminal = pty.fork()
+        if process == 0:
+            os.environ.update(XDG_STATE_HOME=f"{server.folder}/state", TERM="xterm", LC_ALL="C.UTF-8",
+                              ASAN_OPTIONS="detect_leaks=0", **environment)  # libedit keeps its functions' names
+            os.execv(PROGRAM, [PROGRAM, "console", "--data", server.data, *arguments])
+        self.addCleanup(os.close, terminal)
+        seen = b""
+
+        def type_and_expect(text, *expected):
+            nonlocal seen
+            seen = b""
+            os.write(terminal, text.encode())
+            end = time.monotonic() + 10
+            while not all(e.encode() in seen for e in expected):
+                if not select.select([terminal], [], [], max(0, end - time.monotonic()))[0]:
+                    raise AssertionError(f"{expected} not in {seen!r}")
+                seen += os.read(terminal, 4096)
+            return seen.decode(errors="replace")
+
+        type_and_expect.process, type_and_expect.terminal = process, terminal
+        return type_and_expect
+
+    def leave(self, prompt):
+        """Ctrl-D; the exit code."""
+        os.write(prompt.terminal, b"\x04")
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            if select.select([prompt.terminal], [], [], 0.05)[0]:
+                try:
+                    os.read(prompt.terminal, 4096)
+                except OSError:
+                    pass
+            pid, status = os.waitpid(prompt.process, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+        os.kill(prompt.process, signal.SIGKILL)
+        raise AssertionError("the console did not leave")
+
+    def test_prompt(self):
+        server = self.serve(("riverside", "lakeside"))
+        prompt = self.prompt(server)
+        prompt("", "careloop> ", "riverside")
+        prompt("use riv\t\n", "careloop riverside> ")
+        prompt("workfl\t\t", "workflow", "workflows")
+        prompt("\x03", "careloop riverside> ")
+        prompt("workflows\n", "référral", "(2 rows)", "careloop riverside> ")
+        prompt("statsu\n", 'did you mean "status"?', "careloop riverside> ")
+        prompt("timing on\n", "timing is on", "> ")
+        prompt("status\n", "version", "time: ", " ms", "> ")
+        prompt("token revoke verysecret\n", "> ")
+        prompt("> function f()\n", "... ")
+        prompt("end\n", "(2 rows)", "careloop riverside> ")
+        prompt("quarantine clear\n", "Type riverside to go on: ")
+        prompt("lakeside\n", "not confirmed", "careloop riverside> ")
+        prompt("quarantine clear lakeside\n", "Type lakeside to go on: ")
+        prompt("lakeside\n", "0 entries of lakeside", "careloop riverside> ")
+        prompt(">! x()\n", "Reason")
+        prompt("because\n", "(2 rows)", "careloop riverside> ")
+        self.assertEqual(self.leave(prompt), 0)
+        path = f"{server.folder}/state/careloop/history"
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        with open(path) as file:
+            kept = file.read()
+        self.assertIn("workflows", kept)
+        self.assertNotIn("verysecret", kept)
+        # The history is there the next time.
+        prompt = self.prompt(server, "-o", "riverside")
+        prompt("", "careloop riverside> ")
+        prompt("\x1b[A\x1b[A", "quarantine")
+        prompt("\x03", "> ")
+        self.assertEqual(self.leave(prompt), 0)
+
+    def test_watch_repeats_until_interrupted(self):
+        server = self.serve()
+        prompt = self.prompt(server, NO_COLOR="1")
+        prompt("", "careloop> ")
+        prompt("watch 1 status\n", "version")
+        prompt("", "version")
+        prompt("\x03", "careloop> ")
+        shown = prompt("status\n", "version", "careloop> ")
+        self.assertNotIn("\x1b[1m", shown)
+        self.assertEqual(self.leave(prompt), 0)
 
     # ---- stopping ----
 

@@ -416,7 +416,7 @@ struct cl_json *flow_json(struct flow_fixture *f, const char *text)
 struct cl_json *flow_read(struct flow_fixture *f, uint16_t type, struct cl_str id)
 {
 	struct cl_version version;
-	struct cl_json *value;
+	struct cl_json *value = NULL;
 	if (cl_store_get(f->store, f->arena, type, id, &version, &f->e) ||
 	    cl_json_parse(f->arena, version.body, NULL, &value, &f->e))
 		fail_with(f, "read");

@@ -327,7 +327,7 @@ static void types_of_data(void **state)
 	}
 }
 
-static void long_help_is_cut_whole(void **state)
+static void help_that_does_not_fit_is_left_out(void **state)
 {
 	(void)state;
 	struct cl_needed *need = &w->states[0].transitions[0].needs[0];
@@ -336,7 +336,7 @@ static void long_help_is_cut_whole(void **state)
 		memcpy(help + i, "\xc3\xa4", 2);
 	need->help = (struct cl_str){help, sizeof help - 2};
 	struct cl_str id = flow_start(f, "callback", "", "", "");
-	flow_refuse(f, id, "reached", NULL, CL_E_RULE, "'reached' needs result (");
+	flow_refuse(f, id, "reached", NULL, CL_E_RULE, "'reached' needs result");
 }
 
 /* ---- who may ---- */
@@ -385,6 +385,16 @@ static void plugins_act_for_the_organization(void **state)
 	right(cl_instance_advance(unit, &advance, NULL, NULL, &f->e));
 	flow_commit(f);
 	went(id, "start:>asked by desk for  via  {};give_up:asked>unreached by plugin callback for ehr for  via  {};");
+}
+
+static void so_does_the_console(void **state)
+{
+	(void)state;
+	struct cl_str id = flow_start(f, "callback", "", "", "");
+	flow_as(f, "console", "system", "");
+	flow_move(f, id, "no_answer", NULL);
+	flow_move(f, id, "give_up", NULL);
+	flow_is_in(f, id, "unreached");
 }
 
 /* ---- two sides ---- */
@@ -706,10 +716,11 @@ int main(void)
 		TEST(unknown_events_name_the_legal_ones),
 		TEST(missing_data_is_named_with_its_help),
 		TEST(types_of_data),
-		TEST(long_help_is_cut_whole),
+		TEST(help_that_does_not_fit_is_left_out),
 		TEST(only_who_may),
 		TEST(the_clock_fires_its_own_only),
 		TEST(plugins_act_for_the_organization),
+		TEST(so_does_the_console),
 		TEST(each_side_fires_its_own),
 		TEST(the_other_side_here),
 		TEST(recorders_need_a_source),

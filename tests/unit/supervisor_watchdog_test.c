@@ -145,7 +145,7 @@ static void quarantine_lets_the_oldest_go(void **state)
 	assert_int_equal(page.quarantine[0].bytes[0], 9);
 	assert_int_equal(page.quarantine[CL_WATCH_QUARANTINE - 1].bytes[0], CL_WATCH_QUARANTINE + 8);
 	for (int i = 0; i < CL_WATCHDOG_PLUGINS + 2; i++) {
-		char name[8];
+		char name[16];
 		snprintf(name, sizeof name, "p%d", i);
 		struct cl_watchdog_scene scene = scene_of(CL_WATCH_LOAD, 0, name);
 		assert_int_equal(cl_watchdog_crashed(&memory, &scene), CL_WATCHDOG_SUSPECT);

@@ -188,6 +188,8 @@ static int append_input(struct cl_interaction_context *context, struct cl_str ke
 	cl_json_set_text(arena, detail, "method", context->request->method);
 	cl_json_set_text(arena, detail, "target", context->request->target);
 	cl_json_set_text(arena, detail, "base", context->request->base);
+	if (input_by_reference(context->route))
+		cl_json_set_boolean(arena, detail, "by_reference", true);
 	struct cl_json *headers = cl_json_set_object(arena, detail, "headers");
 	add_header(arena, headers, context->request, "if-match");
 	add_header(arena, headers, context->request, "if-none-exist");

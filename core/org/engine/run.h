@@ -2,6 +2,9 @@
 #pragma once
 #include "org/engine/interaction.h"
 
+/* In the detail of an input event whose body is the version it made. */
+#define CL_BY_REFERENCE "\"by_reference\":true"
+
 /* Runs the plugins' handlers for every change of the unit, and for the changes those make, in order. */
 int cl_run_reactions(struct cl_organization *organization, struct cl_unit *unit, struct cl_err *e);
 /* Runs a request as a principal that is known already. `key` is unique for the input: derived ids hang on it. */

@@ -40,8 +40,9 @@ struct cl_advance {
 	cl_instant occurred;       /* 0 = now; when it happened, if it is recorded later */
 };
 /* CL_E_RULE names the state, the event and the legal ones; CL_E_FORBIDDEN names who may. Missing or wrong data: one error that
- * names every piece with its help, `where` = "data.reason". A plugin's own function (unit->plugin) acts for the organization:
- * it may fire every event of the local side and of the clock, and the other party's with on_behalf_of and source. */
+ * names every piece with its help, `where` = "data.reason". A plugin's own function (unit->plugin) and the console (actor
+ * of kind "system") act for the organization: they may fire every event of the local side and of the clock, and the other
+ * party's with on_behalf_of and source. */
 int cl_instance_advance(struct cl_unit *unit, const struct cl_advance *advance, struct cl_version *out,
 			struct cl_issues *issues, struct cl_err *e);
 /* Events legal from the instance's state, for people: "accept (recipient), decline (recipient; needs reason)". */

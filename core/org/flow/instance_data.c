@@ -3,6 +3,7 @@
 #include "base/date.h"
 
 #define MESSAGE_MAXIMUM 420 /* leaves room in cl_err for its beginning */
+#define HELP_MAXIMUM 320    /* past it help is left out, so that every name has its place */
 
 struct cl_json *cl_value_of(const struct cl_json *element)
 {
@@ -93,17 +94,8 @@ static void write_problem(struct cl_buf *out, const struct cl_needed *need, cons
 		cl_buf_add_cstring(out, problem ? "" : ", one of: ");
 		write_choices(out, need);
 	}
-	if (need->help.n)
+	if (need->help.n && out->n + need->help.n < HELP_MAXIMUM)
 		cl_buf_printf(out, " (%.*s)", CL_STR_ARGS(need->help));
-}
-
-/* A buffer that ran over ends in the middle of a character at worst: back to the last whole one. */
-static struct cl_str whole_text(const struct cl_buf *buffer)
-{
-	struct cl_str text = cl_buf_str(buffer);
-	while (buffer->overflow && text.n && ((unsigned char)text.p[text.n - 1] & 0x80))
-		text.n--;
-	return text;
 }
 
 int cl_needs_check(const struct cl_transition_rule *transition, const struct cl_json *data,
@@ -125,7 +117,7 @@ int cl_needs_check(const struct cl_transition_rule *transition, const struct cl_
 		write_problem(&problems, need, problem);
 	}
 	if (first.n) {
-		cl_fail(e, CL_E_RULE, "'%.*s' needs %.*s", CL_STR_ARGS(transition->event), CL_STR_ARGS(whole_text(&problems)));
+		cl_fail(e, CL_E_RULE, "'%.*s' needs %.*s", CL_STR_ARGS(transition->event), CL_STR_ARGS(cl_buf_str(&problems)));
 		cl_fail_at(e, "data.%.*s", CL_STR_ARGS(first));
 	}
 	cl_buf_free(&problems);

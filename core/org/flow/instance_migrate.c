@@ -60,21 +60,28 @@ static bool looks_the_same(const struct cl_catalog *former, const struct cl_stor
 	       then->final == now->final;
 }
 
-/* The same state with another face: the Task is written anew, the clock runs on as it was promised. */
+/* The same state with another face: the Task is written anew, the clock runs on as it was promised. A Task that comes out the
+ * same, but for the time of writing, is left alone. */
 static int refresh(struct cl_unit *unit, const struct cl_stored_instance *instance, struct cl_err *e)
 {
 	struct cl_move move;
-	struct cl_version version;
+	struct cl_json *before;
 	int code = cl_move_load(unit, instance->task, &move, e);
+	if (!code)
+		code = cl_json_parse(unit->arena, move.former.body, NULL, &before, e);
 	if (code)
 		return code;
 	move.quiet = true;
 	cl_task_enter(unit, &move, move.instance.due);
-	code = cl_unit_put_over(unit, CL_OP_UPDATE, CL_TYPE_TASK, instance->task, move.task, CL_PUT_TRUSTED, &move.former, NULL,
-				&version, NULL, e);
+	struct cl_str modified = cl_json_get_text(move.task, "lastModified");
+	cl_json_set_text(unit->arena, before, "lastModified", modified);
+	if (!cl_json_equal(before, move.task)) {
+		struct cl_version version;
+		code = cl_unit_put_over(unit, CL_OP_UPDATE, CL_TYPE_TASK, instance->task, move.task, CL_PUT_TRUSTED, &move.former,
+					NULL, &version, NULL, e);
+	}
 	if (code)
 		return code;
-	move.instance.row = version.row;
 	move.instance.plugins = unit->catalog->hash;
 	move.instance.owner = move.workflow->states[move.target].owner;
 	return cl_store_instance_put(unit->store, &move.instance, e);

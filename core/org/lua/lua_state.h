@@ -20,6 +20,10 @@ struct cl_lua_limits {
  * and the organization's own plugins from <organizations_folder>/<id>/. */
 int cl_lua_archive(struct cl_arena *arena, const char *organizations_folder, const char *plugins_folder, const char *id,
 		   struct cl_json **out, struct cl_err *e);
+/* The same from a configuration that was read already (tests, staging). `own_folder` holds the organization's own plugins, NULL
+ * when it has none; a name in `plugins` that is not there may also be a shipped plugin. */
+int cl_lua_archive_of(struct cl_arena *arena, const struct cl_json *config, struct cl_str id, const char *own_folder,
+		      const char *plugins_folder, struct cl_json **out, struct cl_err *e);
 /* Lower-case hex SHA-256 over the canonical text of the archive. */
 struct cl_str cl_lua_archive_hash(struct cl_arena *arena, const struct cl_json *archive);
 

@@ -8,15 +8,8 @@ local merge = {}
 
 -- ---- settings ----
 
-local function is_empty(value)
-	for _ in pairs(value) do
-		return false
-	end
-	return true
-end
-
 local function is_sequence(value)
-	return type(value) == "table" and (#value > 0 or is_empty(value))
+	return type(value) == "table" and (#value > 0 or #names_of(value) == 0)
 end
 
 local setting_checks = {

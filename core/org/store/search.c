@@ -105,12 +105,12 @@ static int look_at(struct cl_search *search, const struct cl_rows *rows, struct 
 	return code;
 }
 
-/* Rows of one key come in order: no need to hold them all. */
-static int look_at_exact(struct cl_search *search, const struct cl_criterion *term, struct cl_err *e)
+/* Rows of one key come in the order of a search without sorts. Looks at no more than `most`. */
+static int look_at_exact(struct cl_search *search, const struct cl_criterion *term, size_t most, bool *complete,
+			 struct cl_err *e)
 {
 	struct cl_rows rows = {0};
-	bool by_row = !search->query->sort_count && !search->counting && search->page.has_after;
-	int64_t after = by_row ? search->page.after.row : 0;
+	int64_t after = search->page.has_after ? search->page.after.row : 0;
 	int code;
 
 	do {
@@ -120,24 +120,24 @@ static int look_at_exact(struct cl_search *search, const struct cl_criterion *te
 			code = look_at(search, &rows, e);
 		if (rows.count)
 			after = rows.items[rows.count - 1];
-	} while (!code && rows.count == CHUNK && !may_stop(search));
+		*complete = rows.count < CHUNK || may_stop(search);
+		most = most > rows.count ? most - rows.count : 0;
+	} while (!code && !*complete && most);
 	cl_rows_free(&rows);
 	return code;
 }
 
-static int look_at_all(struct cl_search *search, struct cl_err *e)
+/* Every row of the smallest term, or of the type when no term has an index. */
+static int look_at_all(struct cl_search *search, size_t most, bool *complete, struct cl_err *e)
 {
 	struct cl_rows rows = {0};
-	bool complete;
 
-	if (search->driver >= search->term_count)
-		return cl_walk_type(search, SIZE_MAX, false, &complete, e);
-	const struct cl_criterion *term = search->terms[search->driver];
-	if (cl_leaf_exact(term))
-		return look_at_exact(search, term, e);
-	int code = cl_rows_list(&search->decider, term, search->query->type, SIZE_MAX, &rows, &complete, e);
-	if (!code)
+	int code = cl_rows_pick(&search->decider, search->terms, search->term_count, search->query->type, most, &rows,
+				&search->driver, complete, e);
+	if (!code && *complete)
 		code = look_at(search, &rows, e);
+	else if (!code && search->driver >= search->term_count && most == SIZE_MAX)
+		code = cl_walk_type(search, SIZE_MAX, false, complete, e);
 	cl_rows_free(&rows);
 	return code;
 }
@@ -165,28 +165,24 @@ static int walk(struct cl_search *search, size_t most, bool *complete, struct cl
 
 static int answer(struct cl_search *search, struct cl_err *e)
 {
-	struct cl_rows rows = {0};
 	bool complete = false;
 
-	int code = cl_rows_pick(&search->decider, search->terms, search->term_count, search->query->type, search->store->plan.few, &rows,
-				&search->driver, &complete, e);
-	if (!code && complete) {
-		code = look_at(search, &rows, e);
-		cl_rows_free(&rows);
-		return code;
-	}
-	cl_rows_free(&rows);
-	if (code)
+	int code = look_at_all(search, search->store->plan.few, &complete, e);
+	if (code || complete)
 		return code;
 	bool listable = search->driver < search->term_count;
-	bool in_row_order = !search->query->sort_count && listable && cl_leaf_exact(search->terms[search->driver]);
-	if (!search->counting && !in_row_order) {
-		code = walk(search, listable ? search->store->plan.walk_first : SIZE_MAX, &complete, e);
+	if (!search->counting) {
+		const struct cl_criterion *term = listable ? search->terms[search->driver] : NULL;
+		size_t most = listable ? search->store->plan.walk_first : SIZE_MAX;
+		if (term && !search->query->sort_count && cl_leaf_exact(term))
+			code = look_at_exact(search, term, search->term_count == 1 ? SIZE_MAX : most, &complete, e);
+		else
+			code = walk(search, most, &complete, e);
 		if (code || complete)
 			return code;
 		search->page.count = 0;
 	}
-	return look_at_all(search, e);
+	return look_at_all(search, SIZE_MAX, &complete, e);
 }
 
 /* ---- totals ---- */

@@ -36,7 +36,8 @@ test("a consent covers whom, what for and when it says", function (t)
 	t:ok(not consent.covers(ctx, made { purposes = { "HMARKT" } }, wanted))
 	t:ok(not consent.covers(ctx, made { period = { start = "2026-12-01" } }, wanted))
 	t:ok(not consent.covers(ctx, made { period = { ["end"] = "2026-11-01" } }, wanted))
-	t:ok(consent.covers(ctx, made { period = { start = "2026-11-02", ["end"] = "2026-11-02" } }, wanted), "the last day counts")
+	local today = { start = "2026-11-02", ["end"] = "2026-11-02" }
+	t:ok(consent.covers(ctx, made { period = today }, wanted), "the last day counts")
 end)
 
 test("one consent for treatment, payment and operations covers treatment", function (t)
@@ -69,12 +70,13 @@ end)
 
 test("plain records pass, labelled ones are told apart", function (t)
 	t:equal(#consent.protections({ resourceType = "ServiceRequest", id = "a" }), 0)
-	t:equal(#consent.protections({ resourceType = "ServiceRequest", id = "a", meta = { security = { { code = "R" } } } }), 0)
-	local found = consent.protections({ resourceType = "ServiceRequest", id = "a", meta = { security = { { code = "ETH" } } } })
+	local function labelled(code)
+		return { resourceType = "ServiceRequest", id = "a", meta = { security = { { code = code } } } }
+	end
+	t:equal(#consent.protections(labelled("R")), 0)
+	local found = consent.protections(labelled("ETH"))
 	t:equal(found[1].kind, "general")
 	t:equal(found[1].resource, "ServiceRequest/a")
-	local by_state = consent.protections({
-		resourceType = "ServiceRequest", id = "a", meta = { security = { { code = "HIV" } } },
-	}, { HIV = "a state's act" })
+	local by_state = consent.protections(labelled("HIV"), { HIV = "a state's act" })
 	t:equal(by_state[1].rule, "a state's act")
 end)

@@ -169,7 +169,8 @@ test("which instruments a response holds", function (t)
 end)
 
 test("the Observation carries LOINC code, band and the mark of a prorated total", function (t)
-	local made = scores.observation(scores.score("phq9", all(2, 9)), { patient = "Patient/a", at = "2026-11-02T15:00:00Z" })
+	local about = { patient = "Patient/a", at = "2026-11-02T15:00:00Z" }
+	local made = scores.observation(scores.score("phq9", all(2, 9)), about)
 	t:equal(made.code.coding[1].code, "44261-6")
 	t:equal(made.valueQuantity.value, 18)
 	t:equal(made.interpretation[1].text, "moderately severe")

@@ -1,5 +1,6 @@
--- The warm handoff (domain.md section 2.7): from the primary care clinician's request to feedback and follow-up, in minutes.
--- The clocks have no outside authority [d]: they are settings. Evidence on handoffs is mixed; they are measured, not assumed.
+-- The warm handoff (domain.md section 2.7): from the primary care clinician's request to feedback and follow-up, in
+-- minutes. The clocks have no outside authority [d]: they are settings. Evidence on handoffs is mixed; they are
+-- measured, not assumed.
 local codes = require "lib/codes"
 local dates = require "lib/dates"
 local resources = require "lib/resources"
@@ -24,13 +25,16 @@ function handoff.workflow(declare)
 		"fallback", by = { consultant, "front_desk", "clock" }, help = "No consultant can come in time",
 	}
 	return {
-		summary = "A patient is handed over to a behavioral health consultant during the visit", start = "offered", single = true,
+		summary = "A patient is handed over to a behavioral health consultant during the visit", start = "offered",
+		single = true,
 		offered = {
 			status = "ready", owner = "clinician", action = "Offer the patient a meeting with the consultant now",
 			within = setting "offer_within",
 			overdue = escalate("medical_assistant", { again = "30 minutes", times = 2, finally = "no_offer" }),
 			on = {
-				request = { "requested", by = clinic, needs = { reason = { "string", optional = true } }, help = "Call the consultant" },
+				request = {
+					"requested", by = clinic, needs = { reason = { "string", optional = true } }, help = "Call the consultant",
+				},
 				decline = decline, withdraw = withdraw,
 				no_offer = { "phone_due", by = "clock", help = "Nobody offered it; the patient is called" },
 			},
@@ -44,10 +48,13 @@ function handoff.workflow(declare)
 			},
 		},
 		acknowledged = {
-			status = "accepted", owner = consultant, action = "Go to the room, or join the video", within = setting "arrive_within",
+			status = "accepted", owner = consultant, action = "Go to the room, or join the video",
+			within = setting "arrive_within",
 			overdue = escalate("front_desk", { again = "10 minutes", times = 1, finally = "nobody_free" }),
 			on = {
-				arrive = { "arrived", by = { consultant, "front_desk", "medical_assistant" }, help = "The consultant is with the patient" },
+				arrive = {
+					"arrived", by = { consultant, "front_desk", "medical_assistant" }, help = "The consultant is with the patient",
+				},
 				nobody_free = nobody_free, decline = decline, withdraw = withdraw,
 			},
 		},
@@ -109,7 +116,9 @@ function handoff.workflow(declare)
 			overdue = fire "missed",
 			on = {
 				arrive = { "arrived", by = { consultant, "front_desk", "medical_assistant" } },
-				missed = { "phone_due", by = { consultant, "front_desk", "clock" }, help = "It did not come about; the patient is called" },
+				missed = {
+					"phone_due", by = { consultant, "front_desk", "clock" }, help = "It did not come about; the patient is called",
+				},
 				decline = decline,
 			},
 		},
@@ -256,7 +265,9 @@ function handoff.fallback(ctx, change)
 	release(ctx, change)
 	local slots = handoff.free_today(ctx)
 	local words = #slots > 0 and #slots .. " slots are free later today" or "no slot is free today: promise a call"
-	ctx:notify { to = "front_desk", about = change.reference, priority = "urgent", text = "No consultant can come now; " .. words }
+	ctx:notify {
+		to = "front_desk", about = change.reference, priority = "urgent", text = "No consultant can come now; " .. words,
+	}
 	tell_requester(ctx, change.reference, "No consultant can come now; the front desk offers the patient another way")
 end
 

@@ -1,5 +1,5 @@
--- The co-located model: behavioral health consultants work in the primary care rooms (domain.md sections 2.7, 3.2). Screen,
--- offer, warm handoff within minutes, brief visit, feedback the same day. The machine is in handoff.lua.
+-- The co-located model: behavioral health consultants work in the primary care rooms (domain.md sections 2.7, 3.2).
+-- Screen, offer, warm handoff within minutes, brief visit, feedback the same day. The machine is in handoff.lua.
 local resources = require "lib/resources"
 local roles = require "lib/roles"
 local safety = require "lib/safety"
@@ -57,7 +57,8 @@ local function availability(ctx)
 	local rows = {}
 	local now = ctx:now()
 	for _, slot in ipairs(ctx:search("Slot", {
-		["service-type"] = ctx.setting.consultant_slot, start = "ge" .. ctx:add(now, "-60 minutes"), _sort = "start", _count = 200,
+		["service-type"] = ctx.setting.consultant_slot, start = "ge" .. ctx:add(now, "-60 minutes"), _sort = "start",
+		_count = 200,
 	})) do
 		if ctx:local_date(slot.start) == ctx:today() and ctx:between(now, slot["end"], "minutes") > 0 then
 			local schedule = slot.schedule and slot.schedule.reference and ctx:read(slot.schedule.reference)
@@ -85,10 +86,12 @@ return plugin {
 
 	settings = safety.settings {
 		offer_at_phq9 = {
-			type = "integer", default = 10, source = "domain.md 2.1 [S54]", help = "From this PHQ-9 total on a handoff is offered",
+			type = "integer", default = 10, source = "domain.md 2.1 [S54]",
+			help = "From this PHQ-9 total on a handoff is offered",
 		},
 		offer_at_phq2 = {
-			type = "integer", default = 3, source = "domain.md 2.1 [S57]", help = "From this PHQ-2 total on a handoff is offered",
+			type = "integer", default = 3, source = "domain.md 2.1 [S57]",
+			help = "From this PHQ-2 total on a handoff is offered",
 		},
 		offer_within = {
 			type = "duration", default = "30 minutes", help = "Time to offer the handoff after a positive screen",
@@ -118,18 +121,19 @@ return plugin {
 		},
 		phone_attempts = { type = "integer", default = 3, help = "Calls before somebody may give up by hand" },
 		consultant_slot = {
-			type = "code", default = "bhc", help = "Code of Slot.serviceType that marks the consultants' slots (15 minutes each)",
+			type = "code", default = "bhc",
+			help = "Code of Slot.serviceType that marks the consultants' slots (15 minutes each)",
 		},
 		same_day_rules = {
 			type = "table", default = {}, source = "domain.md 2.6: a rule per payer",
-			help = "Payer (Coverage.payor) = { billable =, modifier =, reason =, source = } for a consultant visit on the day of a "
-				.. "medical one",
+			help = "Payer (Coverage.payor) = { billable =, modifier =, reason =, source = } for a consultant visit on the day "
+				.. "of a medical one",
 		},
 	},
 
 	roles = {
 		clinician = {
-			summary = "Primary care clinician: offers handoffs, gets the feedback; charts of the patients in whose team they are",
+			summary = "Offers handoffs, gets the feedback; charts of the patients in whose care team they are",
 			allow = {
 				{ "read search history", types = roles.directory },
 				{ "read search", types = { "Task", "Communication" } },

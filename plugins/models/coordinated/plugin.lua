@@ -1,6 +1,6 @@
--- The coordinated model: separate organizations that refer to each other (domain.md section 3.1). The central story is the
--- service "referral"; this plugin says who is who, keeps the partner directory and the coordinator's worklist, and scores the
--- screens that the practice takes.
+-- The coordinated model: separate organizations that refer to each other (domain.md section 3.1). The central story
+-- is the service "referral"; this plugin says who is who, keeps the partner directory and the coordinator's worklist,
+-- and scores the screens that the practice takes.
 local resources = require "lib/resources"
 local roles = require "lib/roles"
 local safety = require "lib/safety"
@@ -50,7 +50,9 @@ local function coordinator_worklist(ctx)
 			kind = kind, task = reference, patient_name = patient and resources.name(patient) or nil, action = text, due = due,
 		}
 	end
-	for _, escalation in ipairs(ctx:search("Task", { code = "escalation", status = "requested,in-progress", _count = 200 })) do
+	for _, escalation in ipairs(ctx:search("Task", {
+		code = "escalation", status = "requested,in-progress", _count = 200,
+	})) do
 		add("escalation", resources.of(escalation), resources.reference(escalation["for"]),
 			escalation.description or escalation.code.text or "A clock ran out",
 			escalation.restriction and escalation.restriction.period and escalation.restriction.period["end"])
@@ -96,8 +98,12 @@ return plugin {
 			allow = {
 				{ "read search history", types = roles.directory },
 				{ "read search history", types = everyday },
-				{ "create update", types = { "Task", "Communication", "ServiceRequest", "DocumentReference", "Consent", "Appointment",
-					"Patient", "HealthcareService", "Organization" } },
+				{
+					"create update", types = {
+						"Task", "Communication", "ServiceRequest", "DocumentReference", "Consent", "Appointment", "Patient",
+						"HealthcareService", "Organization",
+					},
+				},
 				{ "transition", types = { "Task" } },
 				{ "events metrics", types = { "*" } },
 			},
@@ -162,6 +168,7 @@ return plugin {
 	},
 	view "safety_alerts" {
 		summary = "Open alerts about self-harm", of = instances "safety",
-		columns = { "patient_name", "state", "action", "due", "overdue", "task" }, roles = { "clinician", "manager", "on_call" },
+		columns = { "patient_name", "state", "action", "due", "overdue", "task" },
+		roles = { "clinician", "manager", "on_call" },
 	},
 }

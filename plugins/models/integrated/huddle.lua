@@ -8,30 +8,12 @@ local huddle = {}
 
 -- Patients with open flags, the most urgent first.
 local function agenda(ctx)
-	local rank = {}
-	for number, code in ipairs(registry.flags) do
-		rank[code] = number
-	end
-	local by_patient, order = {}, {}
-	for _, flag in ipairs(ctx:search("Flag", { status = "active", _count = 1000 })) do
-		local code = resources.code(flag.code, codes.system.flag)
-		local patient = resources.reference(flag.subject)
-		if patient and rank[code] then
-			local entry = by_patient[patient]
-			if not entry then
-				entry = { patient = patient, rank = 99, codes = {} }
-				by_patient[patient] = entry
-				order[#order + 1] = entry
-			end
-			entry.codes[#entry.codes + 1] = code
-			entry.rank = math.min(entry.rank, rank[code])
+	local order = {}
+	registry.each(ctx, function (episode, _, names, rank)
+		if #names > 0 then
+			order[#order + 1] = { patient = episode.patient.reference, rank = rank, codes = names }
 		end
-	end
-	for _, entry in ipairs(order) do
-		table.sort(entry.codes, function (a, b)
-			return rank[a] < rank[b]
-		end)
-	end
+	end)
 	table.sort(order, function (a, b)
 		if a.rank ~= b.rank then
 			return a.rank < b.rank
@@ -57,8 +39,7 @@ function huddle.prepare(ctx)
 		resourceType = "List", status = "current", mode = "snapshot", title = "Huddle of " .. ctx:today(),
 		code = resources.concept(codes.system.list, "huddle", "Daily huddle"), date = ctx:now(),
 		entry = #entries > 0 and entries or nil,
-		emptyReason = #entries == 0 and resources.concept("http://terminology.hl7.org/CodeSystem/list-empty-reason", "nilknown",
-			"Nil Known") or nil,
+		emptyReason = #entries == 0 and resources.concept(codes.system.list_empty, "nilknown", "Nil Known") or nil,
 		note = left > 0 and { { text = left .. " more patients have flags: see the registry" } } or nil,
 	}
 	ctx:start("huddle", { focus = list_reference })

@@ -1,5 +1,6 @@
--- The shared plan: one CarePlan for each patient with sections, each with the role that owns it. Sections are edited one by
--- one; who edits says which revision was read, so that two edits of the same section cannot overwrite each other unseen.
+-- The shared plan: one CarePlan for each patient with sections, each with the role that owns it. Sections are edited
+-- one by one; who edits says which revision was read, so that two edits of the same section cannot overwrite each
+-- other unseen.
 local codes = require "lib/codes"
 local resources = require "lib/resources"
 
@@ -60,7 +61,8 @@ function plan.edit(ctx, input, target)
 	local name, text = resources.parameter(input, "section"), resources.parameter(input, "text")
 	local read_revision = tonumber(resources.parameter(input, "revision"))
 	if not name or not text or not read_revision then
-		ctx:refuse("say which section, its text and the revision that you read: section, text, revision", "Parameters.parameter")
+		ctx:refuse("say which section, its text and the revision that you read: section, text, revision",
+			"Parameters.parameter")
 	end
 	local changed = plain(current)
 	local section, known = nil, {}
@@ -75,12 +77,14 @@ function plan.edit(ctx, input, target)
 	end
 	local owner = value_of(section, owner_url, "valueCode")
 	if owner and not resources.contains(ctx.actor.roles, owner) then
-		ctx:refuse("the section '" .. name .. "' belongs to " .. owner .. "; ask them, or send them a message", "CarePlan.activity")
+		ctx:refuse("the section '" .. name .. "' belongs to " .. owner .. "; ask them, or send them a message",
+			"CarePlan.activity")
 	end
 	local revision = tonumber(value_of(section, revision_url, "valueInteger") or 0)
 	if revision ~= read_revision then
 		ctx:refuse(string.format(
-			"conflict: '%s' was changed by %s at %s since you read it (revision %d, you read %d); read it again and repeat your change",
+			"conflict: '%s' was changed by %s at %s since you read it (revision %d, you read %d); read it again and repeat "
+				.. "your change",
 			name, value_of(section, editor_url, "valueString") or "somebody",
 			value_of(section, edited_url, "valueDateTime") or "an unknown time", math.tointeger(revision) or 0,
 			math.tointeger(read_revision) or 0), "CarePlan.activity")
@@ -131,7 +135,8 @@ function plan.workflow(declare)
 	return {
 		summary = "The shared plan is reviewed on time", subject = "CarePlan", start = "current", single = true,
 		current = {
-			status = "ready", owner = "care_manager", action = "Review the plan before the date", within = setting "plan_review_within",
+			status = "ready", owner = "care_manager", action = "Review the plan before the date",
+			within = setting "plan_review_within",
 			overdue = fire "fall_due", reminders = { "7 days" }, on = with { fall_due = fall_due },
 		},
 		high_risk = {

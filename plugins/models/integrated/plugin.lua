@@ -1,5 +1,5 @@
--- The fully integrated model: one team, one registry, one plan (domain.md sections 2.3, 3.3). The registry and its flags are in
--- registry.lua, the plan in plan.lua, the huddle in huddle.lua, the self-harm alert in lib/safety.lua.
+-- The fully integrated model: one team, one registry, one plan (domain.md sections 2.3, 3.3). The registry and its
+-- flags are in registry.lua, the plan in plan.lua, the huddle in huddle.lua, the self-harm alert in lib/safety.lua.
 local codes = require "lib/codes"
 local resources = require "lib/resources"
 local roles = require "lib/roles"
@@ -86,7 +86,9 @@ return plugin {
 		disengaged_days = {
 			type = "integer", default = 60, source = "domain.md 2.3 [d]", help = "Days without contact: outreach begins",
 		},
-		first_score_days = { type = "integer", default = 7, help = "Days after enrolment within which a PHQ-9 must be there" },
+		first_score_days = {
+			type = "integer", default = 7, help = "Days after enrolment within which a PHQ-9 must be there",
+		},
 		score_days = {
 			type = "integer", default = 28, source = "domain.md 2.3 [k]", help = "Days after which the PHQ-9 is repeated",
 		},
@@ -98,7 +100,9 @@ return plugin {
 			type = "integer", default = 56, source = "domain.md 2.3 [S65]",
 			help = "From this day on, no response is flagged",
 		},
-		outreach_within = { type = "duration", default = "2 business days", help = "Time for the next attempt to reach a patient" },
+		outreach_within = {
+			type = "duration", default = "2 business days", help = "Time for the next attempt to reach a patient",
+		},
 		outreach_attempts = { type = "integer", default = 3, help = "Attempts before a patient counts as lost to follow-up" },
 		plan_review_within = {
 			type = "duration", default = "90 days", source = "domain.md 3.3 [d]", help = "Time between reviews of the plan",
@@ -120,13 +124,16 @@ return plugin {
 		huddle_maximum = { type = "integer", default = 20, help = "Patients on one day's list" },
 		huddle_within = { type = "duration", default = "3 hours", help = "Time after 07:00 to hold the huddle" },
 		huddle_item_within = {
-			type = "duration", default = "10 hours", source = "domain.md 3.3: the same day", help = "Time to do what was decided",
+			type = "duration", default = "10 hours", source = "domain.md 3.3: the same day",
+			help = "Time to do what was decided",
 		},
 		reference_day = {
 			type = "integer", default = 15, source = "domain.md 2.10 [k]",
 			help = "Day of the month on which a member must be covered to count",
 		},
-		capitation_pmpm = { type = "number", default = 0, help = "Capitation received for each member month; 0: not computed" },
+		capitation_pmpm = {
+			type = "number", default = 0, help = "Capitation received for each member month; 0: not computed",
+		},
 	},
 
 	roles = {
@@ -136,8 +143,12 @@ return plugin {
 				{ "read search history", types = roles.directory },
 				{ "read search history", types = roles.record },
 				{ "read search", types = { "Task", "Communication", "List", "ChargeItem" } },
-				{ "create update", types = { "Patient", "CareTeam", "EpisodeOfCare", "Encounter", "Observation", "Communication", "Task",
-					"QuestionnaireResponse", "Goal", "Consent" } },
+				{
+					"create update", types = {
+						"Patient", "CareTeam", "EpisodeOfCare", "Encounter", "Observation", "Communication", "Task",
+						"QuestionnaireResponse", "Goal", "Consent",
+					},
+				},
 				{ "transition", types = { "Task" } },
 				{ "events metrics", types = { "*" } },
 			},
@@ -228,7 +239,8 @@ return plugin {
 	workflow "outreach" {
 		summary = "Reaching a patient who was not seen for long", subject = "EpisodeOfCare", start = "due", single = true,
 		due = {
-			status = "requested", owner = "care_manager", action = "Try to reach the patient", within = setting "outreach_within",
+			status = "requested", owner = "care_manager", action = "Try to reach the patient",
+			within = setting "outreach_within",
 			overdue = escalate("manager"),
 			on = {
 				attempt = {
@@ -297,7 +309,8 @@ return plugin {
 		unit = "%", better = "higher", source = "domain.md 3.3", version = "1", value = registry.plans_on_time,
 	},
 	metric "cost_pmpm" {
-		summary = "Cost per member and month, from ChargeItem and Coverage", category = "finance", unit = "USD", better = "lower",
+		summary = "Cost per member and month, from ChargeItem and Coverage", category = "finance", unit = "USD",
+		better = "lower",
 		source = "domain.md 2.10 [S109]; not risk-adjusted", version = "1", value = registry.pmpm,
 	},
 	metric "capitation_margin_pmpm" {
@@ -308,7 +321,8 @@ return plugin {
 	view "registry" {
 		summary = "Everybody in depression care, those to talk about first",
 		columns = { "patient_name", "first", "last", "delta", "weeks", "last_score", "last_contact", "flags", "patient" },
-		rows = registry.rows, roles = { "care_manager", "clinician", "behavioral_health_consultant", "psychiatric_consultant" },
+		rows = registry.rows,
+		roles = { "care_manager", "clinician", "behavioral_health_consultant", "psychiatric_consultant" },
 	},
 	view "huddle_today" {
 		summary = "What the huddles decided and is still to do", of = instances "huddle_item",

@@ -1,5 +1,5 @@
--- The shared registry: one row for each patient in depression care, and the flags that say whom to talk about. Rules: domain.md
--- section 2.3 with section 0 row 8; [d] marks thresholds without outside authority, which are settings.
+-- The shared registry: one row for each patient in depression care, and the flags that say whom to talk about. Rules:
+-- domain.md section 2.3 with section 0 row 8; [d] marks thresholds without outside authority, which are settings.
 local codes = require "lib/codes"
 local dates = require "lib/dates"
 local resources = require "lib/resources"
@@ -56,7 +56,9 @@ end
 
 -- Date of the last contact: a finished Encounter of any kind, phone and video included, since the episode began.
 local function last_contact(ctx, patient, start)
-	for _, encounter in ipairs(ctx:search("Encounter", { patient = patient, status = "finished", _sort = "-date", _count = 20 })) do
+	for _, encounter in ipairs(ctx:search("Encounter", {
+		patient = patient, status = "finished", _sort = "-date", _count = 20,
+	})) do
 		local at = encounter.period and (encounter.period["end"] or encounter.period.start)
 		local date = at and dates.local_date(ctx, at)
 		if date and date >= start then
@@ -144,7 +146,7 @@ end
 
 local function open_flags(ctx, patient)
 	local open = {}
-	for _, flag in ipairs(ctx:search("Flag", { patient = patient, _count = 200 })) do
+	for _, flag in ipairs(ctx:search("Flag", { patient = patient, _sort = "-date", _count = 200 })) do
 		local code = resources.code(flag.code, codes.system.flag)
 		if code and flag.status == "active" then
 			open[code] = flag
@@ -175,8 +177,9 @@ local function sync_flags(ctx, patient, wanted)
 	return opened
 end
 
--- Keeps what the view shows on the episode, so that the registry of a whole organization is one search.
-local function keep_row(ctx, episode, facts)
+-- Keeps what view and huddle show on the episode, so that the registry of a whole organization is one search (a Flag's
+-- status cannot be searched in R4).
+local function keep_row(ctx, episode, facts, wanted)
 	local inner = {}
 	local function keep(name, kind, value)
 		if value ~= nil then
@@ -191,22 +194,25 @@ local function keep_row(ctx, episode, facts)
 		keep("scores", "valueInteger", facts.count)
 	end
 	keep("contact", "valueDate", facts.contact)
-	local extension = resources.extension(episode, row_url)
-	if #inner == 0 and not extension then
-		return
+	for _, code in ipairs(registry.flags) do
+		if wanted[code] then
+			keep("flag", "valueCode", code)
+		end
+	end
+	if #inner == 0 then
+		keep("scores", "valueInteger", 0)
 	end
 	local changed = plain(episode)
-	changed.extension = resources.with_extension(changed, #inner > 0 and { url = row_url, extension = inner } or {
-		url = row_url, extension = { { url = "scores", valueInteger = 0 } },
-	})
+	changed.extension = resources.with_extension(changed, { url = row_url, extension = inner })
 	ctx:update(changed) -- without a difference no version is made
 end
 
 -- Looks at one patient now.
 function registry.assess(ctx, episode)
 	local facts = registry.facts(ctx, episode)
-	local opened = sync_flags(ctx, facts.patient, registry.judge(facts, ctx:today(), registry.limits(ctx)))
-	keep_row(ctx, episode, facts)
+	local wanted = registry.judge(facts, ctx:today(), registry.limits(ctx))
+	local opened = sync_flags(ctx, facts.patient, wanted)
+	keep_row(ctx, episode, facts, wanted)
 	for _, code in ipairs(opened) do
 		if code == "worsening" then
 			ctx:notify { to = "care_manager", about = facts.patient, priority = "urgent", text = words.worsening }
@@ -270,32 +276,35 @@ local function inner_value(extension, name)
 	return found and (found.valueInteger or found.valueDate) or nil
 end
 
-function registry.rows(ctx)
-	local flags = {}
-	for _, flag in ipairs(ctx:search("Flag", { status = "active", _count = 1000 })) do
-		local code = resources.code(flag.code, codes.system.flag)
-		local patient = resources.reference(flag.subject)
-		if code and patient then
-			flags[patient] = flags[patient] or {}
-			flags[patient][code] = true
-		end
-	end
-	local rows = {}
-	local today = ctx:today()
+-- Calls fn(episode, its kept row, codes of its flags, rank of the most urgent one) for everybody in care.
+function registry.each(ctx, fn)
 	for _, episode in ipairs(ctx:search("EpisodeOfCare", {
 		status = "active", type = codes.system.episode .. "|" .. registry.episode_type, _count = 1000,
 	})) do
-		local patient = episode.patient.reference
 		local row = resources.extension(episode, row_url)
-		local first, last = inner_value(row, "first"), inner_value(row, "last")
-		local first_date = inner_value(row, "first-date")
-		local names, rank = {}, #registry.flags + 1
+		local flagged, names, rank = {}, {}, #registry.flags + 1
+		for _, extension in ipairs(row and row.extension or {}) do
+			if extension.url == "flag" then
+				flagged[extension.valueCode] = true
+			end
+		end
 		for number, code in ipairs(registry.flags) do
-			if flags[patient] and flags[patient][code] then
+			if flagged[code] then
 				names[#names + 1] = code
 				rank = math.min(rank, number)
 			end
 		end
+		fn(episode, row, names, rank)
+	end
+end
+
+function registry.rows(ctx)
+	local rows = {}
+	local today = ctx:today()
+	registry.each(ctx, function (episode, row, names, rank)
+		local patient = episode.patient.reference
+		local first, last = inner_value(row, "first"), inner_value(row, "last")
+		local first_date = inner_value(row, "first-date")
 		local person = ctx:read(patient)
 		rows[#rows + 1] = {
 			patient = patient, patient_name = resources.name(person), first = first, last = last,
@@ -303,7 +312,7 @@ function registry.rows(ctx)
 			last_score = inner_value(row, "last-date"), last_contact = inner_value(row, "contact"),
 			flags = table.concat(names, ", "), rank = rank,
 		}
-	end
+	end)
 	table.sort(rows, function (a, b)
 		if a.rank ~= b.rank then
 			return a.rank < b.rank
@@ -315,8 +324,8 @@ end
 
 -- ---- measures ----
 
--- Calls fn(index entry, series) for every patient whose `days`th day after the index score of 10 or more falls into the month:
--- a result that is reported once does not change any more.
+-- Calls fn(index entry, series) for every patient whose `days`th day after the index score of 10 or more falls into
+-- the month: a result that is reported once does not change any more.
 local function each_index(ctx, month, days, fn)
 	local window = { start = ctx:add(month.start, -days .. " days"), finish = ctx:add(month.finish, -days .. " days") }
 	local code = codes.system.loinc .. "|" .. codes.loinc.phq9_total
@@ -389,7 +398,8 @@ local function each_active(ctx, at, fn)
 	end
 end
 
--- Patients in care at the end of the month with a contact in the 30 days before (section 2.3: n and % contacted in a period).
+-- Patients in care at the end of the month with a contact in the 30 days before (section 2.3: n and % contacted in a
+-- period).
 function registry.contacted(ctx, month)
 	local at = judged_at(ctx, month)
 	local day = ctx:local_date(at)
@@ -480,7 +490,7 @@ function registry.pmpm(ctx, month)
 	if not members or members == 0 or count == 0 then
 		return nil
 	end
-	return { value = total / members, n = members }
+	return { numerator = total, denominator = members }
 end
 
 -- Capitation received less cost, for each member month; nil until the organization states its capitation.
@@ -490,7 +500,7 @@ function registry.margin(ctx, month)
 	if capitation <= 0 or not spent then
 		return nil
 	end
-	return { value = capitation - spent.value, n = spent.n }
+	return { numerator = capitation * spent.denominator - spent.numerator, denominator = spent.denominator }
 end
 
 return registry

@@ -1,5 +1,5 @@
--- The referral machine: BSeR harmonised with IHE 360X, as published in HL7/bser (domain.md section 2.8), as data. Each row is
--- { TID, who, event, from, to }. `build` folds the rows into the states that `workflow "referral"` wants.
+-- The referral machine: BSeR harmonised with IHE 360X, as published in HL7/bser (domain.md section 2.8), as data.
+-- Each row is { TID, who, event, from, to }. `build` folds the rows into the states that `workflow "referral"` wants.
 local codes = require "lib/codes"
 
 local machine = {}
@@ -45,7 +45,8 @@ machine.published = {
 
 -- What the published table leaves out, each with its reason.
 machine.added = {
-	-- A system with the generic 5.1 only could never complete; the diagram's arrow 5 -> 7 supports it (section 2.8, "Gap").
+	-- A system with the generic 5.1 only could never complete; the diagram's arrow 5 -> 7 supports it (section 2.8,
+	-- "Gap").
 	{ "5.1 -> 7 (documented completion fix)", "recipient", "outcome", "active", "completed" },
 	-- 5.1.3 lies inside 5.1, whose row 33 declines; without it a patient who gave up could not be told back.
 	{ "BSeR TID 33 (5.1 includes 5.1.3)", "recipient", "decline", "appointment_cancelled", "declined" },
@@ -117,12 +118,16 @@ machine.states = {
 		owner = "recipient", action = "Confirm the cancellation, or send the outcome if the work was done",
 		clock = "cancel_within", needs_partner = true,
 	},
-	declined = { status = "rejected", business = bser("4.0", "Service Request Declined"), accepts = { "4" }, final = true },
+	declined = {
+		status = "rejected", business = bser("4.0", "Service Request Declined"), accepts = { "4" }, final = true,
+	},
 	cancelled = {
-		status = "cancelled", business = bser("6.0", "Service Request Fulfillment Cancelled"), accepts = { "6" }, final = true,
+		status = "cancelled", business = bser("6.0", "Service Request Fulfillment Cancelled"), accepts = { "6" },
+		final = true,
 	},
 	completed = {
-		status = "completed", business = bser("7.0", "Service Request Fulfillment Completed"), accepts = { "7" }, final = true,
+		status = "completed", business = bser("7.0", "Service Request Fulfillment Completed"), accepts = { "7" },
+		final = true,
 	},
 	closed_unresponsive = {
 		status = "failed", final = true,
@@ -154,7 +159,8 @@ function machine.state_of(business_status)
 end
 
 machine.decline_reasons = {
-	"no capacity", "not eligible", "insurance not taken", "service not offered", "incomplete information", "patient declined",
+	"no capacity", "not eligible", "insurance not taken", "service not offered", "incomplete information",
+	"patient declined",
 	"unable to reach", "repeated no-shows", "seen elsewhere", "other",
 }
 
@@ -168,7 +174,8 @@ machine.needs = {
 	discard = { reason = "string" },
 	accept = { minutes = minutes(), note = { "string", optional = true } },
 	decline = {
-		reason = { "choice", table.unpack(machine.decline_reasons) }, note = { "string", optional = true }, minutes = minutes(),
+		reason = { "choice", table.unpack(machine.decline_reasons) }, note = { "string", optional = true },
+		minutes = minutes(),
 	},
 	schedule = {
 		start = "dateTime", location = { "string", optional = true }, appointment = { "reference", optional = true },
@@ -220,7 +227,8 @@ machine.help = {
 	partner_silent = "The partner did not answer; closed here, a late answer is attached",
 }
 
--- `parts`: setting, escalate (declaration functions) and guards, effects by event name, `silent` the number of escalations.
+-- `parts`: setting, escalate (declaration functions) and guards, effects by event name, `silent` the number (or
+-- setting) of escalations.
 function machine.build(parts)
 	local workflow = {
 		summary = "A referral to another care team, until its outcome is back", subject = "ServiceRequest", start = "draft",

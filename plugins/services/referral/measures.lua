@@ -46,8 +46,9 @@ function measures.lost(ctx, month)
 	return { numerator = lost, denominator = sent }
 end
 
--- PHQ-9 response (at least 50 % lower, latest score 120 to 240 days after the index; DRR-E's shape) of referred patients whose
--- index score, the last one up to 30 days before sending, was 10 or more. No later score counts as no response.
+-- PHQ-9 response (at least 50 % lower, latest score 120 to 240 days after the index; DRR-E's shape) of referred
+-- patients whose index score, the last one up to 30 days before sending, was 10 or more. No later score counts as no
+-- response.
 function measures.response(ctx, month)
 	local responded, total = 0, 0
 	local seen = {}
@@ -98,7 +99,7 @@ function measures.coordination_cost(ctx, month)
 	if closed == 0 or minutes == 0 then
 		return nil -- nobody recorded minutes, or nothing was closed: not computable, which is not 0
 	end
-	return { value = minutes / 60 * ctx.setting.coordinator_hourly_rate / closed, n = closed }
+	return { numerator = minutes / 60 * ctx.setting.coordinator_hourly_rate, denominator = closed }
 end
 
 -- What kept visits bring in, by the organization's own average; nil until it states one.

@@ -1,6 +1,7 @@
 -- What goes between the two organizations. Each side has its own Task; both carry the same referral identifier
--- (Task.groupIdentifier). From the moment it has received the referral the recipient's Task is the authoritative one: the
--- initiator asks, the recipient moves and tells, the initiator's copy follows and ignores what is not newer (pitfalls 20).
+-- (Task.groupIdentifier). From the moment it has received the referral the recipient's Task is the authoritative one:
+-- the initiator asks, the recipient moves and tells, the initiator's copy follows and ignores what is not newer
+-- (pitfalls 20).
 local codes = require "lib/codes"
 local resources = require "lib/resources"
 local consent = require "lib/consent"
@@ -8,7 +9,8 @@ local machine = require "machine"
 
 local messages = {}
 
-messages.version_url = "urn:careloop:referral:partner-version" -- extension on the initiator's Task: last version followed
+-- Extension on the initiator's Task: the last version followed.
+messages.version_url = "urn:careloop:referral:partner-version"
 
 -- ---- who is who ----
 
@@ -123,7 +125,10 @@ local function prepare(ctx, task)
 	if not reference then
 		return nil, "the referral names no recipient: neither a partner nor an Organization as ServiceRequest.performer"
 	end
-	return { request = request, patient = patient, partner = partner, recipient = reference, enclosed = enclosures(ctx, request) }
+	return {
+		request = request, patient = patient, partner = partner, recipient = reference,
+		enclosed = enclosures(ctx, request),
+	}
 end
 
 local function gate(ctx, prepared)
@@ -222,7 +227,8 @@ end
 
 -- ---- recipient: telling ----
 
--- The state of the recipient's Task as a message. Sent after every move; also again when the other side shows that it is behind.
+-- The state of the recipient's Task as a message. Sent after every move; also again when the other side shows that it
+-- is behind.
 function messages.publish(ctx, reference)
 	local instance = ctx:instance(reference)
 	if not instance or instance.party ~= "recipient" or not instance.partner or instance.partner == "" then
@@ -259,7 +265,9 @@ function messages.publish(ctx, reference)
 		for _, rests_on in ipairs(consents) do
 			enclosed[#enclosed + 1] = rests_on
 		end
-		output = resources.with(output, { type = { text = "document" }, valueReference = { reference = resources.of(document) } })
+		output = resources.with(output, {
+			type = { text = "document" }, valueReference = { reference = resources.of(document) },
+		})
 	end
 	local reason = data.reason or (last.event == "unable_to_reach" and "unable to reach") or data.cancelled_by
 	local resources_sent = { {
@@ -282,7 +290,8 @@ local function is_node(value)
 	return type(value) == "table" or type(value) == "userdata"
 end
 
--- References of the sender's house become ours where we know the resource, else logical references that say whose they are.
+-- References of the sender's house become ours where we know the resource, else logical references that say whose
+-- they are.
 local function rewrite(node, map, sender, keep)
 	local keys = {}
 	for key in pairs(node) do
@@ -308,7 +317,8 @@ local function adopt(ctx, resource, map, sender)
 	local former = resources.of(resource)
 	local labels = resource.meta and resource.meta.security and plain(resource.meta.security) or nil
 	local sender_identifier = { system = "urn:careloop:organization:" .. sender, value = former }
-	rewrite(resource, map, sender, { [messages.partner_reference(ctx, sender)] = true, [ctx.organization.reference] = true })
+	local keep = { [messages.partner_reference(ctx, sender)] = true, [ctx.organization.reference] = true }
+	rewrite(resource, map, sender, keep)
 	resource.id = nil
 	resource.meta = labels and { security = labels } or nil
 	if resource.resourceType ~= "QuestionnaireResponse" then -- it has room for one identifier only
@@ -318,9 +328,12 @@ local function adopt(ctx, resource, map, sender)
 	return map[former]
 end
 
--- The patient by an identifier that both know; never by name and birth date alone.
+-- The patient by an identifier that both know, or that the sender used before; never by name and birth date alone.
 local function take_patient(ctx, patient, sender)
-	for _, identifier in ipairs(patient.identifier or {}) do
+	local identifiers = resources.with(patient.identifier, {
+		system = "urn:careloop:organization:" .. sender, value = resources.of(patient),
+	})
+	for _, identifier in ipairs(identifiers) do
 		if identifier.system and identifier.value then
 			local found = ctx:search("Patient", { identifier = identifier.system .. "|" .. identifier.value, _count = 2 })
 			if #found == 1 then
@@ -377,7 +390,8 @@ function messages.receive_package(ctx, message)
 	adopt(ctx, request, map, message.sender)
 
 	local reference = ctx:start("referral", {
-		focus = map[former_request], patient = local_patient, party = "recipient", partner = message.sender, state = "received",
+		focus = map[former_request], patient = local_patient, party = "recipient", partner = message.sender,
+		state = "received",
 		requester = messages.partner_reference(ctx, message.sender),
 		data = { referral = identifier.value, priority = priority },
 	})

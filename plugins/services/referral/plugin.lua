@@ -1,13 +1,11 @@
--- Closed-loop referral between organizations. The machine is in machine.lua, the messages in messages.lua, the measures in
--- measures.lua. Rules: domain.md sections 0 (rows 1, 2, 13), 2.8, 2.18, 3.1; [d] marks values without outside authority.
+-- Closed-loop referral between organizations. The machine is in machine.lua, the messages in messages.lua, the
+-- measures in measures.lua. Rules: domain.md sections 0 (rows 1, 2, 13), 2.8, 2.18, 3.1; [d] marks values without
+-- outside authority.
 local resources = require "lib/resources"
 local team = require "lib/team"
 local machine = require "machine"
 local measures = require "measures"
 local messages = require "messages"
-
--- How often the clock of a state runs out and is escalated before the initiator closes on a silent partner.
-local silent_clocks = 3
 
 -- ---- guards ----
 
@@ -32,8 +30,8 @@ local function new_time_allowed(ctx, task)
 	local maximum = ctx.setting.maximum_no_shows
 	if missed > maximum then
 		return false, string.format(
-			"the patient missed %d visits and was given %d new times, the most allowed; decline with the reason 'repeated no-shows'",
-			missed, maximum)
+			"the patient missed %d visits and was given %d new times, the most allowed; decline, with the reason "
+				.. "'repeated no-shows'", missed, maximum)
 	end
 	return true
 end
@@ -53,12 +51,14 @@ local function attempts_made(ctx, task)
 	end
 	local passed = ctx:between(first, ctx:now(), "business days")
 	if passed < days then
-		return false, string.format("the attempts must spread over %d business days; the first was %d business days ago", days, passed)
+		return false, string.format(
+			"the attempts must spread over %d business days; the first was %d business days ago", days, math.floor(passed))
 	end
 	return true
 end
 
--- When something last happened: a move, or a self-loop that is work (an attempt, a note); not a clock that started again.
+-- When something last happened: a move, or a self-loop that is work (an attempt, a note); not a clock that started
+-- again.
 local function last_moved(moves)
 	for number = #moves, 1, -1 do
 		local move = moves[number]
@@ -100,8 +100,8 @@ local function send_cancel_request(ctx, task, data)
 	messages.ask_to_cancel(ctx, "Task/" .. task.id, data.reason)
 end
 
--- Section 2.8, coupling rule [d]: cancelled -> revoked, completed -> completed; declined or failed leaves the request active,
--- to be sent elsewhere.
+-- Section 2.8, coupling rule [d]: cancelled -> revoked, completed -> completed; declined or failed leaves the request
+-- active, to be sent elsewhere.
 local coupled = { cancelled = "revoked", completed = "completed" }
 
 local function couple(ctx, change)
@@ -169,7 +169,9 @@ end
 -- A timer of an urgent referral: tells both the people who act and those who watch.
 local not_yet = {
 	accept = { received = true },
-	visit = { received = true, accepted = true, active = true, scheduled = true, no_show = true, appointment_cancelled = true },
+	visit = {
+		received = true, accepted = true, active = true, scheduled = true, no_show = true, appointment_cancelled = true,
+	},
 }
 
 local function urgent_overdue(ctx, data)
@@ -250,7 +252,8 @@ local function appointment_changed(ctx, change)
 	end
 end
 
--- Section 0 row 2: revocation stops only what relied on that consent; what to tell the partner is for a person to decide.
+-- Section 0 row 2: revocation stops only what relied on that consent; what to tell the partner is for a person to
+-- decide.
 local function consent_changed(ctx, change)
 	local document = change.resource
 	if document.status == "active" or change.former_status ~= "active" then
@@ -381,7 +384,13 @@ local declaration = {
 			type = "integer", default = 10, source = "domain.md 2.8 [d]",
 			help = "Business days over which those attempts must spread",
 		},
-		remind_partners = { type = "boolean", default = true, help = "Send a reminder each business day that a move is overdue" },
+		silent_clocks = {
+			type = "integer", default = 3, source = "domain.md 0 row 13 [d]",
+			help = "How often an overdue partner is escalated before the referral is closed here",
+		},
+		remind_partners = {
+			type = "boolean", default = true, help = "Send a reminder each business day that a move is overdue",
+		},
 		purpose = { type = "code", default = "TREAT", help = "Purpose of the disclosure (v3-ActReason)" },
 		state_protected = {
 			type = "table", default = {}, source = "domain.md 0 row 1",
@@ -408,9 +417,10 @@ local declaration = {
 	},
 
 	workflow "referral" (machine.build {
-		setting = setting, escalate = escalate, silent = silent_clocks,
+		setting = setting, escalate = escalate, silent = setting "silent_clocks",
 		guards = {
-			send = messages.may_send, schedule = new_time_allowed, reschedule = new_time_allowed, unable_to_reach = attempts_made,
+			send = messages.may_send, schedule = new_time_allowed, reschedule = new_time_allowed,
+			unable_to_reach = attempts_made,
 			partner_silent = partner_is_silent,
 		},
 		effects = { send = messages.send_package, request_cancel = send_cancel_request },
@@ -432,7 +442,8 @@ local declaration = {
 		of = entered("referral", "scheduled"), counts = reached("no_show"),
 	},
 	metric "referrals_lost" {
-		summary = "Referrals without an end within 60 days, or closed because the partner was silent", category = "operations",
+		summary = "Referrals without an end within 60 days, or closed because the partner was silent",
+		category = "operations",
 		unit = "%", better = "lower", source = "domain.md 3.1", version = "1", value = measures.lost,
 	},
 	metric "referral_visit_kept" {
@@ -441,7 +452,8 @@ local declaration = {
 		of = entered("referral", "received"), counts = reached({ "visit_completed", "completed" }, { within = "60 days" }),
 	},
 	metric "referral_phq9_response" {
-		summary = "Referred patients with PHQ-9 of 10 or more whose score halved 120 to 240 days later", category = "outcomes",
+		summary = "Referred patients with PHQ-9 of 10 or more whose score halved 120 to 240 days later",
+		category = "outcomes",
 		unit = "%", better = "higher", source = "DRR-E's response rule on referred patients; domain.md 2.1", version = "1",
 		value = measures.response,
 	},

@@ -1,5 +1,5 @@
--- Riverside's own rules. This file changes what the shipped plugin "referral" says, without touching it: settings, states and
--- events merge by name, what is not mentioned stays as it is. Change a value here, save, and reload:
+-- Riverside's own rules. This file changes what the shipped plugin "referral" says, without touching it: settings,
+-- states and events merge by name, what is not mentioned stays as it is. Change a value here, save, and reload:
 --
 --     careloop console riverside
 --     > reload

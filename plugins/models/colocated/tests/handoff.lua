@@ -22,7 +22,8 @@ local function clinic(t)
 	}
 	t:as("ehr")
 	local schedule = t:create {
-		resourceType = "Schedule", active = true, actor = { { reference = "Practitioner/consultant", display = "Consultant" } },
+		resourceType = "Schedule", active = true,
+		actor = { { reference = "Practitioner/consultant", display = "Consultant" } },
 	}
 	return schedule
 end
@@ -30,7 +31,8 @@ end
 local function slot(t, schedule, start, finish, status)
 	t:as("ehr")
 	return t:create {
-		resourceType = "Slot", schedule = { reference = schedule }, status = status or "free", start = start, ["end"] = finish,
+		resourceType = "Slot", schedule = { reference = schedule }, status = status or "free", start = start,
+		["end"] = finish,
 		serviceType = { { coding = { { system = "urn:careloop:slot", code = "bhc" } } } },
 	}
 end
@@ -341,7 +343,8 @@ test("what a payer pays on one day is its rule, and without a rule it does not c
 		local patient, encounter = visit(t)
 		t:as("ehr")
 		t:create {
-			resourceType = "Coverage", status = "active", beneficiary = { reference = patient }, payor = { { reference = payer } },
+			resourceType = "Coverage", status = "active", beneficiary = { reference = patient },
+			payor = { { reference = payer } },
 		}
 		local task = ask(t, encounter)
 		t:as("consultant")

@@ -26,7 +26,8 @@ test("the directory tells who is connected and who gets a fax", function (t)
 		providedBy = { reference = "Organization/" .. fax.id }, type = { { text = "therapy" } },
 	}
 	t:create {
-		resourceType = "HealthcareService", active = true, name = "Psychiatry", providedBy = { reference = "Organization/lakeside" },
+		resourceType = "HealthcareService", active = true, name = "Psychiatry",
+		providedBy = { reference = "Organization/lakeside" },
 	}
 	t:as("coordinator")
 	local rows = t:view("partner_directory")
@@ -105,7 +106,8 @@ test("a screen is scored here too, and item 9 raises the alarm, after hours with
 	local patient = t:create { resourceType = "Patient", name = { { family = "Rivera" } } }
 	t:create {
 		resourceType = "QuestionnaireResponse", status = "completed", questionnaire = "http://loinc.org/q/44249-1",
-		subject = { reference = patient }, authored = t:now(), item = { { linkId = "44260-8", answer = { { valueInteger = 2 } } } },
+		subject = { reference = patient }, authored = t:now(),
+		item = { { linkId = "44260-8", answer = { { valueInteger = 2 } } } },
 	}
 	t:equal(#t:search("Task", { code = "safety" }), 1)
 	local crisis = 0

@@ -61,7 +61,7 @@ local function close(t, alert, disposition)
 	return t:transition(alert, "close", { disposition = disposition, risk = "moderate" })
 end
 
-test("in staffed hours: the consultant and the clinician are called, fifteen minutes, then the next in line", function (t)
+test("in staffed hours: consultant and clinician are called; after fifteen minutes the next in line", function (t)
 	local patient = team(t, "2026-11-02T10:00:00-08:00")
 	answer(t, patient, 1)
 	local alert = alerts(t)[1]
@@ -93,7 +93,8 @@ test("a flag stands as long as the alert is open", function (t)
 	local patient = team(t, "2026-11-02T10:00:00-08:00")
 	t:create {
 		resourceType = "EpisodeOfCare", status = "active", patient = { reference = patient },
-		type = { { coding = { { system = "urn:careloop:episode", code = "depression-care" } } } }, period = { start = t:now() },
+		type = { { coding = { { system = "urn:careloop:episode", code = "depression-care" } } } },
+		period = { start = t:now() },
 	}
 	local function flagged()
 		t:as("ehr")
@@ -157,7 +158,7 @@ test("a second form while the alert is open is added to it", function (t)
 	t:equal(#t:data(alerts(t)[1]).note, 1)
 end)
 
-test("known risk with a current safety plan: looked at today, without the alarm; a higher answer rings again", function (t)
+test("known risk with a current safety plan: looked at today, no alarm; a higher answer rings", function (t)
 	local patient = team(t, "2026-11-02T10:00:00-08:00")
 	local function safety_plan(created)
 		t:as("ehr")

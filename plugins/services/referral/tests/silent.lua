@@ -3,7 +3,8 @@
 -- A practice with the shipped clocks.
 local function organization(t)
 	t:organization {
-		name = "Test Practice", zone = "America/Chicago", holidays = { "2026-11-11", "2026-11-26", "2026-12-25", "2027-01-01" },
+		name = "Test Practice", zone = "America/Chicago",
+		holidays = { "2026-11-11", "2026-11-26", "2026-12-25", "2027-01-01" },
 		reference = "Organization/practice", model = "coordinated", services = { "referral" },
 		partners = { lakeside = { name = "Lakeside", reference = "Organization/lakeside" } },
 		principals = {
@@ -91,10 +92,14 @@ test("the recipient's own clock never closes: it escalates until somebody acts",
 	t:organization("lakeside")
 	t:as("coordinator")
 	t:receive("riverside", "referral.send", {
-		{ resourceType = "Task", id = "t1", status = "requested", intent = "order", groupIdentifier = { value = "riverside-t1" } },
+		{
+			resourceType = "Task", id = "t1", status = "requested", intent = "order",
+			groupIdentifier = { value = "riverside-t1" },
+		},
 		{ resourceType = "Patient", id = "p1", name = { { family = "Rivera" } } },
 		{
-			resourceType = "ServiceRequest", id = "s1", status = "active", intent = "order", subject = { reference = "Patient/p1" },
+			resourceType = "ServiceRequest", id = "s1", status = "active", intent = "order",
+			subject = { reference = "Patient/p1" },
 		},
 	})
 	local task = "Task/" .. t:search("Task", { code = "referral" })[1].id
@@ -178,10 +183,14 @@ local function recipient(t)
 	t:organization("lakeside")
 	t:as("coordinator")
 	t:receive("riverside", "referral.send", {
-		{ resourceType = "Task", id = "t1", status = "requested", intent = "order", groupIdentifier = { value = "riverside-t1" } },
+		{
+			resourceType = "Task", id = "t1", status = "requested", intent = "order",
+			groupIdentifier = { value = "riverside-t1" },
+		},
 		{ resourceType = "Patient", id = "p1", name = { { family = "Rivera" } } },
 		{
-			resourceType = "ServiceRequest", id = "s1", status = "active", intent = "order", subject = { reference = "Patient/p1" },
+			resourceType = "ServiceRequest", id = "s1", status = "active", intent = "order",
+			subject = { reference = "Patient/p1" },
 		},
 	})
 	local task = "Task/" .. t:search("Task", { code = "referral" })[1].id

@@ -56,8 +56,8 @@ test("sent, accepted, scheduled, seen, reported: the loop closes on both sides",
 
 	local theirs = only_referral(lakeside)
 	t:equal(lakeside:state(theirs), "received")
-	t:equal(lakeside:instance(theirs).party, "recipient")
-	t:equal(lakeside:data(theirs).groupIdentifier.value, t:data(task).groupIdentifier.value, "the same identifier on both sides")
+	t:equal(lakeside:data(theirs).requester.reference, "Organization/riverside")
+	t:equal(lakeside:data(theirs).groupIdentifier.value, t:data(task).groupIdentifier.value, "the same identifier")
 	local patient = lakeside:data(lakeside:data(theirs)["for"].reference)
 	t:equal(patient.name[1].family, "Rivera")
 	t:equal(patient.maritalStatus, nil, "the recipient learns only what it needs")
@@ -131,10 +131,14 @@ test("a package that comes twice makes one referral", function (t)
 	t:organization("lakeside")
 	t:as("coordinator")
 	local package = {
-		{ resourceType = "Task", id = "t1", status = "requested", intent = "order", groupIdentifier = { value = "riverside-t1" } },
+		{
+			resourceType = "Task", id = "t1", status = "requested", intent = "order",
+			groupIdentifier = { value = "riverside-t1" },
+		},
 		{ resourceType = "Patient", id = "p1", name = { { family = "Rivera" } } },
 		{
-			resourceType = "ServiceRequest", id = "s1", status = "active", intent = "order", subject = { reference = "Patient/p1" },
+			resourceType = "ServiceRequest", id = "s1", status = "active", intent = "order",
+			subject = { reference = "Patient/p1" },
 			requester = { reference = "Practitioner/dr-who" },
 		},
 	}

@@ -1,5 +1,5 @@
--- Every (state, event, party): legal as BSeR says, or refused. The table below is written out a second time on purpose, from
--- domain.md section 2.8, so that a slip in machine.lua shows.
+-- Every (state, event, party): legal as BSeR says, or refused. The table below is written out a second time on
+-- purpose, from domain.md section 2.8, so that a slip in machine.lua shows.
 
 -- state: events of the initiator (I) and of the recipient (R) with the state they lead to.
 local legal = {
@@ -71,7 +71,8 @@ local data_of = {
 	contact_attempt = { channel = "phone", result = "no answer" },
 }
 
--- A practice that refers, to a partner without a connection: both sides' moves are made here, the partner's on its behalf.
+-- A practice that refers, to a partner without a connection: both sides' moves are made here, the partner's on its
+-- behalf.
 local function practice(t)
 	t:at("2026-11-02T09:00:00-06:00")
 	t:organization {
@@ -136,7 +137,7 @@ local recipient_moves = {
 	received = "accept", accepted = "schedule", scheduled = "interim", visit_completed = "outcome",
 }
 
-test("at the recipient the intake moves what is the recipient's, and cannot ask to cancel in the initiator's name", function (t)
+test("at the recipient the intake moves what is the recipient's, and not what is the initiator's", function (t)
 	t:at("2026-11-02T09:00:00-06:00")
 	t:organization {
 		name = "Specialty", zone = "America/Chicago", model = "coordinated", services = { "referral" },
@@ -146,10 +147,14 @@ test("at the recipient the intake moves what is the recipient's, and cannot ask 
 	}
 	t:as("desk")
 	t:receive("practice", "referral.send", {
-		{ resourceType = "Task", id = "t1", status = "requested", intent = "order", groupIdentifier = { value = "practice-t1" } },
+		{
+			resourceType = "Task", id = "t1", status = "requested", intent = "order",
+			groupIdentifier = { value = "practice-t1" },
+		},
 		{ resourceType = "Patient", id = "p1", name = { { family = "Rivera" } } },
 		{
-			resourceType = "ServiceRequest", id = "s1", status = "active", intent = "order", subject = { reference = "Patient/p1" },
+			resourceType = "ServiceRequest", id = "s1", status = "active", intent = "order",
+			subject = { reference = "Patient/p1" },
 		},
 	})
 	local task = "Task/" .. t:search("Task", { code = "referral" })[1].id
@@ -178,10 +183,14 @@ test("the request to cancel by phone is recorded by the intake on the initiator'
 	}
 	t:as("desk")
 	t:receive("practice", "referral.send", {
-		{ resourceType = "Task", id = "t1", status = "requested", intent = "order", groupIdentifier = { value = "practice-t1" } },
+		{
+			resourceType = "Task", id = "t1", status = "requested", intent = "order",
+			groupIdentifier = { value = "practice-t1" },
+		},
 		{ resourceType = "Patient", id = "p1", name = { { family = "Rivera" } } },
 		{
-			resourceType = "ServiceRequest", id = "s1", status = "active", intent = "order", subject = { reference = "Patient/p1" },
+			resourceType = "ServiceRequest", id = "s1", status = "active", intent = "order",
+			subject = { reference = "Patient/p1" },
 		},
 	})
 	local task = "Task/" .. t:search("Task", { code = "referral" })[1].id
