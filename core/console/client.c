@@ -13,6 +13,7 @@ struct cl_client {
 	struct cl_channel *channel; /* NULL when not connected */
 	uint64_t asked;             /* number of the last question */
 	bool waiting, lost, interrupted;
+	struct event *held;         /* catches Ctrl-C over several questions, or NULL */
 	struct cl_arena *arena;     /* where the answer goes */
 	struct cl_response response;
 	int problem;
@@ -75,6 +76,7 @@ void cl_client_free(struct cl_client *client)
 	if (!client)
 		return;
 	cl_channel_free(client->channel);
+	let_go(client->held);
 	event_base_free(client->base);
 	free(client->socket_path);
 	free(client);
@@ -101,8 +103,11 @@ static int connect_client(struct cl_client *client, struct cl_err *e)
 	return CL_OK;
 }
 
-static struct event *watch_interrupt(struct cl_client *client)
+/* NULL when Ctrl-C is held already. */
+static struct event *catch_interrupt(struct cl_client *client)
 {
+	if (client->held)
+		return NULL;
 	struct event *interrupt = evsignal_new(client->base, SIGINT, on_interrupt, client);
 	if (!interrupt || event_add(interrupt, NULL))
 		abort();
@@ -110,11 +115,18 @@ static struct event *watch_interrupt(struct cl_client *client)
 	return interrupt;
 }
 
+static void let_go(struct event *interrupt)
+{
+	if (interrupt)
+		event_free(interrupt);
+}
+
 int cl_client_ask(struct cl_client *client, struct cl_arena *arena, struct cl_str organization, struct cl_str body,
 		  int *status, struct cl_json **answer, struct cl_err *e)
 {
 	*answer = NULL;
-	client->interrupted = false;
+	if (!client->held)
+		client->interrupted = false;
 	/* Reads an end of the connection that came since the last question. */
 	if (client->channel)
 		event_base_loop(client->base, EVLOOP_NONBLOCK);
@@ -128,11 +140,11 @@ int cl_client_ask(struct cl_client *client, struct cl_arena *arena, struct cl_st
 	client->waiting = true;
 	client->arena = arena;
 	client->problem = CL_OK;
-	struct event *interrupt = watch_interrupt(client);
+	struct event *interrupt = catch_interrupt(client);
 	while (client->waiting && !client->lost && !client->interrupted)
 		if (event_base_dispatch(client->base) < 0)
 			break;
-	event_free(interrupt);
+	let_go(interrupt);
 	bool answered = !client->waiting;
 	client->waiting = false;
 	if (client->interrupted && !answered) {
@@ -155,9 +167,19 @@ bool cl_client_interrupted(const struct cl_client *client)
 	return client->interrupted;
 }
 
+void cl_client_hold(struct cl_client *client, bool hold)
+{
+	if (hold && !client->held) {
+		client->held = catch_interrupt(client);
+	} else if (!hold && client->held) {
+		event_free(client->held);
+		client->held = NULL;
+	}
+}
+
 bool cl_client_sleep(struct cl_client *client, int64_t microseconds)
 {
-	struct event *interrupt = watch_interrupt(client);
+	struct event *interrupt = catch_interrupt(client);
 	struct event *wake = event_new(client->base, -1, 0, on_wake, client->base);
 	int64_t until = cl_monotonic() + microseconds, left;
 	if (!wake)
@@ -168,6 +190,6 @@ bool cl_client_sleep(struct cl_client *client, int64_t microseconds)
 		event_base_dispatch(client->base);
 	}
 	event_free(wake);
-	event_free(interrupt);
+	let_go(interrupt);
 	return !client->interrupted;
 }

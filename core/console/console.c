@@ -3,6 +3,7 @@
 #include "console/editor.h"
 #include <getopt.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -134,6 +135,7 @@ static enum cl_session_result run_prompt(struct cl_session *session)
 	if (result == CL_SESSION_NO_SERVER || result == CL_SESSION_REFUSED)
 		return result;
 	printf("help lists the commands; Ctrl-D leaves.\n");
+	signal(SIGINT, SIG_IGN); /* but while a line is typed, and while a command runs */
 	struct cl_editor *editor = asked_editor = cl_editor_new(session);
 	while (!session->quit && (read = cl_editor_read(editor, &line)) != CL_EDITOR_END) {
 		if (read == CL_EDITOR_CANCELLED)

@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <histedit.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #define HISTORY_LINES 1000
 
@@ -152,6 +154,7 @@ struct cl_editor *cl_editor_new(struct cl_session *session)
 		history(editor->history, &event, H_LOAD, editor->history_path);
 	el_set(editor->edit, EL_CLIENTDATA, editor);
 	el_set(editor->edit, EL_PROMPT, show_prompt);
+	el_set(editor->edit, EL_GETCFN, read_character);
 	el_set(editor->edit, EL_EDITOR, "emacs");
 	el_set(editor->edit, EL_HIST, history, editor->history);
 	el_set(editor->edit, EL_ADDFN, "careloop-complete", "Complete a command", complete);
@@ -170,15 +173,51 @@ void cl_editor_free(struct cl_editor *editor)
 	free(editor);
 }
 
-/* One physical line, without its newline. Ctrl-C ends the reading, because its handler does not restart the system call. */
+/* Waits for one character. SIGINT is blocked everywhere else, so that no Ctrl-C falls between a check and a read. */
+static int read_character(EditLine *edit, wchar_t *out)
+{
+	char bytes[MB_LEN_MAX];
+	size_t n = 0;
+	sigset_t waiting;
+	(void)edit;
+	sigprocmask(SIG_SETMASK, NULL, &waiting);
+	sigdelset(&waiting, SIGINT);
+	for (;;) {
+		struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+		int ready = ppoll(&input, 1, NULL, &waiting);
+		if (interrupted)
+			return -1;
+		if (ready < 0 && errno == EINTR)
+			continue;
+		ssize_t got = read(STDIN_FILENO, bytes + n, 1);
+		if (got < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (got <= 0)
+			return (int)got;
+		mbstate_t state = {0};
+		size_t used = mbrtowc(out, bytes, ++n, &state);
+		if (used == (size_t)-1 || (used == (size_t)-2 && n == sizeof bytes))
+			n = 0; /* no character: forget it */
+		else if (used != (size_t)-2)
+			return 1;
+	}
+}
+
+/* One physical line, without its newline. */
 static enum cl_editor_result read_line(struct cl_editor *editor, struct cl_str *line)
 {
-	struct sigaction before, now = {.sa_handler = on_interrupt};
+	struct sigaction action_before, action = {.sa_handler = on_interrupt};
+	sigset_t interrupt, mask_before;
 	int count = 0;
+	sigemptyset(&interrupt);
+	sigaddset(&interrupt, SIGINT);
 	interrupted = 0;
-	sigaction(SIGINT, &now, &before);
+	sigprocmask(SIG_BLOCK, &interrupt, &mask_before);
+	sigaction(SIGINT, &action, &action_before);
+	el_resize(editor->edit);
 	const char *text = el_gets(editor->edit, &count);
-	sigaction(SIGINT, &before, NULL);
+	sigprocmask(SIG_SETMASK, &mask_before, NULL);
+	sigaction(SIGINT, &action_before, NULL);
 	if (interrupted) {
 		el_reset(editor->edit);
 		putchar('\n');

@@ -203,15 +203,18 @@ static enum cl_session_result run_watch(struct cl_session *session, const struct
 	}
 	cl_arena_free(arena);
 	bool clear = session->colour_out && session->interactive && session->output == CL_OUTPUT_TABLE;
+	cl_client_hold(session->client, true);
 	while (result == CL_SESSION_OK) {
 		if (clear)
 			printf("\x1b[H\x1b[2Jevery %lld s: %.*s   (Ctrl-C ends)\n\n", (long long)seconds, CL_STR_ARGS(command));
 		result = cl_session_run(session, command);
 		if (cl_client_interrupted(session->client) || !cl_client_sleep(session->client, seconds * CL_SECOND)) {
 			fputc('\n', stdout);
-			return CL_SESSION_OK;
+			result = CL_SESSION_OK;
+			break;
 		}
 	}
+	cl_client_hold(session->client, false);
 	return result;
 }
 

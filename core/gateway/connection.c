@@ -88,6 +88,14 @@ void cl_connection_close(struct cl_connection *connection)
 	event_active(server->reaper, EV_TIMEOUT, 1);
 }
 
+void cl_connection_cut(struct cl_connection *connection, const char *why)
+{
+	static const struct linger at_once = {1, 0};
+	cl_log(CL_LOG_INFO, why, "address=%s", connection->address_text);
+	setsockopt(bufferevent_getfd(connection->bev), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+	cl_connection_close(connection);
+}
+
 static void say_goodbye(struct cl_connection *connection)
 {
 	if (connection->phase == CL_CONNECTION_HANDSHAKE)
@@ -205,8 +213,7 @@ void cl_connection_advance(struct cl_connection *connection)
 			cl_exchange_drop(exchange);
 	}
 	if (evbuffer_get_length(cl_connection_output(connection)) > OUTPUT_MAX) {
-		cl_log(CL_LOG_INFO, "slow-reader", "address=%s", connection->address_text);
-		cl_connection_close(connection);
+		cl_connection_cut(connection, "slow-reader");
 		return;
 	}
 	if (TAILQ_EMPTY(&connection->pipeline)) {
@@ -487,13 +494,13 @@ static void sweep(struct cl_connection *connection)
 		return;
 	case CL_CONNECTION_STREAM:
 		if (too_slow(connection))
-			cl_connection_close(connection);
+			cl_connection_cut(connection, "too-slow");
 		else if (server->now >= connection->heartbeat)
 			cl_exchange_heartbeat(TAILQ_FIRST(&connection->pipeline));
 		return;
 	default:
 		if (too_slow(connection))
-			cl_connection_close(connection);
+			cl_connection_cut(connection, "too-slow");
 		else if (overdue(connection))
 			refuse(connection, 408, "the request did not arrive in time", 0);
 		else if (idle > server->settings.timeouts.idle && connection->request_since == 0 &&

@@ -69,3 +69,5 @@ struct evbuffer *cl_connection_output(struct cl_connection *connection);
 /* An exchange has become ready: sends what is now in order, reads on, ends what is to end. */
 void cl_connection_advance(struct cl_connection *connection);
 void cl_connection_close(struct cl_connection *connection);
+/* As above for who does not read: the kernel drops what it still holds. `why` is the event that is logged. */
+void cl_connection_cut(struct cl_connection *connection, const char *why);

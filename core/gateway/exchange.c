@@ -230,10 +230,8 @@ static void send_to_stream(struct cl_exchange *exchange)
 {
 	struct cl_connection *connection = exchange->connection;
 	put(exchange, cl_buf_str(&connection->server->output));
-	if (evbuffer_get_length(queue_of(exchange)) <= CL_STREAM_OUTPUT_MAX)
-		return;
-	cl_log(CL_LOG_INFO, "slow-subscriber", "address=%s", connection->address_text);
-	cl_connection_close(connection);
+	if (evbuffer_get_length(queue_of(exchange)) > CL_STREAM_OUTPUT_MAX)
+		cl_connection_cut(connection, "slow-subscriber");
 }
 
 static void on_stream_event(struct cl_call *call, enum cl_frame_type type, const struct cl_event *event)

@@ -13,7 +13,8 @@
 
 /* ---- the fake script --------------------------------------------------------------------------------------------- */
 
-static void note_call(struct flow_fixture *f, bool guard, int function, struct cl_str task, const struct cl_json *resource)
+static void note_call(struct flow_fixture *f, bool guard, int function, struct cl_str task,
+                      const struct cl_json *resource)
 {
 	if (f->call_count == sizeof f->calls / sizeof *f->calls)
 		return;
@@ -25,7 +26,7 @@ static void note_call(struct flow_fixture *f, bool guard, int function, struct c
 }
 
 static int guard(void *context, struct cl_unit *unit, int function, struct cl_str task, const struct cl_json *resource,
-		 const struct cl_json *data, struct cl_err *e)
+                 const struct cl_json *data, struct cl_err *e)
 {
 	struct flow_fixture *f = context;
 	(void)unit;
@@ -35,7 +36,7 @@ static int guard(void *context, struct cl_unit *unit, int function, struct cl_st
 }
 
 static int effect(void *context, struct cl_unit *unit, int function, struct cl_str task, const struct cl_json *resource,
-		  const struct cl_json *data, struct cl_err *e)
+                  const struct cl_json *data, struct cl_err *e)
 {
 	struct flow_fixture *f = context;
 	(void)data;
@@ -51,7 +52,7 @@ static int effect(void *context, struct cl_unit *unit, int function, struct cl_s
 }
 
 static int metric(void *context, struct cl_unit *unit, int function, cl_instant from, cl_instant to, double *numerator,
-		  double *denominator, struct cl_err *e)
+                  double *denominator, struct cl_err *e)
 {
 	struct flow_fixture *f = context;
 	(void)unit;
@@ -89,19 +90,20 @@ void flow_open(struct flow_fixture *f)
 	f->lasting = cl_arena_new(0);
 	f->arena = cl_arena_new(0);
 	f->script = (struct cl_script){.context = f, .guard = guard, .effect = effect, .metric = metric};
-	if (cl_zone_open("America/Chicago", &f->zone, &f->e) || cl_store_open(f->folder, "org", CL_STORE_WRITER, &f->store, &f->e))
+	if (cl_zone_open("America/Chicago", &f->zone, &f->e) ||
+	    cl_store_open(f->folder, "org", CL_STORE_WRITER, &f->store, &f->e))
 		fail_with(f, "open");
 	int64_t *holidays = CL_NEW_ARRAY(f->lasting, int64_t, 4);
 	holidays[0] = cl_date_to_days((struct cl_date){2026, 11, 26});
 	holidays[1] = cl_date_to_days((struct cl_date){2026, 12, 25});
 	holidays[2] = cl_date_to_days((struct cl_date){2027, 1, 1});
 	f->facts = (struct cl_organization_facts){
-		.id = CL_STR("riverside"),
-		.name = CL_STR("Riverside"),
-		.reference = CL_STR("Organization/riverside"),
-		.calendar = {.zone = f->zone, .holidays = holidays, .holiday_count = 3},
-		.config = flow_json(f, "{\"partners\":{\"lakeside\":{\"reference\":\"Organization/lakeside\"},"
-				       "\"hillside\":{\"reference\":\"Organization/hillside\"}}}"),
+	        .id = CL_STR("riverside"),
+	        .name = CL_STR("Riverside"),
+	        .reference = CL_STR("Organization/riverside"),
+	        .calendar = {.zone = f->zone, .holidays = holidays, .holiday_count = 3},
+	        .config = flow_json(f, "{\"partners\":{\"lakeside\":{\"reference\":\"Organization/lakeside\"},"
+	                               "\"hillside\":{\"reference\":\"Organization/hillside\"}}}"),
 	};
 	f->facts.config = cl_json_copy(f->lasting, f->facts.config);
 	flow_words(f, "lakeside hillside", &f->facts.partners, &f->facts.partner_count);
@@ -137,14 +139,16 @@ void flow_as(struct flow_fixture *f, const char *name, const char *kind, const c
 	flow_words(f, roles, &f->actor.roles, &f->actor.role_count);
 	char reference[64];
 	if (!strcmp(kind, "partner") || !strcmp(kind, "person")) {
-		snprintf(reference, sizeof reference, "%s/%s", strcmp(kind, "partner") ? "Practitioner" : "Organization", name);
+		snprintf(reference, sizeof reference, "%s/%s",
+		         strcmp(kind, "partner") ? "Practitioner" : "Organization", name);
 		f->actor.reference = flow_text(f, reference);
 	}
 }
 
 static void begin_unit(struct flow_fixture *f, struct cl_str kind, struct cl_str key)
 {
-	struct cl_stored_event event = {.at = f->now, .kind = kind, .actor = f->actor.name, .key = key, .outcome = CL_STR("ok")};
+	struct cl_stored_event event = {
+	        .at = f->now, .kind = kind, .actor = f->actor.name, .key = key, .outcome = CL_STR("ok")};
 	if (cl_store_event_append(f->store, &event, &f->e))
 		fail_with(f, "event");
 	cl_unit_begin(&f->unit, f->store, f->arena, &f->catalog, &f->facts, &f->script, f->now);
@@ -206,8 +210,9 @@ void flow_advance_to(struct flow_fixture *f, cl_instant until)
 		assert_int_equal(due.count, 1);
 		struct cl_stored_timer *timer = &due.items[0];
 		note_fired(f, timer);
-		begin_unit(f, CL_STR("timer"),
-			   cl_arena_printf(f->arena, "%.*s#%lld", CL_STR_ARGS(timer->name), (long long)timer->generation));
+		begin_unit(
+		        f, CL_STR("timer"),
+		        cl_arena_printf(f->arena, "%.*s#%lld", CL_STR_ARGS(timer->name), (long long)timer->generation));
 		if (cl_store_timer_fired(f->store, timer->name, timer->generation, &f->e) ||
 		    cl_instance_timer(&f->unit, timer, &f->e))
 			fail_with(f, "timer");
@@ -267,7 +272,7 @@ struct cl_duration flow_duration(const char *text)
 }
 
 struct cl_state_rule *flow_state(struct flow_fixture *f, struct cl_workflow *w, const char *name, const char *status,
-				 const char *owner, const char *within)
+                                 const char *owner, const char *within)
 {
 	struct cl_state_rule *state = &w->states[w->state_count++];
 	state->name = flow_text(f, name);
@@ -295,7 +300,7 @@ static struct cl_state_rule *state_named(struct cl_workflow *w, const char *name
 }
 
 struct cl_transition_rule *flow_on(struct flow_fixture *f, struct cl_workflow *w, const char *from, const char *event,
-				   const char *to, const char *by)
+                                   const char *to, const char *by)
 {
 	struct cl_state_rule *state = state_named(w, from);
 	struct cl_transition_rule *transition = &state->transitions[state->transition_count++];
@@ -304,11 +309,13 @@ struct cl_transition_rule *flow_on(struct flow_fixture *f, struct cl_workflow *w
 	transition->target = (uint16_t)(state_named(w, to) - w->states);
 	flow_words(f, by, &transition->by, &transition->by_count);
 	transition->needs = CL_NEW_ARRAY(f->lasting, struct cl_needed, 8);
-	transition->origin = (struct cl_origin){w->name, CL_STR("plugin.lua"), state->origin.line + (int)state->transition_count};
+	transition->origin =
+	        (struct cl_origin){w->name, CL_STR("plugin.lua"), state->origin.line + (int)state->transition_count};
 	return transition;
 }
 
-struct cl_needed *flow_need(struct flow_fixture *f, struct cl_transition_rule *transition, const char *name, const char *type)
+struct cl_needed *flow_need(struct flow_fixture *f, struct cl_transition_rule *transition, const char *name,
+                            const char *type)
 {
 	struct cl_needed *need = &transition->needs[transition->need_count++];
 	need->name = flow_text(f, name);
@@ -341,18 +348,19 @@ static struct cl_str keep(struct flow_fixture *f, struct cl_str text)
 	return cl_arena_copy(f->lasting, text);
 }
 
-struct cl_str flow_start(struct flow_fixture *f, const char *workflow, const char *state, const char *party, const char *partner)
+struct cl_str flow_start(struct flow_fixture *f, const char *workflow, const char *state, const char *party,
+                         const char *partner)
 {
 	struct cl_version version;
 	const struct cl_workflow *w = cl_catalog_workflow(&f->catalog, cl_str_of(workflow));
 	struct cl_unit *unit = flow_begin(f);
 	struct cl_start start = {
-		.workflow = cl_str_of(workflow),
-		.state = cl_str_of(state),
-		.focus = w && w->subject.n ? cl_arena_printf(f->arena, "%.*s/p", CL_STR_ARGS(w->subject)) : CL_STR_NONE,
-		.patient = CL_STR("Patient/p"),
-		.party = cl_str_of(party),
-		.partner = cl_str_of(partner),
+	        .workflow = cl_str_of(workflow),
+	        .state = cl_str_of(state),
+	        .focus = w && w->subject.n ? cl_arena_printf(f->arena, "%.*s/p", CL_STR_ARGS(w->subject)) : CL_STR_NONE,
+	        .patient = CL_STR("Patient/p"),
+	        .party = cl_str_of(party),
+	        .partner = cl_str_of(partner),
 	};
 	if (cl_instance_start(unit, &start, &version, &f->issues, &f->e))
 		fail_with(f, "start");
@@ -378,7 +386,8 @@ void flow_move(struct flow_fixture *f, struct cl_str task, const char *event, co
 	flow_commit(f);
 }
 
-void flow_refuse(struct flow_fixture *f, struct cl_str task, const char *event, const char *data_json, int code, const char *words)
+void flow_refuse(struct flow_fixture *f, struct cl_str task, const char *event, const char *data_json, int code,
+                 const char *words)
 {
 	uint64_t before = cl_store_last_sequence(f->store);
 	int result = advance(f, task, event, data_json);
@@ -442,7 +451,8 @@ void flow_valid(struct flow_fixture *f, const struct cl_json *resource)
 	struct cl_issues issues;
 	cl_issues_init(&issues, f->arena, 0);
 	if (cl_fhir_validate(f->arena, resource, CL_STR_NONE, &issues))
-		fail_msg("%.*s: %.*s", CL_STR_ARGS(issues.items[0].expression), CL_STR_ARGS(issues.items[0].diagnostics));
+		fail_msg("%.*s: %.*s", CL_STR_ARGS(issues.items[0].expression),
+		         CL_STR_ARGS(issues.items[0].diagnostics));
 }
 
 void flow_contains(struct cl_str text, const char *words)

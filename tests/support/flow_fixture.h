@@ -22,7 +22,7 @@ struct flow_fixture {
 	char folder[64];
 	struct cl_store *store;
 	struct cl_arena *lasting; /* catalog, facts */
-	struct cl_arena *arena;   /* of the step; results live until the next flow_begin */
+	struct cl_arena *arena; /* of the step; results live until the next flow_begin */
 	struct cl_zone *zone;
 	struct cl_catalog catalog;
 	struct cl_organization_facts facts;
@@ -36,9 +36,9 @@ struct flow_fixture {
 
 	struct flow_call calls[64];
 	size_t call_count;
-	int refusing_guard;       /* this function says no */
-	int failing_effect;       /* this function fails */
-	int updating_effect;      /* this one writes a note into the Task */
+	int refusing_guard; /* this function says no */
+	int failing_effect; /* this function fails */
+	int updating_effect; /* this one writes a note into the Task */
 	double metric_numerator, metric_denominator;
 	struct flow_fired *fired;
 	size_t fired_count, fired_capacity;
@@ -64,11 +64,12 @@ void flow_roles(struct flow_fixture *f, const char *roles);
 struct cl_workflow *flow_workflow(struct flow_fixture *f, const char *name, const char *subject);
 /* within "" = none. A status of final states ends in '!'. */
 struct cl_state_rule *flow_state(struct flow_fixture *f, struct cl_workflow *w, const char *name, const char *status,
-				 const char *owner, const char *within);
+                                 const char *owner, const char *within);
 /* by "" = the owner; names separated by spaces. */
 struct cl_transition_rule *flow_on(struct flow_fixture *f, struct cl_workflow *w, const char *from, const char *event,
-				   const char *to, const char *by);
-struct cl_needed *flow_need(struct flow_fixture *f, struct cl_transition_rule *transition, const char *name, const char *type);
+                                   const char *to, const char *by);
+struct cl_needed *flow_need(struct flow_fixture *f, struct cl_transition_rule *transition, const char *name,
+                            const char *type);
 void flow_party(struct flow_fixture *f, struct cl_workflow *w, const char *name, const char *roles);
 void flow_recorders(struct flow_fixture *f, struct cl_workflow *w, const char *roles);
 void flow_remind(struct flow_fixture *f, struct cl_workflow *w, const char *state, const char *before, const char *to);
@@ -77,11 +78,12 @@ void flow_words(struct flow_fixture *f, const char *text, struct cl_str **out, s
 
 /* ---- steps: begin, do, commit; they fail the test when they are refused ---- */
 /* Starts with a focus and patient "Patient/p"; gives the Task's id. */
-struct cl_str flow_start(struct flow_fixture *f, const char *workflow, const char *state, const char *party, const char *partner);
+struct cl_str flow_start(struct flow_fixture *f, const char *workflow, const char *state, const char *party,
+                         const char *partner);
 void flow_move(struct flow_fixture *f, struct cl_str task, const char *event, const char *data_json);
 /* Must be refused with this code and these words, and leave the file as it was. */
 void flow_refuse(struct flow_fixture *f, struct cl_str task, const char *event, const char *data_json, int code,
-		 const char *words);
+                 const char *words);
 struct cl_stored_instance flow_instance(struct flow_fixture *f, struct cl_str task);
 void flow_is_in(struct flow_fixture *f, struct cl_str task, const char *state);
 struct cl_json *flow_read(struct flow_fixture *f, uint16_t type, struct cl_str id);

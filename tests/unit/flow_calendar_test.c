@@ -70,19 +70,19 @@ static void durations_are_read(void **state)
 		enum cl_duration_unit unit;
 		const char *written;
 	} cases[] = {
-		{"15 minutes", 15, CL_MINUTES, "15 minutes"},
-		{"1 minute", 1, CL_MINUTES, "1 minute"},
-		{"4 hours", 4, CL_HOURS, "4 hours"},
-		{"2 business days", 2, CL_BUSINESS_DAYS, "2 business days"},
-		{" 1  business   day ", 1, CL_BUSINESS_DAYS, "1 business day"},
-		{"4 business hours", 4, CL_BUSINESS_HOURS, "4 business hours"},
-		{"60 days", 60, CL_DAYS, "60 days"},
-		{"1 week", 1, CL_WEEKS, "1 week"},
-		{"12 months", 12, CL_MONTHS, "12 months"},
-		{"100 years", 100, CL_YEARS, "100 years"},
-		{"-30 days", -30, CL_DAYS, "-30 days"},
-		{"0 days", 0, CL_DAYS, "0 days"},
-		{"1 days", 1, CL_DAYS, "1 day"},
+	        {"15 minutes", 15, CL_MINUTES, "15 minutes"},
+	        {"1 minute", 1, CL_MINUTES, "1 minute"},
+	        {"4 hours", 4, CL_HOURS, "4 hours"},
+	        {"2 business days", 2, CL_BUSINESS_DAYS, "2 business days"},
+	        {" 1  business   day ", 1, CL_BUSINESS_DAYS, "1 business day"},
+	        {"4 business hours", 4, CL_BUSINESS_HOURS, "4 business hours"},
+	        {"60 days", 60, CL_DAYS, "60 days"},
+	        {"1 week", 1, CL_WEEKS, "1 week"},
+	        {"12 months", 12, CL_MONTHS, "12 months"},
+	        {"100 years", 100, CL_YEARS, "100 years"},
+	        {"-30 days", -30, CL_DAYS, "-30 days"},
+	        {"0 days", 0, CL_DAYS, "0 days"},
+	        {"1 days", 1, CL_DAYS, "1 day"},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -98,12 +98,23 @@ static void wrong_durations_say_what_is_possible(void **state)
 	static const struct {
 		const char *text, *words;
 	} cases[] = {
-		{"2 fortnights", "business days"}, {"2 dayz", "did you mean 'days'"},	{"2 buisness days", "did you mean 'business days'"},
-		{"two days", "whole number"},	   {"1.5 hours", "whole number"},	{"", "whole number"},
-		{"days", "whole number"},	   {"2days", "whole number"},		{"101 years", "at most 100 years"},
-		{"9999999999 days", "whole number"}, {"- 2 days", "whole number"},	{"2 ", "whole number"},
-		{"40000 days", "at most 36525 days"}, {"1 day 2 hours", "whole number"}, {"--1 day", "whole number"},
-		{"2 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "whole number"},
+	        {"2 fortnights", "business days"},
+	        {"2 dayz", "did you mean 'days'"},
+	        {"2 buisness days", "did you mean 'business days'"},
+	        {"two days", "whole number"},
+	        {"1.5 hours", "whole number"},
+	        {"", "whole number"},
+	        {"days", "whole number"},
+	        {"2days", "whole number"},
+	        {"101 years", "at most 100 years"},
+	        {"9999999999 days", "whole number"},
+	        {"- 2 days", "whole number"},
+	        {"2 ", "whole number"},
+	        {"40000 days", "at most 36525 days"},
+	        {"1 day 2 hours", "whole number"},
+	        {"--1 day", "whole number"},
+	        {"2 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+	         "whole number"},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -244,7 +255,8 @@ static void counting_between(void **state)
 	assert_int_equal(cl_calendar_business_days(&calendar, from, to), 5);
 	assert_int_equal(cl_calendar_business_days(&calendar, to, from), -5);
 	assert_int_equal(cl_calendar_business_days(&calendar, from, from), 0);
-	assert_int_equal(cl_calendar_business_days(&calendar, at("2026-01-01T12:00:00Z"), at("2027-01-01T12:00:00Z")), 258);
+	assert_int_equal(cl_calendar_business_days(&calendar, at("2026-01-01T12:00:00Z"), at("2027-01-01T12:00:00Z")),
+	                 258);
 	near(cl_calendar_between(&calendar, from, to, CL_DAYS), 9.0 + 19.0 / 24);
 	near(cl_calendar_between(&calendar, from, to, CL_HOURS), 235);
 	near(cl_calendar_between(&calendar, from, to, CL_MINUTES), 14100);
@@ -253,11 +265,13 @@ static void counting_between(void **state)
 	/* Friday 2, Monday to Wednesday 27, Friday 9, Monday 2. */
 	near(cl_calendar_between(&calendar, from, to, CL_BUSINESS_HOURS), 40);
 	near(cl_calendar_between(&calendar, at("2026-01-31T10:00:00-06:00"), at("2026-02-28T10:00:00-06:00"),
-					       CL_MONTHS), 1);
+	                         CL_MONTHS),
+	     1);
 	near(cl_calendar_between(&calendar, at("2026-01-31T10:00:00-06:00"), at("2026-02-27T10:00:00-06:00"),
-					       CL_MONTHS), 0);
-	near(cl_calendar_between(&calendar, at("2020-02-29T10:00:00-06:00"), at("2026-02-27T10:00:00-06:00"),
-					       CL_YEARS), 5);
+	                         CL_MONTHS),
+	     0);
+	near(cl_calendar_between(&calendar, at("2020-02-29T10:00:00-06:00"), at("2026-02-27T10:00:00-06:00"), CL_YEARS),
+	     5);
 	/* Adding what lies between comes back. */
 	cl_instant later = cl_calendar_add(&calendar, from, duration("40 business hours"));
 	near(cl_calendar_between(&calendar, from, later, CL_BUSINESS_HOURS), 40);
@@ -352,17 +366,26 @@ static void wrong_recurrences_say_what_is_possible(void **state)
 	static const struct {
 		const char *time, *days, *words;
 	} cases[] = {
-		{"25:00", "daily", "no time of day"},  {"07:60", "daily", "no time of day"},  {"7", "daily", "no time of day"},
-		{"07:0", "daily", "no time of day"},   {"07:00:00", "daily", "no time of day"}, {"", "daily", "no time of day"},
-		{"07:00", "mondays", "did you mean 'monday'"}, {"07:00", "weekday", "did you mean 'weekdays'"},
-		{"07:00", "monthly 29", "monthly 15"}, {"07:00", "monthly 0", "monthly 15"}, {"07:00", "", "daily"},
-		{"07:00", "every other moon", "business days"}, {"07:00", "monthly x", "monthly"},
+	        {"25:00", "daily", "no time of day"},
+	        {"07:60", "daily", "no time of day"},
+	        {"7", "daily", "no time of day"},
+	        {"07:0", "daily", "no time of day"},
+	        {"07:00:00", "daily", "no time of day"},
+	        {"", "daily", "no time of day"},
+	        {"07:00", "mondays", "did you mean 'monday'"},
+	        {"07:00", "weekday", "did you mean 'weekdays'"},
+	        {"07:00", "monthly 29", "monthly 15"},
+	        {"07:00", "monthly 0", "monthly 15"},
+	        {"07:00", "", "daily"},
+	        {"07:00", "every other moon", "business days"},
+	        {"07:00", "monthly x", "monthly"},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct cl_recurrence out;
 		struct cl_err e = {0};
-		assert_int_equal(cl_recurrence_parse(cl_str_of(cases[i].time), cl_str_of(cases[i].days), &out, &e), CL_E_INVALID);
+		assert_int_equal(cl_recurrence_parse(cl_str_of(cases[i].time), cl_str_of(cases[i].days), &out, &e),
+		                 CL_E_INVALID);
 		if (!strstr(e.message, cases[i].words))
 			fail_msg("%s %s: %s", cases[i].time, cases[i].days, e.message);
 	}
@@ -372,23 +395,23 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(durations_are_read),
-		TEST(wrong_durations_say_what_is_possible),
-		TEST(transitional_care),
-		TEST(measurement_windows),
-		TEST(business_days_from_days_off),
-		TEST(business_hours),
-		TEST(other_hours),
-		TEST(clocks_change),
-		TEST(months_end),
-		TEST(fractions_and_nothing_are_kept),
-		TEST(counting_between),
-		TEST(business_days_agree_with_counting_one_by_one),
-		TEST(recurrences_come),
-		TEST(recurrences_across_clock_changes),
-		TEST(once_a_day_for_a_year),
-		TEST(a_gap_at_midnight),
-		TEST(wrong_recurrences_say_what_is_possible),
+	        TEST(durations_are_read),
+	        TEST(wrong_durations_say_what_is_possible),
+	        TEST(transitional_care),
+	        TEST(measurement_windows),
+	        TEST(business_days_from_days_off),
+	        TEST(business_hours),
+	        TEST(other_hours),
+	        TEST(clocks_change),
+	        TEST(months_end),
+	        TEST(fractions_and_nothing_are_kept),
+	        TEST(counting_between),
+	        TEST(business_days_agree_with_counting_one_by_one),
+	        TEST(recurrences_come),
+	        TEST(recurrences_across_clock_changes),
+	        TEST(once_a_day_for_a_year),
+	        TEST(a_gap_at_midnight),
+	        TEST(wrong_recurrences_say_what_is_possible),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,7 +66,7 @@ static int log_transition(const struct cl_stored_transition *t, void *context)
 	struct cl_buf *out = context;
 	struct cl_local at = cl_zone_local(f->zone, t->at);
 	cl_buf_printf(out, "%d/%d %02d:%02d %.*s:%.*s>%.*s by %.*s;", at.date.month, at.date.day, at.hour, at.minute,
-		      CL_STR_ARGS(t->event), CL_STR_ARGS(t->from), CL_STR_ARGS(t->to), CL_STR_ARGS(t->actor));
+	              CL_STR_ARGS(t->event), CL_STR_ARGS(t->from), CL_STR_ARGS(t->to), CL_STR_ARGS(t->actor));
 	return 0;
 }
 
@@ -102,7 +102,8 @@ static void escalated_twice_then_given_up(void **state)
 	flow_valid(f, task);
 	flow_text_is(cl_json_get_text(task, "status"), "requested");
 	flow_text_is(cl_json_get_text(task, "priority"), "urgent");
-	flow_text_is(cl_json_text(cl_json_path(task, "restriction", "period", "end", NULL)), "2026-11-04T13:00:00-06:00");
+	flow_text_is(cl_json_text(cl_json_path(task, "restriction", "period", "end", NULL)),
+	             "2026-11-04T13:00:00-06:00");
 	struct cl_stored_instance instance = flow_instance(f, id);
 	assert_int_equal(instance.entered, flow_instant("2026-11-02T09:00:00-06:00"));
 	assert_int_equal(instance.due, flow_instant("2026-11-04T13:00:00-06:00"));
@@ -110,13 +111,16 @@ static void escalated_twice_then_given_up(void **state)
 	struct cl_json *escalation = the_escalation(id);
 	flow_valid(f, escalation);
 	flow_text_is(cl_json_get_text(escalation, "status"), "requested");
-	flow_text_is(cl_json_text(cl_json_path(escalation, "code", "coding", "0", "system", NULL)), "urn:careloop:task");
+	flow_text_is(cl_json_text(cl_json_path(escalation, "code", "coding", "0", "system", NULL)),
+	             "urn:careloop:task");
 	flow_text_is(cl_json_text(cl_json_path(escalation, "code", "coding", "0", "code", NULL)), "escalation");
-	flow_text_is(cl_json_text(cl_json_path(escalation, "performerType", "0", "coding", "0", "code", NULL)), "manager");
+	flow_text_is(cl_json_text(cl_json_path(escalation, "performerType", "0", "coding", "0", "code", NULL)),
+	             "manager");
 	flow_text_is(cl_json_text(cl_json_path(escalation, "focus", "reference", NULL)),
-		     cl_arena_cstring(f->arena, cl_arena_printf(f->arena, "Task/%.*s", CL_STR_ARGS(id))));
+	             cl_arena_cstring(f->arena, cl_arena_printf(f->arena, "Task/%.*s", CL_STR_ARGS(id))));
 	flow_text_is(cl_json_text(cl_json_path(escalation, "for", "reference", NULL)), "Patient/p");
-	flow_text_is(cl_json_text(cl_json_path(escalation, "restriction", "period", "end", NULL)), "2026-11-04T13:00:00-06:00");
+	flow_text_is(cl_json_text(cl_json_path(escalation, "restriction", "period", "end", NULL)),
+	             "2026-11-04T13:00:00-06:00");
 	flow_contains(cl_json_get_text(escalation, "description"), "next action of front_desk: Call the patient");
 	to("2026-11-04T13:00:00-06:00");
 	assert_int_equal(open_escalations(), 2);
@@ -126,8 +130,9 @@ static void escalated_twice_then_given_up(void **state)
 	flow_is_in(f, id, "unreached");
 	flow_text_is(flow_instance(f, id).data, "{\"reason\":\"expired\"}");
 	assert_int_equal(open_escalations(), 0);
-	went(id, "11/2 09:00 start:>asked by desk;11/4 09:00 overdue:asked>asked by clock;11/4 13:00 overdue:asked>asked by clock;"
-		 "11/4 17:00 give_up:asked>unreached by clock;");
+	went(id, "11/2 09:00 start:>asked by desk;11/4 09:00 overdue:asked>asked by clock;11/4 13:00 "
+	         "overdue:asked>asked by clock;"
+	         "11/4 17:00 give_up:asked>unreached by clock;");
 	assert_int_equal(cl_store_timer_next(f->store), INT64_MAX);
 }
 
@@ -220,7 +225,8 @@ static void reminders_come_in_order(void **state)
 	to("2026-11-03T09:00:00-06:00");
 	assert_int_equal(flow_count(f, CL_TYPE_COMMUNICATION, NULL), 1);
 	assert_int_equal(flow_count(f, CL_TYPE_COMMUNICATION, "\"value\":\"front_desk\""), 1);
-	assert_int_equal(flow_count(f, CL_TYPE_COMMUNICATION, "Call the patient, due 2026-11-04T09:00:00-06:00 (callback)"), 1);
+	assert_int_equal(
+	        flow_count(f, CL_TYPE_COMMUNICATION, "Call the patient, due 2026-11-04T09:00:00-06:00 (callback)"), 1);
 	to("2026-11-04T05:00:00-06:00");
 	assert_int_equal(flow_count(f, CL_TYPE_COMMUNICATION, "\"value\":\"nurse\""), 1);
 	to("2026-11-04T12:00:00-06:00");
@@ -299,10 +305,13 @@ static void timers_know_their_rule(void **state)
 	asked->within_setting = CL_STR("call_within");
 	struct cl_str id = flow_start(f, "callback", "", "", "");
 	struct cl_stored_timer clock = timer_named("clock:", id);
-	flow_text_is(clock.rule, "{\"anchor\":\"2026-11-02T15:00:00.000Z\",\"duration\":\"2 business days\",\"setting\":\"call_within\","
-				 "\"zone\":\"America/Chicago\"}");
-	flow_text_is(timer_named("remind:", id).rule, "{\"anchor\":\"2026-11-02T15:00:00.000Z\",\"duration\":\"2 business days\","
-						      "\"before\":\"1 day\",\"setting\":\"call_within\",\"zone\":\"America/Chicago\"}");
+	flow_text_is(
+	        clock.rule,
+	        "{\"anchor\":\"2026-11-02T15:00:00.000Z\",\"duration\":\"2 business days\",\"setting\":\"call_within\","
+	        "\"zone\":\"America/Chicago\"}");
+	flow_text_is(timer_named("remind:", id).rule,
+	             "{\"anchor\":\"2026-11-02T15:00:00.000Z\",\"duration\":\"2 business days\","
+	             "\"before\":\"1 day\",\"setting\":\"call_within\",\"zone\":\"America/Chicago\"}");
 }
 
 static void fire(const struct cl_stored_timer *timer)
@@ -365,8 +374,8 @@ static int by_due(const void *left, const void *right)
 	return strcmp(a->name, b->name);
 }
 
-static void expect(struct flow_fired *expected, size_t *count, const char *prefix, struct cl_str task, const char *suffix, int generation,
-		   cl_instant due)
+static void expect(struct flow_fired *expected, size_t *count, const char *prefix, struct cl_str task,
+                   const char *suffix, int generation, cl_instant due)
 {
 	assert_true(*count < EXPECTED);
 	struct flow_fired *one = &expected[(*count)++];
@@ -457,7 +466,8 @@ static void nothing_falls_through(void **state)
 	qsort(f->fired, fired, sizeof *f->fired, by_due);
 	for (size_t i = 1; i < fired; i++)
 		assert_string_not_equal(f->fired[i - 1].name, f->fired[i].name);
-	right(cl_store_instances(f->store, f->arena, CL_STR("callback"), CL_STR_NONE, CL_STR_NONE, true, 1000, &live, &f->e));
+	right(cl_store_instances(f->store, f->arena, CL_STR("callback"), CL_STR_NONE, CL_STR_NONE, true, 1000, &live,
+	                         &f->e));
 	for (size_t i = 0; i < live.count; i++) {
 		assert_true(live.items[i].owner.n > 0);
 		assert_true(live.items[i].due > f->now);
@@ -475,21 +485,21 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(escalated_twice_then_given_up),
-		TEST(a_move_answers_the_escalation),
-		TEST(what_somebody_closed_stays_closed),
-		TEST(without_end),
-		TEST(the_clock_fires_an_event),
-		TEST(a_refusing_guard_escalates),
-		TEST(reminders_come_in_order),
-		TEST(a_move_takes_the_reminders_along),
-		TEST(into_a_state_with_fewer_reminders),
-		TEST(who_waits_for_the_partner_is_reminded_here),
-		TEST(timers_know_their_rule),
-		TEST(stale_timers_say_nothing),
-		TEST(after_a_week_away),
-		TEST(a_hundred_instances_for_eight_weeks),
-		TEST(nothing_falls_through),
+	        TEST(escalated_twice_then_given_up),
+	        TEST(a_move_answers_the_escalation),
+	        TEST(what_somebody_closed_stays_closed),
+	        TEST(without_end),
+	        TEST(the_clock_fires_an_event),
+	        TEST(a_refusing_guard_escalates),
+	        TEST(reminders_come_in_order),
+	        TEST(a_move_takes_the_reminders_along),
+	        TEST(into_a_state_with_fewer_reminders),
+	        TEST(who_waits_for_the_partner_is_reminded_here),
+	        TEST(timers_know_their_rule),
+	        TEST(stale_timers_say_nothing),
+	        TEST(after_a_week_away),
+	        TEST(a_hundred_instances_for_eight_weeks),
+	        TEST(nothing_falls_through),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -260,8 +260,10 @@ static void metrics_and_views_name_what_exists(void **state)
 {
 	(void)state;
 	struct cl_metric *metric = &f->catalog.metrics[f->catalog.metric_count++];
-	*metric = (struct cl_metric){.name = CL_STR("m"), .workflow = CL_STR("callback"), .measure = CL_MEASURE_COUNT,
-				     .origin = {CL_STR("callback"), CL_STR("plugin.lua"), 70}};
+	*metric = (struct cl_metric){.name = CL_STR("m"),
+	                             .workflow = CL_STR("callback"),
+	                             .measure = CL_MEASURE_COUNT,
+	                             .origin = {CL_STR("callback"), CL_STR("plugin.lua"), 70}};
 	finds(0, "", 0);
 	metric->workflow = CL_STR("callbacks");
 	finds(1, "metric 'm': there is no workflow 'callbacks'", 70);
@@ -271,8 +273,9 @@ static void metrics_and_views_name_what_exists(void **state)
 	metric->measure = CL_MEASURE_FUNCTION;
 	finds(0, "", 0);
 	struct cl_view *view = &f->catalog.views[f->catalog.view_count++];
-	*view = (struct cl_view){.name = CL_STR("v"), .workflow = CL_STR("callback"),
-				 .origin = {CL_STR("callback"), CL_STR("plugin.lua"), 80}};
+	*view = (struct cl_view){.name = CL_STR("v"),
+	                         .workflow = CL_STR("callback"),
+	                         .origin = {CL_STR("callback"), CL_STR("plugin.lua"), 80}};
 	flow_words(f, "asked open", &view->states, &view->state_count);
 	finds(1, "view 'v': workflow 'callback' has no state 'open'", 80);
 }
@@ -298,11 +301,18 @@ static void the_diagram_shows_it(void **state)
 	cl_buf_init(&out, 0);
 	cl_workflow_diagram(w, &out);
 	static const char *const lines[] = {
-		"stateDiagram-v2\n", "    state \"5.1\" as s5_1\n", "    [*] --> asked\n", "    asked --> done : reached (front_desk)\n",
-		"    asked --> asked : no_answer (front_desk)\n", "    asked --> unreached : give_up (clock)\n",
-		"    asked --> s5_1 : go (front_desk, manager)\n", "    done --> [*]\n", "    s5_1 --> done : finish (front_desk)\n",
-		"front_desk, Call the patient, today\n", "within 1 business day, then escalate to manager (2 times), finally give_up\n",
-		"within 2 days, then finish\n",
+	        "stateDiagram-v2\n",
+	        "    state \"5.1\" as s5_1\n",
+	        "    [*] --> asked\n",
+	        "    asked --> done : reached (front_desk)\n",
+	        "    asked --> asked : no_answer (front_desk)\n",
+	        "    asked --> unreached : give_up (clock)\n",
+	        "    asked --> s5_1 : go (front_desk, manager)\n",
+	        "    done --> [*]\n",
+	        "    s5_1 --> done : finish (front_desk)\n",
+	        "front_desk, Call the patient, today\n",
+	        "within 1 business day, then escalate to manager (2 times), finally give_up\n",
+	        "within 2 days, then finish\n",
 	};
 	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
 		flow_contains(cl_buf_str(&out), lines[i]);
@@ -313,27 +323,27 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(a_sound_machine_passes),
-		TEST(unreachable_state),
-		TEST(dead_end),
-		TEST(a_circle_without_end),
-		TEST(no_owner),
-		TEST(no_clock),
-		TEST(a_clock_that_runs_backwards),
-		TEST(unknown_names),
-		TEST(clock_events),
-		TEST(overdue_event),
-		TEST(final_states_have_no_events),
-		TEST(wrong_status),
-		TEST(twice),
-		TEST(no_start_and_no_target),
-		TEST(own_names),
-		TEST(reminders_come_before),
-		TEST(migration_to_nowhere),
-		TEST(sides_that_cannot_leave_alone),
-		TEST(metrics_and_views_name_what_exists),
-		TEST(every_defect_is_listed),
-		TEST(the_diagram_shows_it),
+	        TEST(a_sound_machine_passes),
+	        TEST(unreachable_state),
+	        TEST(dead_end),
+	        TEST(a_circle_without_end),
+	        TEST(no_owner),
+	        TEST(no_clock),
+	        TEST(a_clock_that_runs_backwards),
+	        TEST(unknown_names),
+	        TEST(clock_events),
+	        TEST(overdue_event),
+	        TEST(final_states_have_no_events),
+	        TEST(wrong_status),
+	        TEST(twice),
+	        TEST(no_start_and_no_target),
+	        TEST(own_names),
+	        TEST(reminders_come_before),
+	        TEST(migration_to_nowhere),
+	        TEST(sides_that_cannot_leave_alone),
+	        TEST(metrics_and_views_name_what_exists),
+	        TEST(every_defect_is_listed),
+	        TEST(the_diagram_shows_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,9 +51,15 @@ static void near(double is, double expected)
 static struct cl_metric *new_metric(const char *name, uint8_t measure)
 {
 	struct cl_metric *metric = &f->catalog.metrics[f->catalog.metric_count++];
-	*metric = (struct cl_metric){.name = flow_text(f, name), .summary = CL_STR("What it says"), .category = CL_STR("operations"),
-				     .workflow = CL_STR("callback"), .cohort = CL_COHORT_STARTED, .measure = measure,
-				     .baseline = NAN, .target = NAN, .higher_is_better = true};
+	*metric = (struct cl_metric){.name = flow_text(f, name),
+	                             .summary = CL_STR("What it says"),
+	                             .category = CL_STR("operations"),
+	                             .workflow = CL_STR("callback"),
+	                             .cohort = CL_COHORT_STARTED,
+	                             .measure = measure,
+	                             .baseline = NAN,
+	                             .target = NAN,
+	                             .higher_is_better = true};
 	return metric;
 }
 
@@ -288,19 +294,22 @@ static void the_report(void **state)
 	flow_text_is(cl_json_text(cl_json_path(report, "period", "start", NULL)), "2026-11-01");
 	flow_text_is(cl_json_text(cl_json_path(report, "period", "end", NULL)), "2026-11-30");
 	flow_text_is(cl_json_text(cl_json_path(report, "reporter", "reference", NULL)), "Organization/riverside");
-	flow_text_is(cl_json_text(cl_json_path(report, "improvementNotation", "coding", "0", "code", NULL)), "increase");
+	flow_text_is(cl_json_text(cl_json_path(report, "improvementNotation", "coding", "0", "code", NULL)),
+	             "increase");
 	flow_text_is(cl_json_text(cl_json_path(report, "group", "0", "measureScore", "value", NULL)), "60");
 	flow_text_is(cl_json_text(cl_json_path(report, "group", "0", "population", "1", "count", NULL)), "3");
-	flow_text_is(cl_json_text(cl_json_path(report, "group", "0", "population", "0", "code", "coding", "0", "code", NULL)),
-		     "denominator");
+	flow_text_is(cl_json_text(cl_json_path(report, "group", "0", "population", "0", "code", "coding", "0", "code",
+	                                       NULL)),
+	             "denominator");
 	struct cl_json *measure = cl_metric_measure(unit, metric);
 	flow_valid(f, measure);
 	flow_text_is(cl_json_get_text(measure, "url"), "urn:careloop:metric:loop_closed");
 	flow_text_is(cl_json_get_text(measure, "name"), "LoopClosed");
 	flow_text_is(cl_json_text(cl_json_path(measure, "scoring", "coding", "0", "code", NULL)), "proportion");
 	flow_text_is(cl_json_text(cl_json_path(measure, "extension", "1", "valueDecimal", NULL)), "70.5");
-	flow_text_is(cl_json_text(cl_json_path(measure, "group", "0", "population", "2", "criteria", "expression", NULL)),
-		     "reached done within 60 days");
+	flow_text_is(
+	        cl_json_text(cl_json_path(measure, "group", "0", "population", "2", "criteria", "expression", NULL)),
+	        "reached done within 60 days");
 	/* It can be stored as it is. */
 	right(cl_change_update(unit, report, 0, NULL, &f->issues, &f->e));
 	right(cl_change_update(unit, measure, 0, NULL, &f->issues, &f->e));
@@ -326,9 +335,11 @@ static void views(void **state)
 {
 	(void)state;
 	struct cl_unit *unit = flow_begin(f);
-	right(cl_change_create(unit, flow_json(f, "{\"resourceType\":\"Patient\",\"name\":[{\"use\":\"usual\",\"text\":\"Bo\"},{\"use\":"
-						  "\"official\",\"given\":[\"Ana\",\"Maria\"],\"family\":\"Rivera\"}]}"), CL_STR("p"),
-			       NULL, &f->issues, &f->e));
+	right(cl_change_create(
+	        unit,
+	        flow_json(f, "{\"resourceType\":\"Patient\",\"name\":[{\"use\":\"usual\",\"text\":\"Bo\"},{\"use\":"
+	                     "\"official\",\"given\":[\"Ana\",\"Maria\"],\"family\":\"Rivera\"}]}"),
+	        CL_STR("p"), NULL, &f->issues, &f->e));
 	flow_commit(f);
 	w->states[0].within = flow_duration("2 business days");
 	struct cl_str first = flow_start(f, "callback", "", "", "");
@@ -339,11 +350,17 @@ static void views(void **state)
 	(void)third;
 	struct cl_view *view = &f->catalog.views[f->catalog.view_count++];
 	*view = (struct cl_view){.name = CL_STR("who"), .workflow = CL_STR("callback")};
-	flow_words(f, "patient patient_name subject state action owner due overdue age_days started data.reason data.attempts",
-		   &view->columns, &view->column_count);
-	rows_are(view, 100, "[[\"Patient/p\",\"Ana Rivera\",\"Patient/p\",\"asked\",\"Call\",\"front_desk\",\"2026-11-04T09:00:00-06:00\",false,0,"
-			    "\"2026-11-02T09:00:00-06:00\",null,null],[\"Patient/p\",\"Ana Rivera\",\"Patient/p\",\"calling\",null,"
-			    "\"front_desk\",\"2027-11-02T10:00:00-05:00\",false,0,\"2026-11-02T10:00:00-06:00\",\"asked twice\",2]]");
+	flow_words(f,
+	           "patient patient_name subject state action owner due overdue age_days started data.reason "
+	           "data.attempts",
+	           &view->columns, &view->column_count);
+	rows_are(
+	        view, 100,
+	        "[[\"Patient/p\",\"Ana "
+	        "Rivera\",\"Patient/p\",\"asked\",\"Call\",\"front_desk\",\"2026-11-04T09:00:00-06:00\",false,0,"
+	        "\"2026-11-02T09:00:00-06:00\",null,null],[\"Patient/p\",\"Ana Rivera\",\"Patient/p\",\"calling\",null,"
+	        "\"front_desk\",\"2027-11-02T10:00:00-05:00\",false,0,\"2026-11-02T10:00:00-06:00\",\"asked "
+	        "twice\",2]]");
 	/* Escalated ones stay overdue although their clock runs again. */
 	flow_words(f, "state overdue age_days", &view->columns, &view->column_count);
 	flow_advance_to(f, flow_instant("2026-11-05T09:00:00-06:00"));
@@ -368,15 +385,9 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(counting),
-		TEST(reaching),
-		TEST(entering),
-		TEST(elapsing),
-		TEST(percentiles),
-		TEST(overdue_is_no_entry),
-		TEST(functions),
-		TEST(the_report),
-		TEST(views),
+	        TEST(counting),  TEST(reaching),    TEST(entering),
+	        TEST(elapsing),  TEST(percentiles), TEST(overdue_is_no_entry),
+	        TEST(functions), TEST(the_report),  TEST(views),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

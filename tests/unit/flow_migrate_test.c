@@ -97,7 +97,8 @@ static void another_face(void **state)
 	struct cl_json *task = flow_read(f, CL_TYPE_TASK, asked);
 	flow_valid(f, task);
 	flow_text_is(cl_json_text(cl_json_path(task, "performerType", "0", "coding", "0", "code", NULL)), "manager");
-	flow_text_is(cl_json_text(cl_json_path(task, "restriction", "period", "end", NULL)), "2026-11-03T09:00:00-06:00");
+	flow_text_is(cl_json_text(cl_json_path(task, "restriction", "period", "end", NULL)),
+	             "2026-11-03T09:00:00-06:00");
 	flow_text_is(flow_instance(f, asked).owner, "manager");
 	flow_text_is(version_of(calling), "1");
 }
@@ -135,7 +136,9 @@ static void the_map_moves_them(void **state)
 	assert_int_equal(f->call_count, 0); /* the machine moved, not the instance */
 	flow_is_in(f, calling, "phoning");
 	assert_int_equal(flow_instance(f, calling).due, f->now + 3 * CL_DAY);
-	assert_int_equal(cl_store_transitions(f->store, CL_STR_NONE, calling, INT64_MIN, INT64_MAX, last_transition, moved, &f->e), 0);
+	assert_int_equal(cl_store_transitions(f->store, CL_STR_NONE, calling, INT64_MIN, INT64_MAX, last_transition,
+	                                      moved, &f->e),
+	                 0);
 	assert_string_equal(moved, "migrate:calling>phoning");
 	struct cl_json *task = flow_read(f, CL_TYPE_TASK, calling);
 	flow_valid(f, task);
@@ -165,11 +168,8 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(what_stays_keeps_its_promise),
-		TEST(another_face),
-		TEST(stranded_ones_are_named),
-		TEST(the_map_moves_them),
-		TEST(into_an_end),
+	        TEST(what_stays_keeps_its_promise), TEST(another_face), TEST(stranded_ones_are_named),
+	        TEST(the_map_moves_them),           TEST(into_an_end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,59 +13,59 @@ static const struct row {
 	int tid;
 	const char *by, *event, *from, *to;
 } rows[] = {
-	{1, "initiator", "send", "draft", "received"},
-	{2, "recipient", "accept", "received", "accepted"},
-	{3, "recipient", "decline", "received", "declined"},
-	{4, "initiator", "request_cancel", "received", "cancel_requested"},
-	{5, "recipient", "decline", "accepted", "declined"},
-	{6, "recipient", "schedule", "accepted", "scheduled"},
-	{7, "initiator", "request_cancel", "accepted", "cancel_requested"},
-	{8, "recipient", "interim", "accepted", "visit_completed"},
-	{9, "recipient", "outcome", "accepted", "completed"},
-	{10, "recipient", "decline", "scheduled", "declined"},
-	{11, "recipient", "reschedule", "scheduled", "scheduled"},
-	{12, "recipient", "no_show", "scheduled", "no_show"},
-	{13, "recipient", "appointment_cancel", "scheduled", "appointment_cancelled"},
-	{14, "initiator", "request_cancel", "scheduled", "cancel_requested"},
-	{15, "recipient", "interim", "scheduled", "visit_completed"},
-	{16, "recipient", "outcome", "scheduled", "completed"},
-	{17, "recipient", "decline", "no_show", "declined"},
-	{18, "recipient", "reschedule", "no_show", "scheduled"},
-	{19, "recipient", "appointment_cancel", "no_show", "appointment_cancelled"},
-	{20, "initiator", "request_cancel", "no_show", "cancel_requested"},
-	{21, "recipient", "schedule", "appointment_cancelled", "scheduled"},
-	{22, "initiator", "request_cancel", "appointment_cancelled", "cancel_requested"},
-	{23, "recipient", "confirm_cancel", "cancel_requested", "cancelled"},
-	{24, "recipient", "outcome", "cancel_requested", "completed"},
-	{25, "recipient", "decline", "visit_completed", "declined"},
-	{26, "recipient", "schedule", "visit_completed", "scheduled"},
-	{27, "recipient", "appointment_cancel", "visit_completed", "appointment_cancelled"},
-	{28, "initiator", "request_cancel", "visit_completed", "cancel_requested"},
-	{29, "recipient", "interim", "visit_completed", "visit_completed"},
-	{30, "recipient", "outcome", "visit_completed", "completed"},
-	{31, "recipient", "begin", "accepted", "active"},
-	{32, "recipient", "progress", "accepted", "active"},
-	{33, "recipient", "decline", "active", "declined"},
-	{34, "initiator", "request_cancel", "active", "cancel_requested"},
-	{0, "recipient", "outcome", "active", "completed"},
+        {1, "initiator", "send", "draft", "received"},
+        {2, "recipient", "accept", "received", "accepted"},
+        {3, "recipient", "decline", "received", "declined"},
+        {4, "initiator", "request_cancel", "received", "cancel_requested"},
+        {5, "recipient", "decline", "accepted", "declined"},
+        {6, "recipient", "schedule", "accepted", "scheduled"},
+        {7, "initiator", "request_cancel", "accepted", "cancel_requested"},
+        {8, "recipient", "interim", "accepted", "visit_completed"},
+        {9, "recipient", "outcome", "accepted", "completed"},
+        {10, "recipient", "decline", "scheduled", "declined"},
+        {11, "recipient", "reschedule", "scheduled", "scheduled"},
+        {12, "recipient", "no_show", "scheduled", "no_show"},
+        {13, "recipient", "appointment_cancel", "scheduled", "appointment_cancelled"},
+        {14, "initiator", "request_cancel", "scheduled", "cancel_requested"},
+        {15, "recipient", "interim", "scheduled", "visit_completed"},
+        {16, "recipient", "outcome", "scheduled", "completed"},
+        {17, "recipient", "decline", "no_show", "declined"},
+        {18, "recipient", "reschedule", "no_show", "scheduled"},
+        {19, "recipient", "appointment_cancel", "no_show", "appointment_cancelled"},
+        {20, "initiator", "request_cancel", "no_show", "cancel_requested"},
+        {21, "recipient", "schedule", "appointment_cancelled", "scheduled"},
+        {22, "initiator", "request_cancel", "appointment_cancelled", "cancel_requested"},
+        {23, "recipient", "confirm_cancel", "cancel_requested", "cancelled"},
+        {24, "recipient", "outcome", "cancel_requested", "completed"},
+        {25, "recipient", "decline", "visit_completed", "declined"},
+        {26, "recipient", "schedule", "visit_completed", "scheduled"},
+        {27, "recipient", "appointment_cancel", "visit_completed", "appointment_cancelled"},
+        {28, "initiator", "request_cancel", "visit_completed", "cancel_requested"},
+        {29, "recipient", "interim", "visit_completed", "visit_completed"},
+        {30, "recipient", "outcome", "visit_completed", "completed"},
+        {31, "recipient", "begin", "accepted", "active"},
+        {32, "recipient", "progress", "accepted", "active"},
+        {33, "recipient", "decline", "active", "declined"},
+        {34, "initiator", "request_cancel", "active", "cancel_requested"},
+        {0, "recipient", "outcome", "active", "completed"},
 };
 #define ROWS (sizeof rows / sizeof *rows)
 
 static const struct {
 	const char *name, *status, *owner, *within, *code;
 } states[] = {
-	{"draft", "draft", "initiator", "1 day", "1.0"},
-	{"received", "requested", "recipient", "2 business days", "2.0"},
-	{"accepted", "accepted", "recipient", "5 business days", "3.0"},
-	{"active", "in-progress", "recipient", "14 days", "5.1"},
-	{"scheduled", "in-progress", "recipient", "14 days", "5.1.1"},
-	{"no_show", "in-progress", "recipient", "2 business days", "5.1.2"},
-	{"appointment_cancelled", "in-progress", "recipient", "2 business days", "5.1.3"},
-	{"visit_completed", "in-progress", "recipient", "14 days", "5.1.4"},
-	{"cancel_requested", "in-progress", "recipient", "2 business days", "5.2"},
-	{"declined", "rejected!", "", "", "4.0"},
-	{"cancelled", "cancelled!", "", "", "6.0"},
-	{"completed", "completed!", "", "", "7.0"},
+        {"draft", "draft", "initiator", "1 day", "1.0"},
+        {"received", "requested", "recipient", "2 business days", "2.0"},
+        {"accepted", "accepted", "recipient", "5 business days", "3.0"},
+        {"active", "in-progress", "recipient", "14 days", "5.1"},
+        {"scheduled", "in-progress", "recipient", "14 days", "5.1.1"},
+        {"no_show", "in-progress", "recipient", "2 business days", "5.1.2"},
+        {"appointment_cancelled", "in-progress", "recipient", "2 business days", "5.1.3"},
+        {"visit_completed", "in-progress", "recipient", "14 days", "5.1.4"},
+        {"cancel_requested", "in-progress", "recipient", "2 business days", "5.2"},
+        {"declined", "rejected!", "", "", "4.0"},
+        {"cancelled", "cancelled!", "", "", "6.0"},
+        {"completed", "completed!", "", "", "7.0"},
 };
 #define STATES (sizeof states / sizeof *states)
 
@@ -83,7 +83,7 @@ static int set_up(void **state)
 	flow_recorders(f, w, "referral_coordinator");
 	for (size_t i = 0; i < STATES; i++) {
 		struct cl_state_rule *rule =
-			flow_state(f, w, states[i].name, states[i].status, states[i].owner, states[i].within);
+		        flow_state(f, w, states[i].name, states[i].status, states[i].owner, states[i].within);
 		rule->business_system = CL_STR("http://hl7.org/fhir/us/bser/CodeSystem/TaskBusinessStatusCS");
 		rule->business_code = cl_str_of(states[i].code);
 	}
@@ -160,7 +160,8 @@ static void try_state(const char *from, const char *ours, bool final)
 		for (size_t s = 0; s < 2; s++) {
 			act_as(sides[s], ours);
 			if (final) {
-				flow_refuse(f, task, rows[i].event, NULL, CL_E_RULE, "which is final: nothing further happens");
+				flow_refuse(f, task, rows[i].event, NULL, CL_E_RULE,
+				            "which is final: nothing further happens");
 			} else if (!row) {
 				refused_with_the_legal_ones(task, from, rows[i].event);
 			} else if (strcmp(row->by, sides[s])) {
@@ -205,8 +206,10 @@ static void every_transition_of_the_recipient_can_be_recorded(void **state)
 			continue;
 		struct cl_str task = flow_start(f, "referral", rows[i].from, "initiator", "");
 		struct cl_unit *unit = flow_begin(f);
-		struct cl_advance advance = {.task = task, .event = cl_str_of(rows[i].event), .on_behalf_of = CL_STR("recipient"),
-					     .source = CL_STR("fax")};
+		struct cl_advance advance = {.task = task,
+		                             .event = cl_str_of(rows[i].event),
+		                             .on_behalf_of = CL_STR("recipient"),
+		                             .source = CL_STR("fax")};
 		if (cl_instance_advance(unit, &advance, NULL, &f->issues, &f->e))
 			fail_msg("TID %d: %s", rows[i].tid, f->e.message);
 		flow_commit(f);
@@ -229,14 +232,18 @@ static void walk(const char *const *events, const char *end)
 		at = row->to;
 	}
 	flow_is_in(f, task, end);
-	flow_text_is(cl_json_text(cl_json_path(flow_read(f, CL_TYPE_TASK, task), "businessStatus", "coding", "0", "code", NULL)),
-		     !strcmp(end, "completed") ? "7.0" : !strcmp(end, "cancelled") ? "6.0" : "4.0");
+	flow_text_is(cl_json_text(cl_json_path(flow_read(f, CL_TYPE_TASK, task), "businessStatus", "coding", "0",
+	                                       "code", NULL)),
+	             !strcmp(end, "completed")   ? "7.0"
+	             : !strcmp(end, "cancelled") ? "6.0"
+	                                         : "4.0");
 }
 
 static void whole_stories(void **state)
 {
-	static const char *const kept[] = {"send", "accept", "schedule", "reschedule", "no_show", "reschedule", "interim", "schedule",
-					   "appointment_cancel", "schedule", "outcome", NULL};
+	static const char *const kept[] = {"send",       "accept",  "schedule", "reschedule",         "no_show",
+	                                   "reschedule", "interim", "schedule", "appointment_cancel", "schedule",
+	                                   "outcome",    NULL};
 	static const char *const cancelled[] = {"send", "accept", "request_cancel", "confirm_cancel", NULL};
 	static const char *const race[] = {"send", "accept", "schedule", "request_cancel", "outcome", NULL};
 	static const char *const late[] = {"send", "accept", "schedule", "no_show", "decline", NULL};
@@ -296,7 +303,8 @@ static void every_transition_by_business_status(void **state)
 		if (code)
 			fail_msg("TID %d: %s [%s]", rows[i].tid, f->e.message, f->e.where);
 		flow_is_in(f, task, rows[i].to);
-		flow_text_is(cl_json_get_text(flow_read(f, CL_TYPE_TASK, task), "status"), cl_arena_cstring(f->arena, target->status));
+		flow_text_is(cl_json_get_text(flow_read(f, CL_TYPE_TASK, task), "status"),
+		             cl_arena_cstring(f->arena, target->status));
 		/* Not by the wrong side. */
 		act_as("initiator", "initiator");
 		task = flow_start(f, "referral", rows[i].from, "initiator", "lakeside");
@@ -313,7 +321,9 @@ static void former_codes_are_understood(void **state)
 	struct cl_str task = flow_start(f, "referral", "accepted", "initiator", "lakeside");
 	assert_int_equal(put_business(task, "5.4", NULL), 0); /* STU1 */
 	flow_is_in(f, task, "cancel_requested");
-	flow_text_is(cl_json_text(cl_json_path(flow_read(f, CL_TYPE_TASK, task), "businessStatus", "coding", "0", "code", NULL)), "5.2");
+	flow_text_is(cl_json_text(cl_json_path(flow_read(f, CL_TYPE_TASK, task), "businessStatus", "coding", "0",
+	                                       "code", NULL)),
+	             "5.2");
 }
 
 static void by_status_alone(void **state)
@@ -351,14 +361,14 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(the_machine_is_sound),
-		TEST(every_state_event_and_side_at_the_initiator),
-		TEST(every_state_event_and_side_at_the_recipient),
-		TEST(every_transition_of_the_recipient_can_be_recorded),
-		TEST(whole_stories),
-		TEST(every_transition_by_business_status),
-		TEST(former_codes_are_understood),
-		TEST(by_status_alone),
+	        TEST(the_machine_is_sound),
+	        TEST(every_state_event_and_side_at_the_initiator),
+	        TEST(every_state_event_and_side_at_the_recipient),
+	        TEST(every_transition_of_the_recipient_can_be_recorded),
+	        TEST(whole_stories),
+	        TEST(every_transition_by_business_status),
+	        TEST(former_codes_are_understood),
+	        TEST(by_status_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,18 +64,18 @@ static int log_event(const struct cl_stored_event *event, void *context)
 {
 	struct log *log = context;
 	log->causes[log->count] = event->cause;
-	snprintf(log->lines[log->count++], sizeof log->lines[0], "%.*s %.*s/%.*s %lld by %.*s", CL_STR_ARGS(event->kind),
-		 CL_STR_ARGS(cl_fhir_type_name(event->type)), CL_STR_ARGS(event->id), (long long)event->version,
-		 CL_STR_ARGS(event->actor));
+	snprintf(log->lines[log->count++], sizeof log->lines[0], "%.*s %.*s/%.*s %lld by %.*s",
+	         CL_STR_ARGS(event->kind), CL_STR_ARGS(cl_fhir_type_name(event->type)), CL_STR_ARGS(event->id),
+	         (long long)event->version, CL_STR_ARGS(event->actor));
 	return 0;
 }
 
 static int log_leaf(const struct cl_audit_record *record, void *context)
 {
 	struct log *log = context;
-	snprintf(log->lines[log->count++], sizeof log->lines[0], "%.*s %.*s by %.*s (%.*s, %.*s)", CL_STR_ARGS(record->action),
-		 CL_STR_ARGS(record->target), CL_STR_ARGS(record->principal), CL_STR_ARGS(record->rule),
-		 CL_STR_ARGS(record->outcome));
+	snprintf(log->lines[log->count++], sizeof log->lines[0], "%.*s %.*s by %.*s (%.*s, %.*s)",
+	         CL_STR_ARGS(record->action), CL_STR_ARGS(record->target), CL_STR_ARGS(record->principal),
+	         CL_STR_ARGS(record->rule), CL_STR_ARGS(record->outcome));
 	return 0;
 }
 
@@ -86,13 +86,15 @@ static void a_change_is_whole(void **state)
 	(void)state;
 	struct cl_unit *unit = flow_begin(f);
 	uint64_t input = unit->cause;
-	struct cl_json *patient = flow_json(f, "{\"name\":[{\"family\":\"Rivera\"}],\"active\":true,\"resourceType\":\"Patient\","
-					       "\"id\":\"mine\",\"meta\":{\"versionId\":\"77\",\"tag\":[{\"code\":\"x\"}]}}");
-	right(cl_unit_put(unit, CL_OP_CREATE, CL_TYPE_PATIENT, CL_STR("p"), patient, false, &version, &f->issues, &f->e));
+	struct cl_json *patient =
+	        flow_json(f, "{\"name\":[{\"family\":\"Rivera\"}],\"active\":true,\"resourceType\":\"Patient\","
+	                     "\"id\":\"mine\",\"meta\":{\"versionId\":\"77\",\"tag\":[{\"code\":\"x\"}]}}");
+	right(cl_unit_put(unit, CL_OP_CREATE, CL_TYPE_PATIENT, CL_STR("p"), patient, false, &version, &f->issues,
+	                  &f->e));
 	/* The head comes first, what the client said in meta stays, its version does not. */
 	flow_text_is(version.body, "{\"resourceType\":\"Patient\",\"id\":\"p\",\"meta\":{\"versionId\":\"1\","
-				   "\"tag\":[{\"code\":\"x\"}],\"lastUpdated\":\"2026-11-02T15:00:00.000Z\"},"
-				   "\"name\":[{\"family\":\"Rivera\"}],\"active\":true}");
+	                           "\"tag\":[{\"code\":\"x\"}],\"lastUpdated\":\"2026-11-02T15:00:00.000Z\"},"
+	                           "\"name\":[{\"family\":\"Rivera\"}],\"active\":true}");
 	assert_int_equal(version.version, 1);
 	assert_int_equal(version.operation, CL_OP_CREATE);
 	assert_int_equal(version.updated, f->now);
@@ -132,8 +134,9 @@ static void versions_follow_each_other(void **state)
 	f->now += CL_HOUR;
 	struct cl_unit *unit = flow_begin(f);
 	unit->plugin = CL_STR("referral");
-	right(cl_change_update(unit, flow_json(f, "{\"resourceType\":\"Patient\",\"id\":\"p\",\"name\":[{\"family\":\"Stone\"}]}"), 1,
-			       &version, &f->issues, &f->e));
+	right(cl_change_update(
+	        unit, flow_json(f, "{\"resourceType\":\"Patient\",\"id\":\"p\",\"name\":[{\"family\":\"Stone\"}]}"), 1,
+	        &version, &f->issues, &f->e));
 	assert_int_equal(version.version, 2);
 	assert_int_equal(version.operation, CL_OP_UPDATE);
 	flow_commit(f);
@@ -148,7 +151,8 @@ static void versions_follow_each_other(void **state)
 	assert_int_equal(found(CL_TYPE_PATIENT, "family=stone"), 0);
 	/* Made again under its id: versions go on. */
 	unit = flow_begin(f);
-	right(cl_change_create(unit, flow_json(f, "{\"resourceType\":\"Patient\"}"), CL_STR("p"), &version, &f->issues, &f->e));
+	right(cl_change_create(unit, flow_json(f, "{\"resourceType\":\"Patient\"}"), CL_STR("p"), &version, &f->issues,
+	                       &f->e));
 	assert_int_equal(version.version, 4);
 	assert_int_equal(version.operation, CL_OP_CREATE);
 	flow_commit(f);
@@ -162,39 +166,51 @@ static void an_update_that_changes_nothing_is_no_version(void **state)
 {
 	struct cl_version version;
 	(void)state;
-	create("{\"resourceType\":\"Patient\",\"meta\":{\"tag\":[{\"code\":\"x\"}]},\"active\":true,\"gender\":\"female\"}", "p");
+	create("{\"resourceType\":\"Patient\",\"meta\":{\"tag\":[{\"code\":\"x\"}]},\"active\":true,\"gender\":"
+	       "\"female\"}",
+	       "p");
 	f->now += CL_HOUR;
 	struct cl_unit *unit = flow_begin(f);
 	/* Other order of members, another version and time in meta: the same. */
-	right(cl_change_update(unit, flow_json(f, "{\"gender\":\"female\",\"id\":\"p\",\"resourceType\":\"Patient\",\"active\":true,"
-						  "\"meta\":{\"versionId\":\"9\",\"lastUpdated\":\"2020-01-01T00:00:00Z\","
-						  "\"tag\":[{\"code\":\"x\"}]}}"), 0, &version, &f->issues, &f->e));
+	right(cl_change_update(
+	        unit,
+	        flow_json(f, "{\"gender\":\"female\",\"id\":\"p\",\"resourceType\":\"Patient\",\"active\":true,"
+	                     "\"meta\":{\"versionId\":\"9\",\"lastUpdated\":\"2020-01-01T00:00:00Z\","
+	                     "\"tag\":[{\"code\":\"x\"}]}}"),
+	        0, &version, &f->issues, &f->e));
 	assert_int_equal(version.version, 1);
 	assert_null(unit->changes);
 	flow_contains(version.body, "\"versionId\":\"1\"");
 	/* A tag more is a change. */
-	right(cl_change_update(unit, flow_json(f, "{\"resourceType\":\"Patient\",\"id\":\"p\",\"active\":true,\"gender\":\"female\","
-						  "\"meta\":{\"tag\":[{\"code\":\"x\"},{\"code\":\"y\"}]}}"), 0, &version, &f->issues,
-			       &f->e));
+	right(cl_change_update(
+	        unit,
+	        flow_json(f, "{\"resourceType\":\"Patient\",\"id\":\"p\",\"active\":true,\"gender\":\"female\","
+	                     "\"meta\":{\"tag\":[{\"code\":\"x\"},{\"code\":\"y\"}]}}"),
+	        0, &version, &f->issues, &f->e));
 	assert_int_equal(version.version, 2);
 	/* So is a number written otherwise. */
 	flow_commit(f);
-	create("{\"resourceType\":\"Observation\",\"status\":\"final\",\"code\":{\"text\":\"x\"},\"valueQuantity\":{\"value\":7.20}}",
+	create("{\"resourceType\":\"Observation\",\"status\":\"final\",\"code\":{\"text\":\"x\"},\"valueQuantity\":{"
+	       "\"value\":7.20}}",
 	       "o");
 	unit = flow_begin(f);
-	right(cl_change_update(unit, flow_json(f, "{\"resourceType\":\"Observation\",\"id\":\"o\",\"status\":\"final\",\"code\":{\"text\":"
-						  "\"x\"},\"valueQuantity\":{\"value\":7.2}}"), 0, &version, &f->issues, &f->e));
+	right(cl_change_update(
+	        unit,
+	        flow_json(f, "{\"resourceType\":\"Observation\",\"id\":\"o\",\"status\":\"final\",\"code\":{\"text\":"
+	                     "\"x\"},\"valueQuantity\":{\"value\":7.2}}"),
+	        0, &version, &f->issues, &f->e));
 	assert_int_equal(version.version, 2);
 	flow_rollback(f);
 }
 
-static void refused(const char *text, const char *id, bool update, int64_t expected, int code, const char *words, const char *where)
+static void refused(const char *text, const char *id, bool update, int64_t expected, int code, const char *words,
+                    const char *where)
 {
 	struct cl_version version;
 	struct cl_unit *unit = flow_begin(f);
 	uint64_t before = cl_store_last_sequence(f->store);
 	int result = update ? cl_change_update(unit, flow_json(f, text), expected, &version, &f->issues, &f->e)
-			    : cl_change_create(unit, flow_json(f, text), cl_str_of(id), &version, &f->issues, &f->e);
+	                    : cl_change_create(unit, flow_json(f, text), cl_str_of(id), &version, &f->issues, &f->e);
 	if (result != code)
 		fail_msg("%s: %d instead of %d: %s", text, result, code, f->e.message);
 	flow_contains(cl_str_of(f->e.message), words);
@@ -208,17 +224,22 @@ static void refusals_say_why(void **state)
 {
 	(void)state;
 	create("{\"resourceType\":\"Patient\"}", "p");
-	refused("{\"resourceType\":\"Pateint\"}", "", false, 0, CL_E_RULE, "'Pateint' is no resource type", "resourceType");
+	refused("{\"resourceType\":\"Pateint\"}", "", false, 0, CL_E_RULE, "'Pateint' is no resource type",
+	        "resourceType");
 	refused("{}", "", false, 0, CL_E_RULE, "resourceType is missing", "resourceType");
-	refused("{\"resourceType\":\"Patient\",\"gender\":\"femal\"}", "", false, 0, CL_E_RULE, "femal", "Patient.gender");
+	refused("{\"resourceType\":\"Patient\",\"gender\":\"femal\"}", "", false, 0, CL_E_RULE, "femal",
+	        "Patient.gender");
 	refused("{\"resourceType\":\"Patient\",\"meta\":7}", "", false, 0, CL_E_RULE, "object", "Patient.meta");
 	refused("{\"resourceType\":\"Patient\"}", "a b", false, 0, CL_E_INVALID, "no FHIR id", "");
 	refused("{\"resourceType\":\"Patient\"}", "p", false, 0, CL_E_CONFLICT, "Patient/p exists already", "");
 	refused("{\"resourceType\":\"Patient\"}", "", true, 0, CL_E_INVALID, "needs the resource's id", "Patient.id");
-	refused("{\"resourceType\":\"Patient\",\"id\":\"p\"}", "", true, 7, CL_E_PRECONDITION, "at version 1, not 7", "");
+	refused("{\"resourceType\":\"Patient\",\"id\":\"p\"}", "", true, 7, CL_E_PRECONDITION, "at version 1, not 7",
+	        "");
 	refused("{\"resourceType\":\"Patient\",\"id\":\"q\"}", "", true, 7, CL_E_PRECONDITION, "is not there", "");
-	refused("{\"resourceType\":\"Task\",\"status\":\"draft\",\"intent\":\"order\",\"code\":{\"coding\":[{\"system\":"
-		"\"urn:careloop:workflow\",\"code\":\"referal\"}]}}", "", false, 0, CL_E_RULE, "no workflow 'referal'", "Task.code");
+	refused("{\"resourceType\":\"Task\",\"status\":\"draft\",\"intent\":\"order\",\"code\":{\"coding\":[{"
+	        "\"system\":"
+	        "\"urn:careloop:workflow\",\"code\":\"referal\"}]}}",
+	        "", false, 0, CL_E_RULE, "no workflow 'referal'", "Task.code");
 	struct cl_unit *unit = flow_begin(f);
 	assert_int_equal(cl_change_delete(unit, CL_TYPE_PATIENT, CL_STR("nobody"), 0, NULL, &f->e), CL_E_NOT_FOUND);
 	right(cl_change_delete(unit, CL_TYPE_PATIENT, CL_STR("p"), 0, NULL, &f->e));
@@ -248,7 +269,8 @@ static void an_update_of_nothing_creates(void **state)
 	struct cl_version version;
 	(void)state;
 	struct cl_unit *unit = flow_begin(f);
-	right(cl_change_update(unit, flow_json(f, "{\"resourceType\":\"Patient\",\"id\":\"new\"}"), 0, &version, &f->issues, &f->e));
+	right(cl_change_update(unit, flow_json(f, "{\"resourceType\":\"Patient\",\"id\":\"new\"}"), 0, &version,
+	                       &f->issues, &f->e));
 	assert_int_equal(version.version, 1);
 	assert_int_equal(version.operation, CL_OP_CREATE);
 	assert_int_equal(unit->changes->operation, CL_OP_CREATE);
@@ -279,21 +301,27 @@ static void changes_are_bounded(void **state)
 	(void)state;
 	struct cl_unit *unit = flow_begin(f);
 	unit->change_count = CL_UNIT_CHANGES;
-	assert_int_equal(cl_change_create(unit, flow_json(f, "{\"resourceType\":\"Patient\"}"), CL_STR_NONE, NULL, NULL, &f->e),
-			 CL_E_LIMIT);
+	assert_int_equal(
+	        cl_change_create(unit, flow_json(f, "{\"resourceType\":\"Patient\"}"), CL_STR_NONE, NULL, NULL, &f->e),
+	        CL_E_LIMIT);
 	flow_rollback(f);
 }
 
 static void changes_tell_the_status(void **state)
 {
 	(void)state;
-	create("{\"resourceType\":\"Appointment\",\"status\":\"proposed\",\"participant\":[{\"status\":\"accepted\",\"actor\":{\"reference\":"
-	       "\"Patient/p\"}}]}", "a");
+	create("{\"resourceType\":\"Appointment\",\"status\":\"proposed\",\"participant\":[{\"status\":\"accepted\","
+	       "\"actor\":{\"reference\":"
+	       "\"Patient/p\"}}]}",
+	       "a");
 	struct cl_unit *unit = flow_begin(f);
 	unit->depth = 3;
-	right(cl_change_update(unit, flow_json(f, "{\"resourceType\":\"Appointment\",\"id\":\"a\",\"status\":\"cancelled\",\"participant\":[{"
-						  "\"status\":\"accepted\",\"actor\":{\"reference\":\"Patient/p\"}}]}"), 0, NULL,
-			       &f->issues, &f->e));
+	right(cl_change_update(
+	        unit,
+	        flow_json(f,
+	                  "{\"resourceType\":\"Appointment\",\"id\":\"a\",\"status\":\"cancelled\",\"participant\":[{"
+	                  "\"status\":\"accepted\",\"actor\":{\"reference\":\"Patient/p\"}}]}"),
+	        0, NULL, &f->issues, &f->e));
 	flow_text_is(unit->changes->status, "cancelled");
 	flow_text_is(unit->changes->former_status, "proposed");
 	assert_int_equal(unit->changes->depth, 3);
@@ -333,11 +361,14 @@ static void notices_are_communications(void **state)
 {
 	(void)state;
 	create("{\"resourceType\":\"Patient\"}", "p");
-	create("{\"resourceType\":\"ServiceRequest\",\"status\":\"active\",\"intent\":\"order\",\"subject\":{\"reference\":\"Patient/p\"}}",
+	create("{\"resourceType\":\"ServiceRequest\",\"status\":\"active\",\"intent\":\"order\",\"subject\":{"
+	       "\"reference\":\"Patient/p\"}}",
 	       "s");
 	struct cl_unit *unit = flow_begin(f);
-	right(cl_change_notify(unit, CL_STR("front_desk"), CL_STR("Please call"), CL_STR("ServiceRequest/s"), CL_STR("urgent"), &f->e));
-	right(cl_change_notify(unit, CL_STR("Practitioner/ana"), CL_STR("Can you take this one? "), CL_STR_NONE, CL_STR_NONE, &f->e));
+	right(cl_change_notify(unit, CL_STR("front_desk"), CL_STR("Please call"), CL_STR("ServiceRequest/s"),
+	                       CL_STR("urgent"), &f->e));
+	right(cl_change_notify(unit, CL_STR("Practitioner/ana"), CL_STR("Can you take this one? "), CL_STR_NONE,
+	                       CL_STR_NONE, &f->e));
 	struct cl_json *first = unit->changes->resource, *second = unit->changes->next->resource;
 	flow_valid(f, first);
 	flow_valid(f, second);
@@ -353,9 +384,11 @@ static void notices_are_communications(void **state)
 	assert_int_equal(found(CL_TYPE_COMMUNICATION, "category=urn:careloop:role|front_desk"), 1);
 	assert_int_equal(found(CL_TYPE_COMMUNICATION, "patient=Patient/p"), 1);
 	unit = flow_begin(f);
-	assert_int_equal(cl_change_notify(unit, CL_STR("nobody"), CL_STR("x"), CL_STR_NONE, CL_STR_NONE, &f->e), CL_E_RULE);
+	assert_int_equal(cl_change_notify(unit, CL_STR("nobody"), CL_STR("x"), CL_STR_NONE, CL_STR_NONE, &f->e),
+	                 CL_E_RULE);
 	assert_int_equal(cl_change_notify(unit, CL_STR_NONE, CL_STR("x"), CL_STR_NONE, CL_STR_NONE, &f->e), CL_E_RULE);
-	assert_int_equal(cl_change_notify(unit, CL_STR("front_desk"), CL_STR("x"), CL_STR_NONE, CL_STR("soon"), &f->e), CL_E_RULE);
+	assert_int_equal(cl_change_notify(unit, CL_STR("front_desk"), CL_STR("x"), CL_STR_NONE, CL_STR("soon"), &f->e),
+	                 CL_E_RULE);
 	flow_rollback(f);
 }
 
@@ -363,17 +396,17 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(a_change_is_whole),
-		TEST(versions_follow_each_other),
-		TEST(an_update_that_changes_nothing_is_no_version),
-		TEST(refusals_say_why),
-		TEST(issues_have_the_place_in_the_source),
-		TEST(an_update_of_nothing_creates),
-		TEST(ids_are_derived),
-		TEST(changes_are_bounded),
-		TEST(changes_tell_the_status),
-		TEST(messages_go_to_partners_only),
-		TEST(notices_are_communications),
+	        TEST(a_change_is_whole),
+	        TEST(versions_follow_each_other),
+	        TEST(an_update_that_changes_nothing_is_no_version),
+	        TEST(refusals_say_why),
+	        TEST(issues_have_the_place_in_the_source),
+	        TEST(an_update_of_nothing_creates),
+	        TEST(ids_are_derived),
+	        TEST(changes_are_bounded),
+	        TEST(changes_tell_the_status),
+	        TEST(messages_go_to_partners_only),
+	        TEST(notices_are_communications),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,24 +104,28 @@ static void what_the_machine_owns(void **state)
 	static const struct {
 		const char *members, *where;
 	} cases[] = {
-		{"{\"owner\":{\"reference\":\"Practitioner/ana\"}}", "Task.owner"},
-		{"{\"restriction\":{\"period\":{\"end\":\"2027-01-01\"}}}", "Task.restriction.period.end"},
-		{"{\"restriction\":null}", "Task.restriction.period.end"},
-		{"{\"code\":{\"text\":\"other\"}}", "Task.code"},
-		{"{\"focus\":{\"reference\":\"Patient/q\"}}", "Task.focus"},
-		{"{\"for\":{\"reference\":\"Patient/q\"}}", "Task.for"},
-		{"{\"performerType\":null}", "Task.performerType"},
-		{"{\"businessStatus\":null}", "Task.businessStatus"},
-		{"{\"owner\":{\"reference\":\"Practitioner/ana\"},\"status\":\"in-progress\"}", "Task.owner"},
+	        {"{\"owner\":{\"reference\":\"Practitioner/ana\"}}", "Task.owner"},
+	        {"{\"restriction\":{\"period\":{\"end\":\"2027-01-01\"}}}", "Task.restriction.period.end"},
+	        {"{\"restriction\":null}", "Task.restriction.period.end"},
+	        {"{\"code\":{\"text\":\"other\"}}", "Task.code"},
+	        {"{\"focus\":{\"reference\":\"Patient/q\"}}", "Task.focus"},
+	        {"{\"for\":{\"reference\":\"Patient/q\"}}", "Task.for"},
+	        {"{\"performerType\":null}", "Task.performerType"},
+	        {"{\"businessStatus\":null}", "Task.businessStatus"},
+	        {"{\"owner\":{\"reference\":\"Practitioner/ana\"},\"status\":\"in-progress\"}", "Task.owner"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		refuses(cases[i].members, CL_E_RULE, "is set by the workflow", cases[i].where);
-		flow_contains(cl_str_of(f->e.message), "is in state asked; legal: call (front_desk), decline (manager; needs reason)");
+		flow_contains(cl_str_of(f->e.message),
+		              "is in state asked; legal: call (front_desk), decline (manager; needs reason)");
 	}
 	/* Repetitions belong to nobody. */
-	struct cl_str end = cl_json_text(cl_json_path(flow_read(f, CL_TYPE_TASK, id), "restriction", "period", "end", NULL));
-	accepts(cl_arena_cstring(f->lasting, cl_arena_printf(f->lasting, "{\"restriction\":{\"repetitions\":3,\"period\":{\"end\":"
-									  "\"%.*s\"}}}", CL_STR_ARGS(end))));
+	struct cl_str end =
+	        cl_json_text(cl_json_path(flow_read(f, CL_TYPE_TASK, id), "restriction", "period", "end", NULL));
+	accepts(cl_arena_cstring(f->lasting, cl_arena_printf(f->lasting,
+	                                                     "{\"restriction\":{\"repetitions\":3,\"period\":{\"end\":"
+	                                                     "\"%.*s\"}}}",
+	                                                     CL_STR_ARGS(end))));
 	accepts("{\"status\":\"in-progress\"}");
 	assert_int_equal(flow_count(f, CL_TYPE_TASK, "\"repetitions\":3"), 1);
 }
@@ -136,7 +140,8 @@ static void a_status_is_an_event(void **state)
 	flow_valid(f, task);
 	flow_text_is(cl_json_get_text(task, "description"), "and a word");
 	flow_text_is(cl_json_text(cl_json_path(task, "businessStatus", "coding", "0", "code", NULL)), "calling");
-	flow_text_is(cl_json_text(cl_json_path(task, "restriction", "period", "end", NULL)), "2026-11-03T10:00:00-06:00");
+	flow_text_is(cl_json_text(cl_json_path(task, "restriction", "period", "end", NULL)),
+	             "2026-11-03T10:00:00-06:00");
 	assert_int_equal(cl_json_get(task, "note")->count, 1);
 	flow_text_is(flow_instance(f, id).data, "{\"note\":\"ringing\"}");
 }
@@ -149,17 +154,21 @@ static void reasons_and_inputs_are_data(void **state)
 	accepts("{\"status\":\"rejected\",\"statusReason\":{\"text\":\"moved away\"}}");
 	flow_is_in(f, id, "declined");
 	flow_text_is(flow_instance(f, id).data, "{\"reason\":\"moved away\"}");
-	flow_text_is(cl_json_text(cl_json_path(flow_read(f, CL_TYPE_TASK, id), "statusReason", "text", NULL)), "moved away");
+	flow_text_is(cl_json_text(cl_json_path(flow_read(f, CL_TYPE_TASK, id), "statusReason", "text", NULL)),
+	             "moved away");
 	flow_as(f, "desk", "person", "front_desk");
 	id = flow_start(f, "callback", "calling", "", "");
 	refuses("{\"status\":\"completed\"}", CL_E_RULE, "'reached' needs start", "data.start");
-	refuses("{\"status\":\"completed\",\"input\":[{\"type\":{\"text\":\"start\"},\"valueString\":\"soon\"}]}", CL_E_RULE,
-		"start must be a dateTime", "data.start");
-	accepts("{\"status\":\"completed\",\"input\":[{\"type\":{\"text\":\"start\"},\"valueDateTime\":\"2026-11-09T09:00:00-06:00\"},"
-		"{\"type\":{\"text\":\"who\"},\"valueReference\":{\"reference\":\"Practitioner/ana\"}},"
-		"{\"type\":{\"text\":\"count\"},\"valueInteger\":3},{\"type\":{\"text\":\"other\"},\"valueString\":\"kept in the Task\"}]}");
+	refuses("{\"status\":\"completed\",\"input\":[{\"type\":{\"text\":\"start\"},\"valueString\":\"soon\"}]}",
+	        CL_E_RULE, "start must be a dateTime", "data.start");
+	accepts("{\"status\":\"completed\",\"input\":[{\"type\":{\"text\":\"start\"},\"valueDateTime\":\"2026-11-09T09:"
+	        "00:00-06:00\"},"
+	        "{\"type\":{\"text\":\"who\"},\"valueReference\":{\"reference\":\"Practitioner/ana\"}},"
+	        "{\"type\":{\"text\":\"count\"},\"valueInteger\":3},{\"type\":{\"text\":\"other\"},\"valueString\":"
+	        "\"kept in the Task\"}]}");
 	flow_is_in(f, id, "done");
-	flow_text_is(flow_instance(f, id).data, "{\"start\":\"2026-11-09T09:00:00-06:00\",\"who\":\"Practitioner/ana\",\"count\":3}");
+	flow_text_is(flow_instance(f, id).data,
+	             "{\"start\":\"2026-11-09T09:00:00-06:00\",\"who\":\"Practitioner/ana\",\"count\":3}");
 }
 
 static void an_event_may_bring_the_owner(void **state)
@@ -169,13 +178,15 @@ static void an_event_may_bring_the_owner(void **state)
 	refuses("{\"status\":\"requested\"}", CL_E_RULE, "'hand_over' needs owner", "data.owner");
 	accepts("{\"status\":\"requested\",\"owner\":{\"reference\":\"Practitioner/ben\"}}");
 	flow_is_in(f, id, "asked");
-	flow_text_is(cl_json_text(cl_json_path(flow_read(f, CL_TYPE_TASK, id), "owner", "reference", NULL)), "Practitioner/ben");
+	flow_text_is(cl_json_text(cl_json_path(flow_read(f, CL_TYPE_TASK, id), "owner", "reference", NULL)),
+	             "Practitioner/ben");
 }
 
 static void who_may_not_is_told_who_may(void **state)
 {
 	(void)state;
-	refuses("{\"status\":\"rejected\",\"statusReason\":{\"text\":\"x\"}}", CL_E_FORBIDDEN, "who may: ", "Task.status");
+	refuses("{\"status\":\"rejected\",\"statusReason\":{\"text\":\"x\"}}", CL_E_FORBIDDEN,
+	        "who may: ", "Task.status");
 	flow_as(f, "mia", "person", "manager");
 	refuses("{\"status\":\"in-progress\"}", CL_E_FORBIDDEN, "who may: front_desk", "Task.status");
 }
@@ -183,10 +194,11 @@ static void who_may_not_is_told_who_may(void **state)
 static void no_event_leads_there(void **state)
 {
 	(void)state;
-	refuses("{\"status\":\"completed\"}", CL_E_RULE, "where 'completed' follows from no event; legal: call (front_desk)", "Task.status");
+	refuses("{\"status\":\"completed\"}", CL_E_RULE,
+	        "where 'completed' follows from no event; legal: call (front_desk)", "Task.status");
 	refuses("{\"status\":\"nonsense\"}", CL_E_RULE, "'nonsense'", "Task.status");
 	refuses("{\"businessStatus\":{\"coding\":[{\"code\":\"done\"}]}}", CL_E_RULE, "'done' follows from no event",
-		"Task.businessStatus");
+	        "Task.businessStatus");
 }
 
 /* Status and businessStatus dropped: not the same as unchanged, and FHIR wants a status. */
@@ -212,17 +224,27 @@ static void an_ordinary_task_is_left_alone(void **state)
 	struct cl_version version;
 	(void)state;
 	struct cl_unit *unit = flow_begin(f);
-	assert_int_equal(cl_change_create(unit, flow_json(f, "{\"resourceType\":\"Task\",\"status\":\"draft\",\"intent\":\"order\"}"),
-					  CL_STR("plain"), &version, &f->issues, &f->e), 0);
-	assert_int_equal(cl_change_update(unit, flow_json(f, "{\"resourceType\":\"Task\",\"id\":\"plain\",\"status\":\"completed\","
-							     "\"intent\":\"order\"}"), 0, &version, &f->issues, &f->e), 0);
+	assert_int_equal(
+	        cl_change_create(unit,
+	                         flow_json(f, "{\"resourceType\":\"Task\",\"status\":\"draft\",\"intent\":\"order\"}"),
+	                         CL_STR("plain"), &version, &f->issues, &f->e),
+	        0);
+	assert_int_equal(
+	        cl_change_update(unit,
+	                         flow_json(f, "{\"resourceType\":\"Task\",\"id\":\"plain\",\"status\":\"completed\","
+	                                      "\"intent\":\"order\"}"),
+	                         0, &version, &f->issues, &f->e),
+	        0);
 	assert_int_equal(version.version, 2);
 	assert_int_equal(unit->changes->next->workflow.n, 0);
 	/* It does not become an instance behind the machine's back. */
-	assert_int_equal(cl_change_update(unit, flow_json(f, "{\"resourceType\":\"Task\",\"id\":\"plain\",\"status\":\"requested\","
-							     "\"intent\":\"order\",\"code\":{\"coding\":[{\"system\":\"urn:careloop:"
-							     "workflow\",\"code\":\"callback\"}]}}"), 0, &version, &f->issues, &f->e),
-			 CL_E_RULE);
+	assert_int_equal(
+	        cl_change_update(unit,
+	                         flow_json(f, "{\"resourceType\":\"Task\",\"id\":\"plain\",\"status\":\"requested\","
+	                                      "\"intent\":\"order\",\"code\":{\"coding\":[{\"system\":\"urn:careloop:"
+	                                      "workflow\",\"code\":\"callback\"}]}}"),
+	                         0, &version, &f->issues, &f->e),
+	        CL_E_RULE);
 	assert_string_equal(f->e.where, "Task.code");
 	flow_rollback(f);
 }
@@ -232,10 +254,14 @@ static void an_update_under_a_new_id_starts(void **state)
 	struct cl_version version;
 	(void)state;
 	struct cl_unit *unit = flow_begin(f);
-	assert_int_equal(cl_change_update(unit, flow_json(f, "{\"resourceType\":\"Task\",\"id\":\"mine\",\"status\":\"draft\",\"intent\":"
-							     "\"order\",\"for\":{\"reference\":\"Patient/p\"},\"code\":{\"coding\":[{"
-							     "\"system\":\"urn:careloop:workflow\",\"code\":\"callback\"}]}}"), 0,
-					  &version, &f->issues, &f->e), 0);
+	assert_int_equal(
+	        cl_change_update(unit,
+	                         flow_json(f,
+	                                   "{\"resourceType\":\"Task\",\"id\":\"mine\",\"status\":\"draft\",\"intent\":"
+	                                   "\"order\",\"for\":{\"reference\":\"Patient/p\"},\"code\":{\"coding\":[{"
+	                                   "\"system\":\"urn:careloop:workflow\",\"code\":\"callback\"}]}}"),
+	                         0, &version, &f->issues, &f->e),
+	        0);
 	flow_commit(f);
 	flow_is_in(f, CL_STR("mine"), "asked");
 }
@@ -255,18 +281,18 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(other_parts_are_the_clients),
-		TEST(what_the_machine_owns),
-		TEST(a_status_is_an_event),
-		TEST(reasons_and_inputs_are_data),
-		TEST(an_event_may_bring_the_owner),
-		TEST(who_may_not_is_told_who_may),
-		TEST(no_event_leads_there),
-		TEST(a_task_without_status),
-		TEST(final_ones_take_notes_only),
-		TEST(an_ordinary_task_is_left_alone),
-		TEST(an_update_under_a_new_id_starts),
-		TEST(versions_are_checked_first),
+	        TEST(other_parts_are_the_clients),
+	        TEST(what_the_machine_owns),
+	        TEST(a_status_is_an_event),
+	        TEST(reasons_and_inputs_are_data),
+	        TEST(an_event_may_bring_the_owner),
+	        TEST(who_may_not_is_told_who_may),
+	        TEST(no_event_leads_there),
+	        TEST(a_task_without_status),
+	        TEST(final_ones_take_notes_only),
+	        TEST(an_ordinary_task_is_left_alone),
+	        TEST(an_update_under_a_new_id_starts),
+	        TEST(versions_are_checked_first),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

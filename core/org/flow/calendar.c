@@ -85,7 +85,8 @@ static int64_t count_business_days(const struct cl_calendar *calendar, int64_t f
 	for (int64_t day = from + weeks * 7; day < to; day++)
 		count += is_workday(calendar, day);
 	int64_t last = INT64_MIN; /* a holiday given twice counts once */
-	for (size_t i = holidays_before(calendar, from); i < calendar->holiday_count && calendar->holidays[i] < to; i++) {
+	for (size_t i = holidays_before(calendar, from); i < calendar->holiday_count && calendar->holidays[i] < to;
+	     i++) {
 		count -= calendar->holidays[i] != last && is_workday(calendar, calendar->holidays[i]);
 		last = calendar->holidays[i];
 	}
@@ -96,7 +97,7 @@ int64_t cl_calendar_business_days(const struct cl_calendar *calendar, cl_instant
 {
 	int64_t first = local_day(calendar, from), last = local_day(calendar, to);
 	return first <= last ? count_business_days(calendar, first + 1, last + 1)
-			     : -count_business_days(calendar, last + 1, first + 1);
+	                     : -count_business_days(calendar, last + 1, first + 1);
 }
 
 /* The next business day after `day`, or with step -1 the one before. */
@@ -187,8 +188,8 @@ static cl_instant open_time_between(const struct cl_calendar *calendar, cl_insta
 int32_t cl_duration_most(enum cl_duration_unit unit)
 {
 	static const int32_t most[] = {
-		[CL_MINUTES] = 52596000, [CL_HOURS] = 876600, [CL_DAYS] = 36525, [CL_BUSINESS_DAYS] = 26000,
-		[CL_BUSINESS_HOURS] = 26000, [CL_WEEKS] = 5217, [CL_MONTHS] = 1200, [CL_YEARS] = 100,
+	        [CL_MINUTES] = 52596000,     [CL_HOURS] = 876600, [CL_DAYS] = 36525,  [CL_BUSINESS_DAYS] = 26000,
+	        [CL_BUSINESS_HOURS] = 26000, [CL_WEEKS] = 5217,   [CL_MONTHS] = 1200, [CL_YEARS] = 100,
 	};
 	return (size_t)unit < sizeof most / sizeof *most ? most[unit] : 0;
 }
@@ -225,7 +226,7 @@ cl_instant cl_calendar_add(const struct cl_calendar *calendar, cl_instant from, 
 		return add_business_days(calendar, from, amount);
 	case CL_BUSINESS_HOURS:
 		return amount > 0 ? add_open_time(calendar, from, amount * CL_HOUR)
-				  : subtract_open_time(calendar, from, -amount * CL_HOUR);
+		                  : subtract_open_time(calendar, from, -amount * CL_HOUR);
 	default:
 		return from;
 	}
@@ -241,7 +242,8 @@ static int months_between(const struct cl_calendar *calendar, cl_instant from, c
 	return months;
 }
 
-double cl_calendar_between(const struct cl_calendar *calendar, cl_instant from, cl_instant to, enum cl_duration_unit unit)
+double cl_calendar_between(const struct cl_calendar *calendar, cl_instant from, cl_instant to,
+                           enum cl_duration_unit unit)
 {
 	double elapsed = (double)(to - from);
 	if (to < from)

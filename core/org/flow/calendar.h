@@ -8,14 +8,24 @@ struct cl_calendar {
 	const int64_t *holidays; /* days since 1970, ascending */
 	size_t holiday_count;
 	uint8_t workdays; /* bit 0 = Monday; default Monday to Friday */
-	int16_t opens, closes; /* minutes after local midnight; business hours count within these. Default 08:00 to 17:00 */
+	int16_t opens,
+	        closes; /* minutes after local midnight; business hours count within these. Default 08:00 to 17:00 */
 };
 
-enum cl_duration_unit { CL_MINUTES = 1, CL_HOURS, CL_DAYS, CL_BUSINESS_DAYS, CL_BUSINESS_HOURS, CL_WEEKS, CL_MONTHS, CL_YEARS };
+enum cl_duration_unit {
+	CL_MINUTES = 1,
+	CL_HOURS,
+	CL_DAYS,
+	CL_BUSINESS_DAYS,
+	CL_BUSINESS_HOURS,
+	CL_WEEKS,
+	CL_MONTHS,
+	CL_YEARS
+};
 
 struct cl_duration {
 	int32_t amount; /* 0 = none */
-	uint8_t unit;   /* enum cl_duration_unit */
+	uint8_t unit; /* enum cl_duration_unit */
 };
 
 /* The largest amount of a unit, about 100 years: longer ones are slips of the pen, and instants stay in range. */
@@ -34,20 +44,22 @@ int64_t cl_calendar_business_days(const struct cl_calendar *calendar, cl_instant
 /* How much of a unit lies between two instants; negative when `to` is the earlier. Minutes, hours, days and weeks: elapsed time
  * with fractions. Business hours: elapsed within opening hours, with fractions. Business days: whole, as above. Months and
  * years: whole ones of the local calendar. */
-double cl_calendar_between(const struct cl_calendar *calendar, cl_instant from, cl_instant to, enum cl_duration_unit unit);
+double cl_calendar_between(const struct cl_calendar *calendar, cl_instant from, cl_instant to,
+                           enum cl_duration_unit unit);
 /* Start of the local month that contains the instant, and of the one `months` later. */
 cl_instant cl_calendar_month_start(const struct cl_calendar *calendar, cl_instant at, int months);
 
 /* A recurrence: at a local time on the days named. */
 enum cl_recurrence_days { CL_EVERY_DAY = 1, CL_WEEKDAYS, CL_EVERY_BUSINESS_DAY, CL_WEEKLY, CL_MONTHLY };
 struct cl_recurrence {
-	int16_t minute;  /* after local midnight */
-	uint8_t days;    /* enum cl_recurrence_days */
+	int16_t minute; /* after local midnight */
+	uint8_t days; /* enum cl_recurrence_days */
 	uint8_t weekday; /* CL_WEEKLY: 0 = Monday */
-	uint8_t day;     /* CL_MONTHLY: 1-28 */
+	uint8_t day; /* CL_MONTHLY: 1-28 */
 };
 /* time "07:00"; days "daily", "weekdays", "business days", "monday" ... "sunday", "monthly" or "monthly 15". */
 int cl_recurrence_parse(struct cl_str time, struct cl_str days, struct cl_recurrence *out, struct cl_err *e);
 /* First instant strictly after `after`. A local time that a DST gap swallows happens at the gap's end; one that happens twice
  * fires at the first. */
-cl_instant cl_recurrence_next(const struct cl_calendar *calendar, const struct cl_recurrence *recurrence, cl_instant after);
+cl_instant cl_recurrence_next(const struct cl_calendar *calendar, const struct cl_recurrence *recurrence,
+                              cl_instant after);

@@ -6,14 +6,14 @@ static const struct unit_name {
 	const char *one, *many;
 	enum cl_duration_unit unit;
 } units[] = {
-	{"minute", "minutes", CL_MINUTES},
-	{"hour", "hours", CL_HOURS},
-	{"business hour", "business hours", CL_BUSINESS_HOURS},
-	{"day", "days", CL_DAYS},
-	{"business day", "business days", CL_BUSINESS_DAYS},
-	{"week", "weeks", CL_WEEKS},
-	{"month", "months", CL_MONTHS},
-	{"year", "years", CL_YEARS},
+        {"minute", "minutes", CL_MINUTES},
+        {"hour", "hours", CL_HOURS},
+        {"business hour", "business hours", CL_BUSINESS_HOURS},
+        {"day", "days", CL_DAYS},
+        {"business day", "business days", CL_BUSINESS_DAYS},
+        {"week", "weeks", CL_WEEKS},
+        {"month", "months", CL_MONTHS},
+        {"year", "years", CL_YEARS},
 };
 #define UNIT_COUNT (sizeof units / sizeof *units)
 #define UNIT_LONGEST 32
@@ -69,11 +69,13 @@ static int no_duration(struct cl_str text, struct cl_str unit, struct cl_err *e)
 	for (size_t i = 0; i < UNIT_COUNT; i++)
 		cl_closest_offer(&closest, units[i].many);
 	if (closest.best)
-		return cl_fail(e, CL_E_INVALID, "'%.*s' is no duration: did you mean '%s'?", CL_STR_ARGS(text), closest.best);
-	return cl_fail(e, CL_E_INVALID,
-		       "'%.*s' is no duration: write a whole number and minutes, hours, business hours, days, business days, "
-		       "weeks, months or years, such as '2 business days'",
-		       CL_STR_ARGS(text));
+		return cl_fail(e, CL_E_INVALID, "'%.*s' is no duration: did you mean '%s'?", CL_STR_ARGS(text),
+		               closest.best);
+	return cl_fail(
+	        e, CL_E_INVALID,
+	        "'%.*s' is no duration: write a whole number and minutes, hours, business hours, days, business days, "
+	        "weeks, months or years, such as '2 business days'",
+	        CL_STR_ARGS(text));
 }
 
 int cl_duration_parse(struct cl_str text, struct cl_duration *out, struct cl_err *e)
@@ -92,7 +94,7 @@ int cl_duration_parse(struct cl_str text, struct cl_duration *out, struct cl_err
 			continue;
 		if (amount > cl_duration_most(units[i].unit))
 			return cl_fail(e, CL_E_INVALID, "'%.*s' is too long: at most %d %s", CL_STR_ARGS(text),
-				       (int)cl_duration_most(units[i].unit), units[i].many);
+			               (int)cl_duration_most(units[i].unit), units[i].many);
 		*out = (struct cl_duration){negative ? -amount : amount, (uint8_t)units[i].unit};
 		return 0;
 	}
@@ -104,7 +106,8 @@ struct cl_str cl_duration_text(struct cl_arena *arena, struct cl_duration durati
 	for (size_t i = 0; i < UNIT_COUNT; i++)
 		if ((uint8_t)units[i].unit == duration.unit)
 			return cl_arena_printf(arena, "%d %s", (int)duration.amount,
-					       duration.amount == 1 || duration.amount == -1 ? units[i].one : units[i].many);
+			                       duration.amount == 1 || duration.amount == -1 ? units[i].one
+			                                                                     : units[i].many);
 	return CL_STR("none");
 }
 
@@ -141,11 +144,13 @@ static int no_days(struct cl_str days, struct cl_err *e)
 	for (size_t i = 0; i < sizeof weekdays / sizeof *weekdays; i++)
 		cl_closest_offer(&closest, weekdays[i]);
 	if (closest.best)
-		return cl_fail(e, CL_E_INVALID, "'%.*s' are no days: did you mean '%s'?", CL_STR_ARGS(days), closest.best);
+		return cl_fail(e, CL_E_INVALID, "'%.*s' are no days: did you mean '%s'?", CL_STR_ARGS(days),
+		               closest.best);
 	return cl_fail(e, CL_E_INVALID,
-		       "'%.*s' are no days: write 'daily', 'weekdays', 'business days', a weekday such as 'monday', 'monthly', or "
-		       "'monthly 15' (1 to 28)",
-		       CL_STR_ARGS(days));
+	               "'%.*s' are no days: write 'daily', 'weekdays', 'business days', a weekday such as 'monday', "
+	               "'monthly', or "
+	               "'monthly 15' (1 to 28)",
+	               CL_STR_ARGS(days));
 }
 
 int cl_recurrence_parse(struct cl_str time, struct cl_str days, struct cl_recurrence *out, struct cl_err *e)
@@ -153,7 +158,8 @@ int cl_recurrence_parse(struct cl_str time, struct cl_str days, struct cl_recurr
 	*out = (struct cl_recurrence){0};
 	days = trim(days);
 	if (!parse_time(trim(time), &out->minute))
-		return cl_fail(e, CL_E_INVALID, "'%.*s' is no time of day: write '07:00' or '16:30'", CL_STR_ARGS(time));
+		return cl_fail(e, CL_E_INVALID, "'%.*s' is no time of day: write '07:00' or '16:30'",
+		               CL_STR_ARGS(time));
 	if (cl_str_is(days, "daily")) {
 		out->days = CL_EVERY_DAY;
 	} else if (cl_str_is(days, "weekdays")) {
@@ -162,8 +168,9 @@ int cl_recurrence_parse(struct cl_str time, struct cl_str days, struct cl_recurr
 		out->days = CL_EVERY_BUSINESS_DAY;
 	} else if (cl_str_starts(days, "monthly")) {
 		if (!parse_monthly(days, &out->day))
-			return cl_fail(e, CL_E_INVALID, "'%.*s' are no days: write 'monthly', or 'monthly 15' (1 to 28)",
-				       CL_STR_ARGS(days));
+			return cl_fail(e, CL_E_INVALID,
+			               "'%.*s' are no days: write 'monthly', or 'monthly 15' (1 to 28)",
+			               CL_STR_ARGS(days));
 		out->days = CL_MONTHLY;
 	} else {
 		for (uint8_t i = 0; i < 7; i++)

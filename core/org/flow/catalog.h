@@ -16,7 +16,7 @@ struct cl_origin {
 
 struct cl_needed {
 	struct cl_str name;
-	struct cl_str type;     /* "string" "date" "dateTime" "integer" "boolean" "reference" "choice" "code" */
+	struct cl_str type; /* "string" "date" "dateTime" "integer" "boolean" "reference" "choice" "code" */
 	struct cl_str *choices; /* type "choice" */
 	size_t choice_count;
 	bool optional;
@@ -24,34 +24,35 @@ struct cl_needed {
 };
 
 struct cl_transition_rule {
-	struct cl_str event;     /* "accept" */
-	uint16_t target;         /* index into states */
-	struct cl_str *by;       /* roles or parties that may fire it; none = the state's owner. "clock" = timers only */
+	struct cl_str event; /* "accept" */
+	uint16_t target; /* index into states */
+	struct cl_str *by; /* roles or parties that may fire it; none = the state's owner. "clock" = timers only */
 	size_t by_count;
-	struct cl_needed *needs; /* a clock has no data: it fills in a `reason` ("expired"), and the check refuses other needs */
+	struct cl_needed
+	        *needs; /* a clock has no data: it fills in a `reason` ("expired"), and the check refuses other needs */
 	size_t need_count;
-	int guard, effect;       /* functions or CL_NO_FUNCTION */
-	struct cl_str help;      /* what it means, for people */
-	struct cl_str rule;      /* source in a standard: "BSeR TID 02" */
+	int guard, effect; /* functions or CL_NO_FUNCTION */
+	struct cl_str help; /* what it means, for people */
+	struct cl_str rule; /* source in a standard: "BSeR TID 02" */
 	struct cl_origin origin;
 };
 
 struct cl_reminder {
 	struct cl_duration before; /* before the clock runs out */
-	struct cl_str to;          /* role or party; empty = the owner */
+	struct cl_str to; /* role or party; empty = the owner */
 };
 
 struct cl_state_rule {
 	struct cl_str name;
-	struct cl_str status;           /* Task.status code */
+	struct cl_str status; /* Task.status code */
 	struct cl_str business_system, business_code, business_display; /* Task.businessStatus.coding */
-	struct cl_str *accepts;         /* other businessStatus codes that mean this state on input */
+	struct cl_str *accepts; /* other businessStatus codes that mean this state on input */
 	size_t accept_count;
-	struct cl_str owner;            /* role or party with the next action */
-	struct cl_str action;           /* the next action, for people */
+	struct cl_str owner; /* role or party with the next action */
+	struct cl_str action; /* the next action, for people */
 	bool final;
-	struct cl_duration within;      /* the clock */
-	struct cl_str within_setting;   /* name of the setting it came from, or empty */
+	struct cl_duration within; /* the clock */
+	struct cl_str within_setting; /* name of the setting it came from, or empty */
 	/* When the clock runs out: fire `overdue_event` when not empty; else escalate to `escalate_to` and start the clock again
 	 * with `again` (default: within), at most `times` times (0 = without end), then fire `finally_event` when not empty. A
 	 * clock's event that its guard refuses escalates instead. An escalate_to that is empty means the owner. */
@@ -64,14 +65,14 @@ struct cl_state_rule {
 	size_t reminder_count;
 	struct cl_transition_rule *transitions;
 	size_t transition_count;
-	int enter;                      /* function run after entering, or CL_NO_FUNCTION */
+	int enter; /* function run after entering, or CL_NO_FUNCTION */
 	struct cl_origin origin;
 };
 
 /* A side of a workflow that two organizations share. */
 struct cl_party {
-	struct cl_str name;    /* "initiator" */
-	struct cl_str *roles;  /* local roles that act for it when this organization is that party */
+	struct cl_str name; /* "initiator" */
+	struct cl_str *roles; /* local roles that act for it when this organization is that party */
 	size_t role_count;
 };
 
@@ -81,17 +82,17 @@ struct cl_state_map {
 
 struct cl_workflow {
 	struct cl_str name, summary;
-	struct cl_str subject;       /* type of Task.focus; empty = any */
+	struct cl_str subject; /* type of Task.focus; empty = any */
 	uint16_t start;
 	struct cl_state_rule *states;
 	size_t state_count;
 	struct cl_party *parties;
 	size_t party_count;
-	struct cl_str *recorders;    /* roles that may record a partner's event on its behalf */
+	struct cl_str *recorders; /* roles that may record a partner's event on its behalf */
 	size_t recorder_count;
 	struct cl_state_map *migrate;
 	size_t migrate_count;
-	bool single;                 /* at most one live instance for a patient and subject */
+	bool single; /* at most one live instance for a patient and subject */
 	struct cl_origin origin;
 };
 
@@ -101,83 +102,83 @@ enum cl_show { CL_SHOW_PERCENT = 1, CL_SHOW_MEDIAN, CL_SHOW_MEAN, CL_SHOW_P90, C
 
 struct cl_metric {
 	struct cl_str name, summary, unit, source, version;
-	struct cl_str category;      /* "outcomes" "operations" "finance" */
+	struct cl_str category; /* "outcomes" "operations" "finance" */
 	bool higher_is_better;
-	uint8_t cohort;              /* enum cl_cohort_kind: whom the month counts */
+	uint8_t cohort; /* enum cl_cohort_kind: whom the month counts */
 	struct cl_str workflow;
-	struct cl_str cohort_state;  /* CL_COHORT_ENTERED */
-	uint8_t measure;             /* enum cl_measure_kind */
-	struct cl_str *reached;      /* states that count (CL_MEASURE_REACHED), any of them */
+	struct cl_str cohort_state; /* CL_COHORT_ENTERED */
+	uint8_t measure; /* enum cl_measure_kind */
+	struct cl_str *reached; /* states that count (CL_MEASURE_REACHED), any of them */
 	size_t reached_count;
-	struct cl_duration within;   /* of the cohort's moment; amount 0 = whenever */
+	struct cl_duration within; /* of the cohort's moment; amount 0 = whenever */
 	struct cl_str from_state, to_state; /* CL_MEASURE_ELAPSED: from entering the one to first entering the other */
-	uint8_t elapsed_unit;        /* enum cl_duration_unit of the value shown */
-	uint8_t show;                /* enum cl_show */
-	int function;                /* CL_MEASURE_FUNCTION: (ctx, month) -> { numerator=, denominator= } or { value=, n= } */
-	double baseline, target;     /* NAN when not stated */
+	uint8_t elapsed_unit; /* enum cl_duration_unit of the value shown */
+	uint8_t show; /* enum cl_show */
+	int function; /* CL_MEASURE_FUNCTION: (ctx, month) -> { numerator=, denominator= } or { value=, n= } */
+	double baseline, target; /* NAN when not stated */
 	struct cl_origin origin;
 };
 
 struct cl_view {
 	struct cl_str name, summary;
-	struct cl_str workflow;      /* rows are its live instances, when not empty */
-	struct cl_str *states;       /* only these, when any */
+	struct cl_str workflow; /* rows are its live instances, when not empty */
+	struct cl_str *states; /* only these, when any */
 	size_t state_count;
-	struct cl_str *columns;      /* names of columns */
+	struct cl_str *columns; /* names of columns */
 	size_t column_count;
-	int function;                /* (ctx) -> array of rows, when no workflow */
-	struct cl_str *roles;        /* who may see it; none = whoever may search Task */
+	int function; /* (ctx) -> array of rows, when no workflow */
+	struct cl_str *roles; /* who may see it; none = whoever may search Task */
 	size_t role_count;
 	struct cl_origin origin;
 };
 
 struct cl_handler {
-	struct cl_str event;         /* "Appointment.noshow" "Task.create" "referral.accepted" */
+	struct cl_str event; /* "Appointment.noshow" "Task.create" "referral.accepted" */
 	struct cl_str plugin;
-	struct cl_str after;         /* plugin whose handlers of the same event run first */
+	struct cl_str after; /* plugin whose handlers of the same event run first */
 	int function;
 	struct cl_origin origin;
 };
 
 struct cl_recurring {
 	struct cl_str plugin;
-	uint32_t number;             /* position in its plugin */
+	uint32_t number; /* position in its plugin */
 	struct cl_recurrence rule;
 	int function;
 	struct cl_origin origin;
 };
 
 struct cl_receiver {
-	struct cl_str event;         /* MessageHeader.eventCoding.code */
+	struct cl_str event; /* MessageHeader.eventCoding.code */
 	struct cl_str plugin;
-	int function;                /* (ctx, message) */
+	int function; /* (ctx, message) */
 	struct cl_origin origin;
 };
 
 struct cl_timer_handler {
-	struct cl_str plugin, key;   /* key before the first ":" of ctx:set_timer's key */
+	struct cl_str plugin, key; /* key before the first ":" of ctx:set_timer's key */
 	int function;
 	struct cl_origin origin;
 };
 
 struct cl_operation_rule {
-	struct cl_str name;          /* "$screen": POST /fhir/$screen or /fhir/Type/id/$screen */
+	struct cl_str name; /* "$screen": POST /fhir/$screen or /fhir/Type/id/$screen */
 	struct cl_str summary;
 	struct cl_str *roles;
 	size_t role_count;
-	int function;                /* (ctx, input, target) -> resource */
+	int function; /* (ctx, input, target) -> resource */
 	struct cl_origin origin;
 };
 
 /* One line of a role: which interactions on which types, under which condition. Compiled further by the access room. */
 struct cl_grant {
-	struct cl_str name;          /* "referral_coordinator#2", shown in audit and `why` */
-	struct cl_str interactions;  /* words: "read search history create update delete transition" */
-	struct cl_str *types;        /* "*" = all */
+	struct cl_str name; /* "referral_coordinator#2", shown in audit and `why` */
+	struct cl_str interactions; /* words: "read search history create update delete transition" */
+	struct cl_str *types; /* "*" = all */
 	size_t type_count;
-	struct cl_str workflow;      /* for "transition"; empty = any */
-	struct cl_str where;         /* "" = no condition; "care team"; or a search with @self, @organization */
-	struct cl_str *except_labels;/* security labels (codes) it does not reach; default: the restricted ones */
+	struct cl_str workflow; /* for "transition"; empty = any */
+	struct cl_str where; /* "" = no condition; "care team"; or a search with @self, @organization */
+	struct cl_str *except_labels; /* security labels (codes) it does not reach; default: the restricted ones */
 	size_t except_count;
 	struct cl_origin origin;
 };
@@ -191,8 +192,8 @@ struct cl_role_rule {
 
 struct cl_setting {
 	struct cl_str plugin, name, type, help, source;
-	struct cl_json *value;       /* after the organization's override */
-	struct cl_json *standard;    /* the plugin's default */
+	struct cl_json *value; /* after the organization's override */
+	struct cl_json *standard; /* the plugin's default */
 	struct cl_origin origin;
 };
 
@@ -202,25 +203,37 @@ struct cl_plugin_info {
 };
 
 struct cl_catalog {
-	struct cl_str hash;          /* of all plugin texts and the organization's configuration, hex */
-	struct cl_plugin_info *plugins; size_t plugin_count;
-	struct cl_workflow *workflows; size_t workflow_count;
-	struct cl_metric *metrics; size_t metric_count;
-	struct cl_view *views; size_t view_count;
-	struct cl_handler *handlers; size_t handler_count;       /* in the order they run */
-	struct cl_recurring *recurring; size_t recurring_count;
-	struct cl_receiver *receivers; size_t receiver_count;
-	struct cl_timer_handler *timers; size_t timer_count;
-	struct cl_operation_rule *operations; size_t operation_count;
-	struct cl_role_rule *roles; size_t role_count;
-	struct cl_setting *settings; size_t setting_count;
+	struct cl_str hash; /* of all plugin texts and the organization's configuration, hex */
+	struct cl_plugin_info *plugins;
+	size_t plugin_count;
+	struct cl_workflow *workflows;
+	size_t workflow_count;
+	struct cl_metric *metrics;
+	size_t metric_count;
+	struct cl_view *views;
+	size_t view_count;
+	struct cl_handler *handlers;
+	size_t handler_count; /* in the order they run */
+	struct cl_recurring *recurring;
+	size_t recurring_count;
+	struct cl_receiver *receivers;
+	size_t receiver_count;
+	struct cl_timer_handler *timers;
+	size_t timer_count;
+	struct cl_operation_rule *operations;
+	size_t operation_count;
+	struct cl_role_rule *roles;
+	size_t role_count;
+	struct cl_setting *settings;
+	size_t setting_count;
 };
 
 struct cl_workflow *cl_catalog_workflow(const struct cl_catalog *catalog, struct cl_str name);
 struct cl_metric *cl_catalog_metric(const struct cl_catalog *catalog, struct cl_str name);
 struct cl_view *cl_catalog_view(const struct cl_catalog *catalog, struct cl_str name);
 int cl_workflow_state(const struct cl_workflow *workflow, struct cl_str name); /* -1 when absent */
-const struct cl_transition_rule *cl_state_transition(const struct cl_state_rule *state, struct cl_str event); /* or NULL */
+const struct cl_transition_rule *cl_state_transition(const struct cl_state_rule *state,
+                                                     struct cl_str event); /* or NULL */
 const struct cl_party *cl_workflow_party(const struct cl_workflow *workflow, struct cl_str name); /* or NULL */
 bool cl_catalog_has_role(const struct cl_catalog *catalog, struct cl_str name);
 

@@ -5,7 +5,8 @@
 
 static struct cl_str workflow_code(uint16_t type, const struct cl_json *resource)
 {
-	return type == CL_TYPE_TASK ? cl_concept_code(cl_json_get(resource, "code"), CL_STR(CL_WORKFLOW_SYSTEM)) : CL_STR_NONE;
+	return type == CL_TYPE_TASK ? cl_concept_code(cl_json_get(resource, "code"), CL_STR(CL_WORKFLOW_SYSTEM))
+	                            : CL_STR_NONE;
 }
 
 static int type_of(const struct cl_json *resource, uint16_t *type, struct cl_err *e)
@@ -22,14 +23,15 @@ static int type_of(const struct cl_json *resource, uint16_t *type, struct cl_err
 }
 
 int cl_change_create(struct cl_unit *unit, struct cl_json *resource, struct cl_str id, struct cl_version *out,
-		     struct cl_issues *issues, struct cl_err *e)
+                     struct cl_issues *issues, struct cl_err *e)
 {
 	uint16_t type;
 	int code = type_of(resource, &type, e);
 	if (code)
 		return code;
 	if (id.n && !cl_is_fhir_id(id))
-		return cl_fail(e, CL_E_INVALID, "'%.*s' is no FHIR id: letters, digits, '-' and '.', at most 64", CL_STR_ARGS(id));
+		return cl_fail(e, CL_E_INVALID, "'%.*s' is no FHIR id: letters, digits, '-' and '.', at most 64",
+		               CL_STR_ARGS(id));
 	struct cl_str workflow = workflow_code(type, resource);
 	if (workflow.n) {
 		struct cl_start start = {.workflow = workflow, .task = resource, .id = id};
@@ -39,25 +41,26 @@ int cl_change_create(struct cl_unit *unit, struct cl_json *resource, struct cl_s
 		return cl_unit_put(unit, CL_OP_CREATE, type, id, resource, false, out, issues, e);
 	/* A derived id is new: nothing needs to be looked up. */
 	struct cl_version none = {.type = type};
-	return cl_unit_put_over(unit, CL_OP_CREATE, type, cl_unit_id(unit, cl_fhir_type_name(type)), resource, 0, &none, NULL, out,
-				issues, e);
+	return cl_unit_put_over(unit, CL_OP_CREATE, type, cl_unit_id(unit, cl_fhir_type_name(type)), resource, 0, &none,
+	                        NULL, out, issues, e);
 }
 
-static int check_expected(struct cl_str name, struct cl_str id, const struct cl_version *current, bool exists, int64_t expected,
-			  struct cl_err *e)
+static int check_expected(struct cl_str name, struct cl_str id, const struct cl_version *current, bool exists,
+                          int64_t expected, struct cl_err *e)
 {
 	if (!expected || (exists && current->version == expected))
 		return 0;
 	if (!exists)
-		return cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is not there, but version %lld was expected", CL_STR_ARGS(name),
-			       CL_STR_ARGS(id), (long long)expected);
-	return cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is at version %lld, not %lld; read it again and repeat your change",
-		       CL_STR_ARGS(name), CL_STR_ARGS(id), (long long)current->version, (long long)expected);
+		return cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is not there, but version %lld was expected",
+		               CL_STR_ARGS(name), CL_STR_ARGS(id), (long long)expected);
+	return cl_fail(e, CL_E_PRECONDITION,
+	               "%.*s/%.*s is at version %lld, not %lld; read it again and repeat your change",
+	               CL_STR_ARGS(name), CL_STR_ARGS(id), (long long)current->version, (long long)expected);
 }
 
 /* Is the Task an instance? */
 static int find_instance(struct cl_unit *unit, uint16_t type, struct cl_str id, struct cl_stored_instance *instance,
-			 bool *found, struct cl_err *e)
+                         bool *found, struct cl_err *e)
 {
 	struct cl_err problem = {0};
 	*found = false;
@@ -74,7 +77,7 @@ static int find_instance(struct cl_unit *unit, uint16_t type, struct cl_str id, 
 }
 
 int cl_change_update(struct cl_unit *unit, struct cl_json *resource, int64_t expected_version, struct cl_version *out,
-		     struct cl_issues *issues, struct cl_err *e)
+                     struct cl_issues *issues, struct cl_err *e)
 {
 	struct cl_version current;
 	struct cl_stored_instance instance;
@@ -104,8 +107,9 @@ int cl_change_update(struct cl_unit *unit, struct cl_json *resource, int64_t exp
 	if (exists && is_instance)
 		return cl_instance_update(unit, resource, out, issues, e);
 	if (workflow.n) {
-		cl_fail(e, CL_E_RULE, "Task/%.*s is no workflow instance and cannot become one: create a new Task with this code",
-			CL_STR_ARGS(id));
+		cl_fail(e, CL_E_RULE,
+		        "Task/%.*s is no workflow instance and cannot become one: create a new Task with this code",
+		        CL_STR_ARGS(id));
 		return cl_fail_at(e, "Task.code");
 	}
 	return cl_unit_put_over(unit, CL_OP_UPDATE, type, id, resource, 0, &current, NULL, out, issues, e);
@@ -119,9 +123,11 @@ static struct cl_str ending_events(struct cl_arena *arena, const struct cl_workf
 	const struct cl_state_rule *rule = &workflow->states[state];
 	for (size_t i = 0; i < rule->transition_count; i++)
 		if (workflow->states[rule->transitions[i].target].final)
-			cl_buf_printf(&text, "%s%.*s (%.*s)", text.n ? ", " : "", CL_STR_ARGS(rule->transitions[i].event),
-				      CL_STR_ARGS(cl_transition_by(arena, rule, &rule->transitions[i])));
-	struct cl_str out = text.n ? cl_arena_copy(arena, cl_buf_str(&text)) : cl_instance_legal(arena, workflow, state);
+			cl_buf_printf(&text, "%s%.*s (%.*s)", text.n ? ", " : "",
+			              CL_STR_ARGS(rule->transitions[i].event),
+			              CL_STR_ARGS(cl_transition_by(arena, rule, &rule->transitions[i])));
+	struct cl_str out =
+	        text.n ? cl_arena_copy(arena, cl_buf_str(&text)) : cl_instance_legal(arena, workflow, state);
 	cl_buf_free(&text);
 	return out;
 }
@@ -131,15 +137,17 @@ static int refuse_live(struct cl_unit *unit, const struct cl_stored_instance *in
 	const struct cl_workflow *workflow = cl_catalog_workflow(unit->catalog, instance->workflow);
 	int state = workflow ? cl_workflow_state(workflow, instance->state) : -1;
 	if (state < 0)
-		return cl_fail(e, CL_E_RULE, "Task/%.*s is a %.*s that still runs, but no plugin declares its state any more",
-			       CL_STR_ARGS(instance->task), CL_STR_ARGS(instance->workflow));
-	return cl_fail(e, CL_E_RULE, "Task/%.*s is a %.*s in state %.*s and cannot be deleted while it runs; end it with: %.*s",
-		       CL_STR_ARGS(instance->task), CL_STR_ARGS(instance->workflow), CL_STR_ARGS(instance->state),
-		       CL_STR_ARGS(ending_events(unit->arena, workflow, state)));
+		return cl_fail(e, CL_E_RULE,
+		               "Task/%.*s is a %.*s that still runs, but no plugin declares its state any more",
+		               CL_STR_ARGS(instance->task), CL_STR_ARGS(instance->workflow));
+	return cl_fail(e, CL_E_RULE,
+	               "Task/%.*s is a %.*s in state %.*s and cannot be deleted while it runs; end it with: %.*s",
+	               CL_STR_ARGS(instance->task), CL_STR_ARGS(instance->workflow), CL_STR_ARGS(instance->state),
+	               CL_STR_ARGS(ending_events(unit->arena, workflow, state)));
 }
 
-int cl_change_delete(struct cl_unit *unit, uint16_t type, struct cl_str id, int64_t expected_version, struct cl_version *out,
-		     struct cl_err *e)
+int cl_change_delete(struct cl_unit *unit, uint16_t type, struct cl_str id, int64_t expected_version,
+                     struct cl_version *out, struct cl_err *e)
 {
 	struct cl_version current;
 	struct cl_stored_instance instance;

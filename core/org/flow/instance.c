@@ -35,10 +35,11 @@ int cl_move_load(struct cl_unit *unit, struct cl_str task, struct cl_move *move,
 	move->workflow = cl_catalog_workflow(unit->catalog, instance->workflow);
 	if (!move->workflow)
 		return cl_fail(e, CL_E_RULE, "Task/%.*s follows the workflow '%.*s', which no plugin declares any more",
-			       CL_STR_ARGS(task), CL_STR_ARGS(instance->workflow));
+		               CL_STR_ARGS(task), CL_STR_ARGS(instance->workflow));
 	move->from = cl_workflow_state(move->workflow, instance->state);
 	move->target = move->from;
-	if (cl_json_parse(unit->arena, instance->data.n ? instance->data : CL_STR("{}"), NULL, &move->record, &problem) ||
+	if (cl_json_parse(unit->arena, instance->data.n ? instance->data : CL_STR("{}"), NULL, &move->record,
+	                  &problem) ||
 	    move->record->kind != CL_JSON_OBJECT)
 		return cl_fail(e, CL_E_CORRUPT, "the data of Task/%.*s is no JSON object", CL_STR_ARGS(task));
 	return cl_unit_read(unit, CL_TYPE_TASK, task, &move->task, &move->former, e);
@@ -47,10 +48,11 @@ int cl_move_load(struct cl_unit *unit, struct cl_str task, struct cl_move *move,
 struct cl_str cl_move_place(struct cl_unit *unit, const struct cl_move *move)
 {
 	return cl_arena_printf(unit->arena, "Task/%.*s (%.*s) is in state %.*s", CL_STR_ARGS(move->instance.task),
-			       CL_STR_ARGS(move->instance.workflow), CL_STR_ARGS(move->instance.state));
+	                       CL_STR_ARGS(move->instance.workflow), CL_STR_ARGS(move->instance.state));
 }
 
-struct cl_roles cl_local_roles(const struct cl_workflow *workflow, const struct cl_json *record, const struct cl_str *name)
+struct cl_roles cl_local_roles(const struct cl_workflow *workflow, const struct cl_json *record,
+                               const struct cl_str *name)
 {
 	const struct cl_party *party = cl_workflow_party(workflow, *name);
 	if (!party)
@@ -65,7 +67,7 @@ struct cl_roles cl_local_roles(const struct cl_workflow *workflow, const struct 
 }
 
 struct cl_str cl_transition_by(struct cl_arena *arena, const struct cl_state_rule *state,
-			       const struct cl_transition_rule *transition)
+                               const struct cl_transition_rule *transition)
 {
 	struct cl_buf text;
 	cl_buf_init(&text, 0);
@@ -79,14 +81,15 @@ struct cl_str cl_transition_by(struct cl_arena *arena, const struct cl_state_rul
 }
 
 static void write_legal(struct cl_arena *arena, struct cl_buf *out, const struct cl_state_rule *state,
-			const struct cl_transition_rule *transition)
+                        const struct cl_transition_rule *transition)
 {
 	size_t needed = 0;
 	cl_buf_printf(out, "%s%.*s (%.*s", out->n ? ", " : "", CL_STR_ARGS(transition->event),
-		      CL_STR_ARGS(cl_transition_by(arena, state, transition)));
+	              CL_STR_ARGS(cl_transition_by(arena, state, transition)));
 	for (size_t i = 0; i < transition->need_count; i++)
 		if (!transition->needs[i].optional)
-			cl_buf_printf(out, "%s%.*s", needed++ ? ", " : "; needs ", CL_STR_ARGS(transition->needs[i].name));
+			cl_buf_printf(out, "%s%.*s", needed++ ? ", " : "; needs ",
+			              CL_STR_ARGS(transition->needs[i].name));
 	cl_buf_add_byte(out, ')');
 }
 
@@ -106,9 +109,10 @@ int cl_move_refuse_event(struct cl_unit *unit, const struct cl_move *move, struc
 	struct cl_str place = cl_move_place(unit, move);
 	if (move->from < 0)
 		return cl_fail(e, CL_E_RULE, "%.*s, which no plugin declares any more: reload plugins that migrate it",
-			       CL_STR_ARGS(place));
+		               CL_STR_ARGS(place));
 	if (move->workflow->states[move->from].final)
 		return cl_fail(e, CL_E_RULE, "%.*s, which is final: nothing further happens", CL_STR_ARGS(place));
-	return cl_fail(e, CL_E_RULE, "%.*s, where '%.*s' is no event; legal: %.*s", CL_STR_ARGS(place), CL_STR_ARGS(move->event),
-		       CL_STR_ARGS(cl_instance_legal(unit->arena, move->workflow, move->from)));
+	return cl_fail(e, CL_E_RULE, "%.*s, where '%.*s' is no event; legal: %.*s", CL_STR_ARGS(place),
+	               CL_STR_ARGS(move->event),
+	               CL_STR_ARGS(cl_instance_legal(unit->arena, move->workflow, move->from)));
 }

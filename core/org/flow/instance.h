@@ -3,9 +3,10 @@
 #include "org/flow/unit.h"
 
 #define CL_WORKFLOW_SYSTEM "urn:careloop:workflow" /* Task.code.coding.system; code = workflow name */
-#define CL_ROLE_SYSTEM "urn:careloop:role"         /* Task.performerType.coding.system: the role or party with the next action */
+#define CL_ROLE_SYSTEM                                                                                                 \
+	"urn:careloop:role" /* Task.performerType.coding.system: the role or party with the next action */
 
-#define CL_TASK_SYSTEM "urn:careloop:task"         /* Task.code.coding.system of Tasks the core makes: "escalation" */
+#define CL_TASK_SYSTEM "urn:careloop:task" /* Task.code.coding.system of Tasks the core makes: "escalation" */
 
 /* An instance's data (cl_stored_instance.data) is one flat JSON object: what events brought, by name, and three names of the
  * core's own: "party" (which one this organization is), "partner" (id of the other one) and "escalations" (ids of the Tasks
@@ -17,39 +18,40 @@
 
 struct cl_start {
 	struct cl_str workflow;
-	struct cl_str state;       /* empty = the machine's start; imports and messages may start elsewhere */
-	struct cl_json *task;      /* NULL, or the Task a client sent */
-	struct cl_str id;          /* empty = made */
+	struct cl_str state; /* empty = the machine's start; imports and messages may start elsewhere */
+	struct cl_json *task; /* NULL, or the Task a client sent */
+	struct cl_str id; /* empty = made */
 	struct cl_str focus, patient, requester, owner; /* references, may be empty */
-	struct cl_str party;       /* which party this organization is; empty = the first */
-	struct cl_str partner;     /* id of the partner that is the other party */
-	struct cl_json *data;      /* object or NULL */
+	struct cl_str party; /* which party this organization is; empty = the first */
+	struct cl_str partner; /* id of the partner that is the other party */
+	struct cl_json *data; /* object or NULL */
 };
-int cl_instance_start(struct cl_unit *unit, const struct cl_start *start, struct cl_version *out, struct cl_issues *issues,
-		      struct cl_err *e);
+int cl_instance_start(struct cl_unit *unit, const struct cl_start *start, struct cl_version *out,
+                      struct cl_issues *issues, struct cl_err *e);
 
 struct cl_advance {
-	struct cl_str task;        /* id */
+	struct cl_str task; /* id */
 	struct cl_str event;
-	struct cl_json *data;      /* object or NULL; checked against `needs` */
-	struct cl_str on_behalf_of;/* party or partner for whom it is recorded; needs `source` and a role among `recorders` */
-	struct cl_str source;      /* "phone" "fax" "letter" "message" ... */
-	bool by_clock;             /* fired by a timer: only transitions by "clock" or an overdue event */
-	bool forced;               /* a newer version of the authoritative side (message): no role check, any target */
+	struct cl_json *data; /* object or NULL; checked against `needs` */
+	struct cl_str
+	        on_behalf_of; /* party or partner for whom it is recorded; needs `source` and a role among `recorders` */
+	struct cl_str source; /* "phone" "fax" "letter" "message" ... */
+	bool by_clock; /* fired by a timer: only transitions by "clock" or an overdue event */
+	bool forced; /* a newer version of the authoritative side (message): no role check, any target */
 	struct cl_str forced_state;
-	cl_instant occurred;       /* 0 = now; when it happened, if it is recorded later */
+	cl_instant occurred; /* 0 = now; when it happened, if it is recorded later */
 };
 /* CL_E_RULE names the state, the event and the legal ones; CL_E_FORBIDDEN names who may. Missing or wrong data: one error that
  * names every piece with its help, `where` = "data.reason". A plugin's own function (unit->plugin) and the console (actor
  * of kind "system") act for the organization: they may fire every event of the local side and of the clock, and the other
  * party's with on_behalf_of and source. */
 int cl_instance_advance(struct cl_unit *unit, const struct cl_advance *advance, struct cl_version *out,
-			struct cl_issues *issues, struct cl_err *e);
+                        struct cl_issues *issues, struct cl_err *e);
 /* Events legal from the instance's state, for people: "accept (recipient), decline (recipient; needs reason)". */
 struct cl_str cl_instance_legal(struct cl_arena *arena, const struct cl_workflow *workflow, int state);
 /* Does the actor play one of the transition's `by`? */
-bool cl_instance_may(const struct cl_unit *unit, const struct cl_workflow *workflow, const struct cl_stored_instance *instance,
-		     const struct cl_transition_rule *transition);
+bool cl_instance_may(const struct cl_unit *unit, const struct cl_workflow *workflow,
+                     const struct cl_stored_instance *instance, const struct cl_transition_rule *transition);
 /* A due timer of kind clock or reminder. */
 int cl_instance_timer(struct cl_unit *unit, const struct cl_stored_timer *timer, struct cl_err *e);
 /* The history of one instance as JSON rows for the console. */

@@ -51,11 +51,12 @@ static int check_actor(struct cl_unit *unit, struct cl_move *move, bool by_clock
 {
 	if (by_clock)
 		return is_by_clock(move) ? 0
-					 : cl_fail(e, CL_E_RULE, "%.*s, where '%.*s' is not for the clock",
-						   CL_STR_ARGS(cl_move_place(unit, move)), CL_STR_ARGS(move->event));
+		                         : cl_fail(e, CL_E_RULE, "%.*s, where '%.*s' is not for the clock",
+		                                   CL_STR_ARGS(cl_move_place(unit, move)), CL_STR_ARGS(move->event));
 	if (move->on_behalf_of.n && !move->source.n) {
-		cl_fail(e, CL_E_RULE, "an event recorded on behalf of '%.*s' needs its source: phone, fax, letter, message ...",
-			CL_STR_ARGS(move->on_behalf_of));
+		cl_fail(e, CL_E_RULE,
+		        "an event recorded on behalf of '%.*s' needs its source: phone, fax, letter, message ...",
+		        CL_STR_ARGS(move->on_behalf_of));
 		return cl_fail_at(e, "source");
 	}
 	return cl_move_may(unit, move, move->transition) ? 0 : cl_move_refuse_actor(unit, move, move->transition, e);
@@ -64,6 +65,9 @@ static int check_actor(struct cl_unit *unit, struct cl_move *move, bool by_clock
 static int check_occurred(struct cl_unit *unit, struct cl_move *move, struct cl_err *e)
 {
 	const char *why = NULL;
+	/* People write minutes; the instance came into its state at some second of one. */
+	if (move->occurred < move->instance.entered && move->instance.entered - move->occurred < CL_MINUTE)
+		move->occurred = move->instance.entered;
 	if (move->occurred > unit->now)
 		why = "lies in the future";
 	else if (move->occurred < move->instance.entered)
@@ -79,9 +83,10 @@ static int ask_guard(struct cl_unit *unit, struct cl_move *move, struct cl_err *
 	if (move->transition->guard == CL_NO_FUNCTION)
 		return 0;
 	if (!unit->script || !unit->script->guard)
-		return cl_fail(e, CL_E_INTERNAL, "no plugins are loaded to ask the guard of '%.*s'", CL_STR_ARGS(move->event));
+		return cl_fail(e, CL_E_INTERNAL, "no plugins are loaded to ask the guard of '%.*s'",
+		               CL_STR_ARGS(move->event));
 	return unit->script->guard(unit->script->context, unit, move->transition->guard, move->instance.task,
-				   move->former_task ? move->former_task : move->task, move->data, e);
+	                           move->former_task ? move->former_task : move->task, move->data, e);
 }
 
 int cl_move_check(struct cl_unit *unit, struct cl_move *move, bool by_clock, struct cl_err *e)
@@ -107,7 +112,7 @@ static void grow_record(struct cl_unit *unit, struct cl_move *move)
 }
 
 static int write_instance(struct cl_unit *unit, struct cl_move *move, const struct cl_version *version, cl_instant due,
-			  struct cl_err *e)
+                          struct cl_err *e)
 {
 	const struct cl_state_rule *state = &move->workflow->states[move->target];
 	struct cl_stored_instance *instance = &move->instance;
@@ -134,35 +139,35 @@ static struct cl_str transition_detail(struct cl_unit *unit, const struct cl_mov
 }
 
 static int write_transition(struct cl_unit *unit, const struct cl_move *move, const struct cl_version *version,
-			    struct cl_str from, struct cl_err *e)
+                            struct cl_str from, struct cl_err *e)
 {
 	struct cl_stored_event event = {
-		.cause = unit->cause,
-		.at = unit->now,
-		.kind = CL_STR("transition"),
-		.actor = cl_unit_principal(unit),
-		.type = CL_TYPE_TASK,
-		.id = version->id,
-		.version = version->version,
-		.detail = transition_detail(unit, move, from),
-		.outcome = CL_STR("ok"),
+	        .cause = unit->cause,
+	        .at = unit->now,
+	        .kind = CL_STR("transition"),
+	        .actor = cl_unit_principal(unit),
+	        .type = CL_TYPE_TASK,
+	        .id = version->id,
+	        .version = version->version,
+	        .detail = transition_detail(unit, move, from),
+	        .outcome = CL_STR("ok"),
 	};
 	int code = cl_store_event_append(unit->store, &event, e);
 	if (code)
 		return code;
 	struct cl_stored_transition transition = {
-		.sequence = event.sequence,
-		.task = move->instance.task,
-		.workflow = move->workflow->name,
-		.event = move->event,
-		.from = from,
-		.to = move->workflow->states[move->target].name,
-		.at = move->occurred,
-		.actor = event.actor,
-		.on_behalf_of = move->on_behalf_of,
-		.source = move->source,
-		.data = move->data ? cl_json_arena_text(unit->arena, move->data) : CL_STR("{}"),
-		.plugins = unit->catalog->hash,
+	        .sequence = event.sequence,
+	        .task = move->instance.task,
+	        .workflow = move->workflow->name,
+	        .event = move->event,
+	        .from = from,
+	        .to = move->workflow->states[move->target].name,
+	        .at = move->occurred,
+	        .actor = event.actor,
+	        .on_behalf_of = move->on_behalf_of,
+	        .source = move->source,
+	        .data = move->data ? cl_json_arena_text(unit->arena, move->data) : CL_STR("{}"),
+	        .plugins = unit->catalog->hash,
 	};
 	return cl_store_transition_append(unit->store, &transition, e);
 }
@@ -182,8 +187,10 @@ static int run_effect(struct cl_unit *unit, struct cl_move *move, int function, 
 	if (function == CL_NO_FUNCTION)
 		return 0;
 	if (!unit->script || !unit->script->effect)
-		return cl_fail(e, CL_E_INTERNAL, "no plugins are loaded to run the effect of '%.*s'", CL_STR_ARGS(move->event));
-	return unit->script->effect(unit->script->context, unit, function, move->instance.task, move->task, move->data, e);
+		return cl_fail(e, CL_E_INTERNAL, "no plugins are loaded to run the effect of '%.*s'",
+		               CL_STR_ARGS(move->event));
+	return unit->script->effect(unit->script->context, unit, function, move->instance.task, move->task, move->data,
+	                            e);
 }
 
 static int run_functions(struct cl_unit *unit, struct cl_move *move, struct cl_version *out, struct cl_err *e)
@@ -200,7 +207,7 @@ static int run_functions(struct cl_unit *unit, struct cl_move *move, struct cl_v
 }
 
 int cl_move_apply(struct cl_unit *unit, struct cl_move *move, struct cl_version *out, struct cl_issues *issues,
-		  struct cl_err *e)
+                  struct cl_err *e)
 {
 	struct cl_version version;
 	struct cl_str from = move->instance.state; /* empty at the start */
@@ -214,8 +221,9 @@ int cl_move_apply(struct cl_unit *unit, struct cl_move *move, struct cl_version 
 	}
 	grow_record(unit, move);
 	cl_task_enter(unit, move, due);
-	int code = cl_unit_put_over(unit, move->former.version ? CL_OP_UPDATE : CL_OP_CREATE, CL_TYPE_TASK, move->instance.task,
-				    move->task, flags, &move->former, move->former_task, &version, issues, e);
+	int code = cl_unit_put_over(unit, move->former.version ? CL_OP_UPDATE : CL_OP_CREATE, CL_TYPE_TASK,
+	                            move->instance.task, move->task, flags, &move->former, move->former_task, &version,
+	                            issues, e);
 	if (code)
 		return code;
 	tell(unit, move, from);
@@ -248,12 +256,13 @@ static struct cl_str state_names(struct cl_unit *unit, const struct cl_workflow 
 
 /* The other side's copy is the truth: this one follows, from wherever it is. */
 static int follow(struct cl_unit *unit, struct cl_move *move, const struct cl_advance *advance, struct cl_version *out,
-		  struct cl_issues *issues, struct cl_err *e)
+                  struct cl_issues *issues, struct cl_err *e)
 {
 	move->target = cl_workflow_state(move->workflow, advance->forced_state);
 	if (move->target < 0)
-		return cl_fail(e, CL_E_RULE, "%.*s has no state '%.*s'; states: %.*s", CL_STR_ARGS(move->workflow->name),
-			       CL_STR_ARGS(advance->forced_state), CL_STR_ARGS(state_names(unit, move->workflow)));
+		return cl_fail(e, CL_E_RULE, "%.*s has no state '%.*s'; states: %.*s",
+		               CL_STR_ARGS(move->workflow->name), CL_STR_ARGS(advance->forced_state),
+		               CL_STR_ARGS(state_names(unit, move->workflow)));
 	if (!move->event.n)
 		move->event = CL_STR("follow");
 	/* Clocks of two organizations differ a little. */
@@ -264,7 +273,7 @@ static int follow(struct cl_unit *unit, struct cl_move *move, const struct cl_ad
 }
 
 int cl_instance_advance(struct cl_unit *unit, const struct cl_advance *advance, struct cl_version *out,
-			struct cl_issues *issues, struct cl_err *e)
+                        struct cl_issues *issues, struct cl_err *e)
 {
 	struct cl_move move;
 	int code = cl_move_load(unit, advance->task, &move, e);

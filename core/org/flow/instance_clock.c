@@ -46,11 +46,11 @@ static struct cl_str rule_text(struct cl_unit *unit, const struct cl_move *move,
 static int set_clock(struct cl_unit *unit, struct cl_move *move, struct cl_err *e)
 {
 	struct cl_stored_timer timer = {
-		.name = clock_name(unit, move->instance.task),
-		.due = move->instance.due,
-		.task = move->instance.task,
-		.rule = rule_text(unit, move, (struct cl_duration){0}),
-		.data = move->timer_data.n ? move->timer_data : CL_STR("{}"),
+	        .name = clock_name(unit, move->instance.task),
+	        .due = move->instance.due,
+	        .task = move->instance.task,
+	        .rule = rule_text(unit, move, (struct cl_duration){0}),
+	        .data = move->timer_data.n ? move->timer_data : CL_STR("{}"),
 	};
 	return cl_store_timer_set(unit->store, &timer, e);
 }
@@ -73,9 +73,9 @@ static int set_reminders(struct cl_unit *unit, struct cl_move *move, size_t form
 		struct cl_duration before = state->reminders[i].before;
 		struct cl_duration back = {-before.amount, before.unit};
 		struct cl_stored_timer timer = {
-			.name = reminder_name(unit, move->instance.task, i + 1),
-			.due = cl_calendar_add(&unit->organization->calendar, move->instance.due, back),
-			.task = move->instance.task,
+		        .name = reminder_name(unit, move->instance.task, i + 1),
+		        .due = cl_calendar_add(&unit->organization->calendar, move->instance.due, back),
+		        .task = move->instance.task,
 		};
 		if (timer.due > unit->now) {
 			timer.rule = rule_text(unit, move, before);
@@ -136,13 +136,15 @@ static struct cl_str escalation_words(struct cl_unit *unit, const struct cl_move
 	const struct cl_state_rule *state = &move->workflow->states[move->from];
 	const struct cl_zone *zone = unit->organization->calendar.zone;
 	return cl_arena_printf(unit->arena, "Overdue: %.*s is in state %.*s since %.*s; next action of %.*s: %.*s",
-			       CL_STR_ARGS(move->workflow->name), CL_STR_ARGS(state->name),
-			       CL_STR_ARGS(cl_zone_text(unit->arena, zone, move->instance.entered)), CL_STR_ARGS(state->owner),
-			       CL_STR_ARGS(state->action.n ? state->action : CL_STR("move it")));
+	                       CL_STR_ARGS(move->workflow->name), CL_STR_ARGS(state->name),
+	                       CL_STR_ARGS(cl_zone_text(unit->arena, zone, move->instance.entered)),
+	                       CL_STR_ARGS(state->owner),
+	                       CL_STR_ARGS(state->action.n ? state->action : CL_STR("move it")));
 }
 
 /* A Task for the role that is to look at it, until the clock runs out once more. */
-static int create_escalation(struct cl_unit *unit, struct cl_move *move, struct cl_str id, cl_instant due, struct cl_err *e)
+static int create_escalation(struct cl_unit *unit, struct cl_move *move, struct cl_str id, cl_instant due,
+                             struct cl_err *e)
 {
 	struct cl_arena *arena = unit->arena;
 	const struct cl_state_rule *state = &move->workflow->states[move->from];
@@ -153,19 +155,20 @@ static int create_escalation(struct cl_unit *unit, struct cl_move *move, struct 
 	cl_json_set_text(arena, task, "intent", CL_STR("order"));
 	cl_json_set_text(arena, task, "priority", CL_STR("urgent"));
 	cl_fill_concept(arena, cl_json_set(arena, task, CL_STR("code")), CL_STR(CL_TASK_SYSTEM), CL_STR("escalation"),
-			CL_STR("Escalation"));
+	                CL_STR("Escalation"));
 	cl_json_set_text(arena, task, "description", escalation_words(unit, move));
 	cl_set_reference(arena, task, "focus", cl_arena_printf(arena, "Task/%.*s", CL_STR_ARGS(move->instance.task)));
 	if (move->instance.patient.n)
 		cl_set_reference(arena, task, "for",
-				 cl_arena_printf(arena, "Patient/%.*s", CL_STR_ARGS(move->instance.patient)));
+		                 cl_arena_printf(arena, "Patient/%.*s", CL_STR_ARGS(move->instance.patient)));
 	cl_json_set_text(arena, task, "authoredOn", now);
 	cl_json_set_text(arena, task, "lastModified", now);
-	struct cl_roles roles =
-		cl_local_roles(move->workflow, move->record, state->escalate_to.n ? &state->escalate_to : &state->owner);
+	struct cl_roles roles = cl_local_roles(move->workflow, move->record,
+	                                       state->escalate_to.n ? &state->escalate_to : &state->owner);
 	struct cl_json *types = cl_json_set_array(arena, task, "performerType");
 	for (size_t i = 0; i < roles.count; i++)
-		cl_fill_concept(arena, cl_json_append(arena, types), CL_STR(CL_ROLE_SYSTEM), roles.items[i], CL_STR_NONE);
+		cl_fill_concept(arena, cl_json_append(arena, types), CL_STR(CL_ROLE_SYSTEM), roles.items[i],
+		                CL_STR_NONE);
 	if (!roles.count)
 		cl_json_remove(task, "performerType");
 	cl_task_set_due(unit, task, due);
@@ -215,11 +218,11 @@ int cl_escalations_close(struct cl_unit *unit, const struct cl_move *move, const
 			continue;
 		cl_json_set_text(unit->arena, task, "status", CL_STR("completed"));
 		cl_json_set_text(unit->arena, cl_json_set_object(unit->arena, task, "statusReason"), "text",
-				 cl_arena_printf(unit->arena, "moved on: %.*s", CL_STR_ARGS(move->event)));
+		                 cl_arena_printf(unit->arena, "moved on: %.*s", CL_STR_ARGS(move->event)));
 		cl_json_set_text(unit->arena, task, "lastModified",
-				 cl_zone_text(unit->arena, unit->organization->calendar.zone, unit->now));
-		int code = cl_unit_put_over(unit, CL_OP_UPDATE, CL_TYPE_TASK, id, task, CL_PUT_TRUSTED, &former, NULL, NULL, NULL,
-					    e);
+		                 cl_zone_text(unit->arena, unit->organization->calendar.zone, unit->now));
+		int code = cl_unit_put_over(unit, CL_OP_UPDATE, CL_TYPE_TASK, id, task, CL_PUT_TRUSTED, &former, NULL,
+		                            NULL, NULL, e);
 		if (code)
 			return code;
 	}
@@ -250,7 +253,8 @@ static int fire(struct cl_unit *unit, struct cl_move *move, struct cl_str event,
 	return code;
 }
 
-static int clock_ran_out(struct cl_unit *unit, struct cl_move *move, const struct cl_stored_timer *timer, struct cl_err *e)
+static int clock_ran_out(struct cl_unit *unit, struct cl_move *move, const struct cl_stored_timer *timer,
+                         struct cl_err *e)
 {
 	const struct cl_state_rule *state = &move->workflow->states[move->from];
 	int64_t fired = data_integer(unit, timer->data, "fired");
@@ -270,10 +274,10 @@ static struct cl_str reminder_words(struct cl_unit *unit, const struct cl_move *
 	struct cl_str action = state->action.n ? state->action : state->name;
 	if (waits_for_partner)
 		return cl_arena_printf(unit->arena, "Waiting for %.*s: %.*s, due %.*s (%.*s)",
-				       CL_STR_ARGS(partner.n ? partner : state->owner), CL_STR_ARGS(action), CL_STR_ARGS(due),
-				       CL_STR_ARGS(move->workflow->name));
+		                       CL_STR_ARGS(partner.n ? partner : state->owner), CL_STR_ARGS(action),
+		                       CL_STR_ARGS(due), CL_STR_ARGS(move->workflow->name));
 	return cl_arena_printf(unit->arena, "%.*s, due %.*s (%.*s)", CL_STR_ARGS(action), CL_STR_ARGS(due),
-			       CL_STR_ARGS(move->workflow->name));
+	                       CL_STR_ARGS(move->workflow->name));
 }
 
 /* "remind:<task>:2" -> 2; ids of Tasks have no colon. */
@@ -294,12 +298,13 @@ static int remind(struct cl_unit *unit, struct cl_move *move, const struct cl_st
 	if (place < 1 || place > state->reminder_count)
 		return 0;
 	const struct cl_reminder *reminder = &state->reminders[place - 1];
-	struct cl_roles roles = cl_local_roles(move->workflow, move->record, reminder->to.n ? &reminder->to : &state->owner);
+	struct cl_roles roles =
+	        cl_local_roles(move->workflow, move->record, reminder->to.n ? &reminder->to : &state->owner);
 	struct cl_str about = cl_arena_printf(unit->arena, "Task/%.*s", CL_STR_ARGS(move->instance.task));
 	int code = 0;
 	for (size_t i = 0; i < roles.count && !code; i++)
 		code = cl_change_notify(unit, roles.items[i], reminder_words(unit, move, roles.is_partner), about,
-					cl_json_get_text(move->task, "priority"), e);
+		                        cl_json_get_text(move->task, "priority"), e);
 	return code;
 }
 

@@ -3,7 +3,7 @@
 #include "base/date.h"
 
 #define MESSAGE_MAXIMUM 420 /* leaves room in cl_err for its beginning */
-#define HELP_MAXIMUM 320    /* past it help is left out, so that every name has its place */
+#define HELP_MAXIMUM 320 /* past it help is left out, so that every name has its place */
 
 struct cl_json *cl_value_of(const struct cl_json *element)
 {
@@ -49,8 +49,8 @@ static bool is_reference(struct cl_str text)
 {
 	uint16_t type;
 	struct cl_str id;
-	return cl_reference_parts(text, &type, &id) || cl_str_starts(text, "https://") || cl_str_starts(text, "http://") ||
-	       cl_str_starts(text, "urn:");
+	return cl_reference_parts(text, &type, &id) || cl_str_starts(text, "https://") ||
+	       cl_str_starts(text, "http://") || cl_str_starts(text, "urn:");
 }
 
 /* What the value should have been, or NULL when it is right. */
@@ -68,7 +68,8 @@ static const char *why_not(const struct cl_needed *need, const struct cl_json *v
 	if (cl_str_is(type, "date"))
 		return is_text && cl_is_fhir_date(text) ? NULL : "must be a date such as 2026-11-22";
 	if (cl_str_is(type, "dateTime"))
-		return is_text && cl_is_fhir_date_time(text) ? NULL : "must be a dateTime such as 2026-11-22T09:00:00-06:00";
+		return is_text && cl_is_fhir_date_time(text) ? NULL
+		                                             : "must be a dateTime such as 2026-11-22T09:00:00-06:00";
 	if (cl_str_is(type, "reference"))
 		return is_text && is_reference(text) ? NULL : "must be a reference such as Appointment/x";
 	if (cl_str_is(type, "choice"))
@@ -98,8 +99,7 @@ static void write_problem(struct cl_buf *out, const struct cl_needed *need, cons
 		cl_buf_printf(out, " (%.*s)", CL_STR_ARGS(need->help));
 }
 
-int cl_needs_check(const struct cl_transition_rule *transition, const struct cl_json *data,
-		   struct cl_err *e)
+int cl_needs_check(const struct cl_transition_rule *transition, const struct cl_json *data, struct cl_err *e)
 {
 	struct cl_buf problems;
 	struct cl_str first = CL_STR_NONE;
@@ -117,7 +117,8 @@ int cl_needs_check(const struct cl_transition_rule *transition, const struct cl_
 		write_problem(&problems, need, problem);
 	}
 	if (first.n) {
-		cl_fail(e, CL_E_RULE, "'%.*s' needs %.*s", CL_STR_ARGS(transition->event), CL_STR_ARGS(cl_buf_str(&problems)));
+		cl_fail(e, CL_E_RULE, "'%.*s' needs %.*s", CL_STR_ARGS(transition->event),
+		        CL_STR_ARGS(cl_buf_str(&problems)));
 		cl_fail_at(e, "data.%.*s", CL_STR_ARGS(first));
 	}
 	cl_buf_free(&problems);

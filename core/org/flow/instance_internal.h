@@ -7,21 +7,21 @@
 struct cl_move {
 	const struct cl_workflow *workflow;
 	struct cl_stored_instance instance; /* as it is stored; cl_move_apply makes it what it becomes */
-	struct cl_json *record;             /* its data as a tree: grows by what the event brings */
-	struct cl_version former;           /* of the Task; version 0 when it starts */
-	struct cl_json *task;               /* the Task as it will be; until then as it was or as the client sent it */
-	const struct cl_json *former_task;  /* parsed former body when `task` is not it; else NULL */
-	int from, target;                   /* states; from is -1 at the start or when the machine lost it */
+	struct cl_json *record; /* its data as a tree: grows by what the event brings */
+	struct cl_version former; /* of the Task; version 0 when it starts */
+	struct cl_json *task; /* the Task as it will be; until then as it was or as the client sent it */
+	const struct cl_json *former_task; /* parsed former body when `task` is not it; else NULL */
+	int from, target; /* states; from is -1 at the start or when the machine lost it */
 	const struct cl_transition_rule *transition; /* NULL: start, overdue, forced, migrate */
 	struct cl_str event;
-	struct cl_json *data;               /* object or NULL: what the event brought */
+	struct cl_json *data; /* object or NULL: what the event brought */
 	struct cl_str on_behalf_of, source;
 	cl_instant occurred;
-	struct cl_duration clock;           /* amount 0: the target state's `within` */
-	struct cl_str timer_data;           /* JSON for the clock's timer; empty: "{}" */
-	bool trusted;                       /* `task` holds nothing that a client sent */
-	bool stays;                         /* the clock ran out and starts again: the state is not entered anew */
-	bool quiet;                         /* neither effect nor enter runs: the machine moved, not the instance */
+	struct cl_duration clock; /* amount 0: the target state's `within` */
+	struct cl_str timer_data; /* JSON for the clock's timer; empty: "{}" */
+	bool trusted; /* `task` holds nothing that a client sent */
+	bool stays; /* the clock ran out and starts again: the state is not entered anew */
+	bool quiet; /* neither effect nor enter runs: the machine moved, not the instance */
 };
 
 /* ---- instance.c ---- */
@@ -31,7 +31,7 @@ struct cl_str cl_record_party(const struct cl_workflow *workflow, const struct c
 struct cl_str cl_record_partner(const struct cl_json *record);
 /* "Organization/lakeside" of a partner by the organization's configuration; empty when none is stated. */
 struct cl_str cl_partner_reference(const struct cl_unit *unit, struct cl_str partner);
-/* "referral is in state received (recipient has the next action)": how every refusal begins. */
+/* "Task/x (referral) is in state received": how every refusal begins. */
 struct cl_str cl_move_place(struct cl_unit *unit, const struct cl_move *move);
 /* The local roles that stand for a role or a party: the party's own when this organization is it, else those of its own
  * side, who have to ask the partner. At least one, unless the workflow names none. */
@@ -40,19 +40,20 @@ struct cl_roles {
 	size_t count;
 	bool is_partner; /* the name is the other side's */
 };
-struct cl_roles cl_local_roles(const struct cl_workflow *workflow, const struct cl_json *record, const struct cl_str *name);
+struct cl_roles cl_local_roles(const struct cl_workflow *workflow, const struct cl_json *record,
+                               const struct cl_str *name);
+/* "recipient or clock" */
+struct cl_str cl_transition_by(struct cl_arena *arena, const struct cl_state_rule *state,
+                               const struct cl_transition_rule *transition);
+/* CL_E_RULE that names the state and what is legal from it. */
+int cl_move_refuse_event(struct cl_unit *unit, const struct cl_move *move, struct cl_err *e);
 
 /* ---- instance_party.c ---- */
 bool cl_move_may(const struct cl_unit *unit, const struct cl_move *move, const struct cl_transition_rule *transition);
 int cl_move_refuse_actor(struct cl_unit *unit, const struct cl_move *move, const struct cl_transition_rule *transition,
-			 struct cl_err *e);
-/* "recipient, clock" */
-struct cl_str cl_transition_by(struct cl_arena *arena, const struct cl_state_rule *state,
-			       const struct cl_transition_rule *transition);
-
+                         struct cl_err *e);
 /* ---- instance_data.c ---- */
-int cl_needs_check(const struct cl_transition_rule *transition, const struct cl_json *data,
-		   struct cl_err *e);
+int cl_needs_check(const struct cl_transition_rule *transition, const struct cl_json *data, struct cl_err *e);
 /* The value[x] of a Task.input or Parameters.parameter; NULL when there is none. */
 struct cl_json *cl_value_of(const struct cl_json *element);
 /* As data holds it: a Reference becomes its text, a Coding or CodeableConcept its code. */
@@ -63,25 +64,22 @@ struct cl_json cl_plain_value(const struct cl_json *value);
 int cl_move_check(struct cl_unit *unit, struct cl_move *move, bool by_clock, struct cl_err *e);
 /* Writes Task, instance, transition and timers, then runs effect and enter. */
 int cl_move_apply(struct cl_unit *unit, struct cl_move *move, struct cl_version *out, struct cl_issues *issues,
-		  struct cl_err *e);
-/* CL_E_RULE that names the state and what is legal from it. */
-int cl_move_refuse_event(struct cl_unit *unit, const struct cl_move *move, struct cl_err *e);
+                  struct cl_err *e);
 
 /* ---- instance_task.c ---- */
 /* Writes into the Task what the state says: status, businessStatus, owner, due, times. */
 void cl_task_enter(struct cl_unit *unit, struct cl_move *move, cl_instant due);
 /* A Task.restriction.period.end, or none for 0. */
 void cl_task_set_due(struct cl_unit *unit, struct cl_json *task, cl_instant due);
-void cl_task_set_roles(struct cl_unit *unit, struct cl_move *move);
 
 /* ---- instance_clock.c ---- */
 /* Sets the clock and the reminders of the state that was entered, clears those of the former one. Gives the due instant. */
 cl_instant cl_clock_due(struct cl_unit *unit, const struct cl_move *move);
 int cl_clock_set_timers(struct cl_unit *unit, struct cl_move *move, struct cl_err *e);
-/* Completes the Tasks that asked somebody to look at the instance, once it has moved. */
+/* Completes the Tasks with these ids, which asked somebody to look at the instance, once it has moved. */
 int cl_escalations_close(struct cl_unit *unit, const struct cl_move *move, const struct cl_json *ids, struct cl_err *e);
 
 /* ---- instance_update.c ---- */
-/* A plain FHIR update of an instance's Task. `resource` is what the client wants; `current` is what is stored. */
+/* A plain FHIR update of an instance's Task. `resource` is what the client wants. */
 int cl_instance_update(struct cl_unit *unit, struct cl_json *resource, struct cl_version *out, struct cl_issues *issues,
-		       struct cl_err *e);
+                       struct cl_err *e);

@@ -36,19 +36,20 @@ static int refuse_stranded(const struct cl_catalog *catalog, const struct cl_ins
 			continue;
 		count++;
 		if (names.n + instance->task.n + instance->workflow.n + instance->state.n + 16 < NAMED_MAXIMUM)
-			cl_buf_printf(&names, "%sTask/%.*s (%.*s, %.*s)", names.n ? ", " : "", CL_STR_ARGS(instance->task),
-				      CL_STR_ARGS(instance->workflow), CL_STR_ARGS(instance->state));
+			cl_buf_printf(&names, "%sTask/%.*s (%.*s, %.*s)", names.n ? ", " : "",
+			              CL_STR_ARGS(instance->task), CL_STR_ARGS(instance->workflow),
+			              CL_STR_ARGS(instance->state));
 	}
 	if (count)
-		cl_fail(e, CL_E_RULE, "%zu live instances would be stranded: say `migrate` for their states: %.*s", count,
-			CL_STR_ARGS(cl_buf_str(&names)));
+		cl_fail(e, CL_E_RULE, "%zu live instances would be stranded: say `migrate` for their states: %.*s",
+		        count, CL_STR_ARGS(cl_buf_str(&names)));
 	cl_buf_free(&names);
 	return count ? CL_E_RULE : 0;
 }
 
 /* Would the Task of an instance in this state look the same under both machines? */
 static bool looks_the_same(const struct cl_catalog *former, const struct cl_stored_instance *instance,
-			   const struct cl_state_rule *now)
+                           const struct cl_state_rule *now)
 {
 	const struct cl_workflow *workflow = former ? cl_catalog_workflow(former, instance->workflow) : NULL;
 	int state = workflow ? cl_workflow_state(workflow, instance->state) : -1;
@@ -77,8 +78,8 @@ static int refresh(struct cl_unit *unit, const struct cl_stored_instance *instan
 	cl_json_set_text(unit->arena, before, "lastModified", modified);
 	if (!cl_json_equal(before, move.task)) {
 		struct cl_version version;
-		code = cl_unit_put_over(unit, CL_OP_UPDATE, CL_TYPE_TASK, instance->task, move.task, CL_PUT_TRUSTED, &move.former,
-					NULL, &version, NULL, e);
+		code = cl_unit_put_over(unit, CL_OP_UPDATE, CL_TYPE_TASK, instance->task, move.task, CL_PUT_TRUSTED,
+		                        &move.former, NULL, &version, NULL, e);
 	}
 	if (code)
 		return code;
@@ -102,7 +103,8 @@ static int move_to(struct cl_unit *unit, const struct cl_stored_instance *instan
 int cl_instance_migrate(struct cl_unit *unit, const struct cl_catalog *former, struct cl_err *e)
 {
 	struct cl_instance_list list = {0};
-	int code = cl_store_instances(unit->store, unit->arena, CL_STR_NONE, CL_STR_NONE, CL_STR_NONE, true, UINT32_MAX, &list, e);
+	int code = cl_store_instances(unit->store, unit->arena, CL_STR_NONE, CL_STR_NONE, CL_STR_NONE, true, UINT32_MAX,
+	                              &list, e);
 	if (!code)
 		code = refuse_stranded(unit->catalog, &list, e);
 	for (size_t i = 0; i < list.count && !code; i++) {

@@ -37,7 +37,8 @@ static bool is_the_partner(const struct cl_unit *unit, const struct cl_json *rec
 static bool records_for(const struct cl_unit *unit, const struct cl_move *move, struct cl_str name, bool is_party)
 {
 	struct cl_str partner = cl_record_partner(move->record);
-	bool meant = cl_str_equal(move->on_behalf_of, name) || (is_party && partner.n && cl_str_equal(move->on_behalf_of, partner));
+	bool meant = cl_str_equal(move->on_behalf_of, name) ||
+	             (is_party && partner.n && cl_str_equal(move->on_behalf_of, partner));
 	bool own = is_party && cl_str_equal(name, cl_record_party(move->workflow, move->record));
 	if (!meant || own)
 		return false;
@@ -54,7 +55,8 @@ static bool plays(const struct cl_unit *unit, const struct cl_move *move, struct
 		return acts_for_organization(unit) || has_role(&unit->actor, &name, 1);
 	if (!cl_str_equal(name, cl_record_party(move->workflow, move->record)))
 		return is_the_partner(unit, move->record);
-	return acts_for_organization(unit) || (!is_partner_kind(&unit->actor) && has_role(&unit->actor, party->roles, party->role_count));
+	return acts_for_organization(unit) ||
+	       (!is_partner_kind(&unit->actor) && has_role(&unit->actor, party->roles, party->role_count));
 }
 
 bool cl_move_may(const struct cl_unit *unit, const struct cl_move *move, const struct cl_transition_rule *transition)
@@ -67,8 +69,8 @@ bool cl_move_may(const struct cl_unit *unit, const struct cl_move *move, const s
 	return false;
 }
 
-bool cl_instance_may(const struct cl_unit *unit, const struct cl_workflow *workflow, const struct cl_stored_instance *instance,
-		     const struct cl_transition_rule *transition)
+bool cl_instance_may(const struct cl_unit *unit, const struct cl_workflow *workflow,
+                     const struct cl_stored_instance *instance, const struct cl_transition_rule *transition)
 {
 	struct cl_err ignored = {0};
 	struct cl_move move = {.workflow = workflow, .from = cl_workflow_state(workflow, instance->state)};
@@ -109,7 +111,7 @@ static void write_who(struct cl_buf *out, const struct cl_move *move, struct cl_
 }
 
 int cl_move_refuse_actor(struct cl_unit *unit, const struct cl_move *move, const struct cl_transition_rule *transition,
-			 struct cl_err *e)
+                         struct cl_err *e)
 {
 	struct cl_buf who;
 	cl_buf_init(&who, 300);
@@ -118,7 +120,7 @@ int cl_move_refuse_actor(struct cl_unit *unit, const struct cl_move *move, const
 	if (!transition->by_count)
 		write_who(&who, move, move->workflow->states[move->from].owner);
 	cl_fail(e, CL_E_FORBIDDEN, "%.*s may not fire '%.*s' here; who may: %.*s", CL_STR_ARGS(unit->actor.name),
-		CL_STR_ARGS(transition->event), CL_STR_ARGS(cl_buf_str(&who)));
+	        CL_STR_ARGS(transition->event), CL_STR_ARGS(cl_buf_str(&who)));
 	cl_buf_free(&who);
 	return CL_E_FORBIDDEN;
 }

@@ -9,7 +9,8 @@ static int refuse_workflow(struct cl_unit *unit, struct cl_str name, struct cl_e
 	for (size_t i = 0; i < unit->catalog->workflow_count; i++)
 		cl_closest_offer(&closest, cl_arena_cstring(unit->arena, unit->catalog->workflows[i].name));
 	if (closest.best)
-		cl_fail(e, CL_E_RULE, "there is no workflow '%.*s': did you mean '%s'?", CL_STR_ARGS(name), closest.best);
+		cl_fail(e, CL_E_RULE, "there is no workflow '%.*s': did you mean '%s'?", CL_STR_ARGS(name),
+		        closest.best);
 	else
 		cl_fail(e, CL_E_RULE, "there is no workflow '%.*s' in this organization", CL_STR_ARGS(name));
 	return cl_fail_at(e, "Task.code");
@@ -21,7 +22,8 @@ static void take_object(struct cl_unit *unit, struct cl_move *move, const struct
 {
 	for (uint32_t i = 0; data && data->kind == CL_JSON_OBJECT && i < data->count; i++)
 		if (!cl_str_is(data->members[i].name, "escalations"))
-			*cl_json_set(unit->arena, move->record, data->members[i].name) = cl_plain_value(&data->members[i].value);
+			*cl_json_set(unit->arena, move->record, data->members[i].name) =
+			        cl_plain_value(&data->members[i].value);
 }
 
 static void take_inputs(struct cl_unit *unit, struct cl_move *move)
@@ -62,7 +64,8 @@ static int settle_parties(struct cl_unit *unit, struct cl_move *move, const stru
 	struct cl_str party = start->party.n ? start->party : cl_json_get_text(move->record, "party");
 	struct cl_str partner = start->partner.n ? start->partner : cl_record_partner(move->record);
 	if (party.n && !cl_workflow_party(move->workflow, party)) {
-		cl_fail(e, CL_E_RULE, "'%.*s' is no party of %.*s", CL_STR_ARGS(party), CL_STR_ARGS(move->workflow->name));
+		cl_fail(e, CL_E_RULE, "'%.*s' is no party of %.*s", CL_STR_ARGS(party),
+		        CL_STR_ARGS(move->workflow->name));
 		return cl_fail_at(e, "party");
 	}
 	if (!party.n && move->workflow->party_count)
@@ -92,12 +95,13 @@ static int settle_state(struct cl_move *move, const struct cl_start *start, stru
 	struct cl_str status = cl_json_get_text(start->task, "status");
 	move->target = start->state.n ? cl_workflow_state(workflow, start->state) : workflow->start;
 	if (move->target < 0)
-		return cl_fail(e, CL_E_RULE, "%.*s has no state '%.*s'", CL_STR_ARGS(workflow->name), CL_STR_ARGS(start->state));
+		return cl_fail(e, CL_E_RULE, "%.*s has no state '%.*s'", CL_STR_ARGS(workflow->name),
+		               CL_STR_ARGS(start->state));
 	if (!status.n || start->state.n || cl_str_equal(status, first->status) || cl_str_is(status, "draft") ||
 	    cl_str_is(status, "requested"))
 		return 0;
 	cl_fail(e, CL_E_RULE, "a new %.*s starts in state %.*s: create its Task with status '%.*s', then move it",
-		CL_STR_ARGS(workflow->name), CL_STR_ARGS(first->name), CL_STR_ARGS(first->status));
+	        CL_STR_ARGS(workflow->name), CL_STR_ARGS(first->name), CL_STR_ARGS(first->status));
 	return cl_fail_at(e, "Task.status");
 }
 
@@ -109,7 +113,8 @@ static bool is_of_type(struct cl_str reference, struct cl_str type)
 static int settle_focus(struct cl_unit *unit, struct cl_move *move, struct cl_err *e)
 {
 	struct cl_json *task = move->task;
-	struct cl_str wanted = move->workflow->subject, focus = reference_of(task, "focus"), patient = reference_of(task, "for");
+	struct cl_str wanted = move->workflow->subject, focus = reference_of(task, "focus"),
+	              patient = reference_of(task, "for");
 	if (!patient.n && focus.n) {
 		patient = cl_unit_patient_of(unit, focus);
 		if (patient.n)
@@ -121,7 +126,7 @@ static int settle_focus(struct cl_unit *unit, struct cl_move *move, struct cl_er
 	}
 	if (wanted.n && !is_of_type(focus, wanted)) {
 		cl_fail(e, CL_E_RULE, "a %.*s is about a %.*s: say which in focus", CL_STR_ARGS(move->workflow->name),
-			CL_STR_ARGS(wanted));
+		        CL_STR_ARGS(wanted));
 		return cl_fail_at(e, "Task.focus");
 	}
 	move->instance.subject = cl_arena_copy(unit->arena, focus);
@@ -137,8 +142,8 @@ static void fill_task(struct cl_unit *unit, struct cl_move *move, const struct c
 	if (!cl_json_get(task, "resourceType"))
 		cl_json_set_text(arena, task, "resourceType", CL_STR("Task"));
 	if (!cl_concept_code(cl_json_get(task, "code"), CL_STR(CL_WORKFLOW_SYSTEM)).n)
-		cl_fill_concept(arena, cl_json_set(arena, task, CL_STR("code")), CL_STR(CL_WORKFLOW_SYSTEM), start->workflow,
-				CL_STR_NONE);
+		cl_fill_concept(arena, cl_json_set(arena, task, CL_STR("code")), CL_STR(CL_WORKFLOW_SYSTEM),
+		                start->workflow, CL_STR_NONE);
 	if (!cl_json_get(task, "intent"))
 		cl_json_set_text(arena, task, "intent", CL_STR("order"));
 	if (start->focus.n)
@@ -151,7 +156,7 @@ static void fill_task(struct cl_unit *unit, struct cl_move *move, const struct c
 		cl_set_reference(arena, task, "owner", start->owner);
 	if (!cl_json_get(task, "authoredOn"))
 		cl_json_set_text(arena, task, "authoredOn",
-				 cl_zone_text(arena, unit->organization->calendar.zone, unit->now));
+		                 cl_zone_text(arena, unit->organization->calendar.zone, unit->now));
 }
 
 /* One live instance a patient; without a patient, one a focus. */
@@ -161,30 +166,31 @@ static int check_single(struct cl_unit *unit, const struct cl_move *move, struct
 	const struct cl_stored_instance *instance = &move->instance;
 	if (!move->workflow->single || (!instance->patient.n && !instance->subject.n))
 		return 0;
-	int code = cl_store_instances(unit->store, unit->arena, move->workflow->name, CL_STR_NONE, instance->patient, true,
-				      instance->patient.n ? 100 : UINT32_MAX, &list, e);
+	int code = cl_store_instances(unit->store, unit->arena, move->workflow->name, CL_STR_NONE, instance->patient,
+	                              true, instance->patient.n ? 100 : UINT32_MAX, &list, e);
 	if (code)
 		return code;
 	for (size_t i = 0; i < list.count; i++) {
 		const struct cl_stored_instance *other = &list.items[i];
 		if (instance->patient.n || cl_str_equal(other->subject, instance->subject))
 			return cl_fail(e, CL_E_CONFLICT, "there is a live %.*s already: Task/%.*s in state %.*s",
-				       CL_STR_ARGS(move->workflow->name), CL_STR_ARGS(other->task), CL_STR_ARGS(other->state));
+			               CL_STR_ARGS(move->workflow->name), CL_STR_ARGS(other->task),
+			               CL_STR_ARGS(other->state));
 	}
 	return 0;
 }
 
-int cl_instance_start(struct cl_unit *unit, const struct cl_start *start, struct cl_version *out, struct cl_issues *issues,
-		      struct cl_err *e)
+int cl_instance_start(struct cl_unit *unit, const struct cl_start *start, struct cl_version *out,
+                      struct cl_issues *issues, struct cl_err *e)
 {
 	struct cl_move move = {
-		.workflow = cl_catalog_workflow(unit->catalog, start->workflow),
-		.record = cl_json_new(unit->arena, CL_JSON_OBJECT),
-		.task = start->task ? start->task : cl_json_new(unit->arena, CL_JSON_OBJECT),
-		.former = {.type = CL_TYPE_TASK},
-		.from = -1,
-		.event = CL_STR("start"),
-		.occurred = unit->now,
+	        .workflow = cl_catalog_workflow(unit->catalog, start->workflow),
+	        .record = cl_json_new(unit->arena, CL_JSON_OBJECT),
+	        .task = start->task ? start->task : cl_json_new(unit->arena, CL_JSON_OBJECT),
+	        .former = {.type = CL_TYPE_TASK},
+	        .from = -1,
+	        .event = CL_STR("start"),
+	        .occurred = unit->now,
 	};
 	if (!move.workflow)
 		return refuse_workflow(unit, start->workflow, e);
@@ -196,9 +202,9 @@ int cl_instance_start(struct cl_unit *unit, const struct cl_start *start, struct
 	if (code)
 		return code;
 	move.instance = (struct cl_stored_instance){
-		.task = start->id.n ? cl_arena_copy(unit->arena, start->id) : cl_unit_id(unit, CL_STR("Task")),
-		.workflow = move.workflow->name,
-		.started = unit->now,
+	        .task = start->id.n ? cl_arena_copy(unit->arena, start->id) : cl_unit_id(unit, CL_STR("Task")),
+	        .workflow = move.workflow->name,
+	        .started = unit->now,
 	};
 	fill_task(unit, &move, start);
 	take_inputs(unit, &move);

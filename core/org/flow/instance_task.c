@@ -26,7 +26,8 @@ void cl_task_set_due(struct cl_unit *unit, struct cl_json *task, cl_instant due)
 	struct cl_json *restriction = cl_json_get(task, "restriction");
 	if (due) {
 		restriction = object_member(unit->arena, task, "restriction");
-		cl_json_set_text(unit->arena, object_member(unit->arena, restriction, "period"), "end", local_text(unit, due));
+		cl_json_set_text(unit->arena, object_member(unit->arena, restriction, "period"), "end",
+		                 local_text(unit, due));
 	} else if (restriction && restriction->kind == CL_JSON_OBJECT) {
 		remove_inner(restriction, "period", "end");
 		if (!restriction->count)
@@ -41,7 +42,7 @@ static void append_role(struct cl_arena *arena, struct cl_json *types, struct cl
 
 /* The owner first; for a party that this organization is, also the local roles, so that each finds its work by search. What
  * clients put there with other systems stays. */
-void cl_task_set_roles(struct cl_unit *unit, struct cl_move *move)
+static void set_roles(struct cl_unit *unit, struct cl_move *move)
 {
 	const struct cl_state_rule *state = &move->workflow->states[move->target];
 	struct cl_json former = {0}, *types = cl_json_get(move->task, "performerType");
@@ -70,7 +71,7 @@ static void set_business_status(struct cl_unit *unit, struct cl_move *move, cons
 		code = state->name;
 	}
 	cl_fill_concept(unit->arena, cl_json_set(unit->arena, move->task, CL_STR("businessStatus")), system, code,
-			state->business_display);
+	                state->business_display);
 }
 
 /* What the event brought and FHIR has a place for. A client's own Task says it in its own words already. */
@@ -113,9 +114,10 @@ void cl_task_enter(struct cl_unit *unit, struct cl_move *move, cl_instant due)
 	struct cl_str owner = cl_json_get_text(move->data, "owner");
 	if (owner.n && (memchr(owner.p, '/', owner.n) || cl_str_starts(owner, "urn:")))
 		cl_set_reference(arena, task, "owner", owner);
-	cl_task_set_roles(unit, move);
+	set_roles(unit, move);
 	if (state->final)
-		cl_json_set_text(arena, object_member(arena, task, "executionPeriod"), "end", local_text(unit, move->occurred));
+		cl_json_set_text(arena, object_member(arena, task, "executionPeriod"), "end",
+		                 local_text(unit, move->occurred));
 	else
 		remove_inner(task, "executionPeriod", "end");
 }

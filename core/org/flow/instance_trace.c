@@ -19,7 +19,8 @@ static void write_member(struct cl_buf *json, const char *name, struct cl_str te
 static int write_row(const struct cl_stored_transition *transition, void *context)
 {
 	struct trace *trace = context;
-	cl_buf_printf(trace->json, "%s{\"sequence\":%llu", trace->count++ ? "," : "", (unsigned long long)transition->sequence);
+	cl_buf_printf(trace->json, "%s{\"sequence\":%llu", trace->count++ ? "," : "",
+	              (unsigned long long)transition->sequence);
 	write_member(trace->json, "at", cl_instant_text(trace->arena, transition->at));
 	write_member(trace->json, "event", transition->event);
 	write_member(trace->json, "from", transition->from);

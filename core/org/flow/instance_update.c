@@ -11,9 +11,10 @@ static const struct cl_json *period_end(const struct cl_json *task)
 
 static int refuse_owned(struct cl_unit *unit, const struct cl_move *move, const char *where, struct cl_err *e)
 {
-	cl_fail(e, CL_E_RULE, "%.*s is set by the workflow; move the instance instead. %.*s; legal: %.*s", (int)strlen(where), where,
-		CL_STR_ARGS(cl_move_place(unit, move)),
-		CL_STR_ARGS(move->from < 0 ? CL_STR("none") : cl_instance_legal(unit->arena, move->workflow, move->from)));
+	cl_fail(e, CL_E_RULE, "%.*s is set by the workflow; move the instance instead. %.*s; legal: %.*s",
+	        (int)strlen(where), where, CL_STR_ARGS(cl_move_place(unit, move)),
+	        CL_STR_ARGS(move->from < 0 ? CL_STR("none")
+	                                   : cl_instance_legal(unit->arena, move->workflow, move->from)));
 	return cl_fail_at(e, "%s", where);
 }
 
@@ -29,7 +30,10 @@ static int check_owned(struct cl_unit *unit, const struct cl_move *move, struct 
 {
 	static const struct {
 		const char *name, *where;
-	} owned[] = {{"code", "Task.code"}, {"focus", "Task.focus"}, {"for", "Task.for"}, {"performerType", "Task.performerType"}};
+	} owned[] = {{"code", "Task.code"},
+	             {"focus", "Task.focus"},
+	             {"for", "Task.for"},
+	             {"performerType", "Task.performerType"}};
 	const struct cl_json *is = move->former_task, *wanted = move->task;
 	for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
 		if (!cl_json_equal(cl_json_get(is, owned[i].name), cl_json_get(wanted, owned[i].name)))
@@ -44,8 +48,8 @@ static int check_owned(struct cl_unit *unit, const struct cl_move *move, struct 
 /* ---- which event? ------------------------------------------------------------------------------------------------ */
 
 struct wish {
-	bool business;      /* businessStatus changed: it says more than status */
-	bool status;        /* status changed */
+	bool business; /* businessStatus changed: it says more than status */
+	bool status; /* status changed */
 	struct cl_str code; /* of the businessStatus wanted */
 	struct cl_str wanted_status;
 };
@@ -105,9 +109,10 @@ static int find_event(struct cl_unit *unit, struct cl_move *move, const struct w
 		return cl_fail_at(e, "%s", where);
 	}
 	struct cl_str wanted = wish->business ? wish->code : wish->wanted_status;
-	cl_fail(e, CL_E_RULE, "%.*s, where '%.*s' %s; legal: %.*s", CL_STR_ARGS(cl_move_place(unit, move)), CL_STR_ARGS(wanted),
-		found ? "could mean several events: use businessStatus or $transition" : "follows from no event",
-		CL_STR_ARGS(cl_instance_legal(unit->arena, move->workflow, move->from)));
+	cl_fail(e, CL_E_RULE, "%.*s, where '%.*s' %s; legal: %.*s", CL_STR_ARGS(cl_move_place(unit, move)),
+	        CL_STR_ARGS(wanted),
+	        found ? "could mean several events: use businessStatus or $transition" : "follows from no event",
+	        CL_STR_ARGS(cl_instance_legal(unit->arena, move->workflow, move->from)));
 	return cl_fail_at(e, "%s", where);
 }
 
@@ -156,14 +161,15 @@ static void gather_data(struct cl_unit *unit, struct cl_move *move)
 /* ---- the update -------------------------------------------------------------------------------------------------- */
 
 /* Notes, outputs, identifiers ... of an instance that stays where it is; a final one's too. */
-static int edit(struct cl_unit *unit, struct cl_move *move, struct cl_version *out, struct cl_issues *issues, struct cl_err *e)
+static int edit(struct cl_unit *unit, struct cl_move *move, struct cl_version *out, struct cl_issues *issues,
+                struct cl_err *e)
 {
 	return cl_unit_put_over(unit, CL_OP_UPDATE, CL_TYPE_TASK, move->instance.task, move->task, 0, &move->former,
-				move->former_task, out, issues, e);
+	                        move->former_task, out, issues, e);
 }
 
 int cl_instance_update(struct cl_unit *unit, struct cl_json *resource, struct cl_version *out, struct cl_issues *issues,
-		       struct cl_err *e)
+                       struct cl_err *e)
 {
 	struct cl_move move;
 	int code = cl_move_load(unit, cl_json_get_text(resource, "id"), &move, e);
@@ -172,15 +178,17 @@ int cl_instance_update(struct cl_unit *unit, struct cl_json *resource, struct cl
 	move.former_task = move.task;
 	move.task = resource;
 	move.trusted = false;
-	const struct cl_json *is = cl_json_get(move.former_task, "businessStatus"), *wanted = cl_json_get(resource, "businessStatus");
+	const struct cl_json *is = cl_json_get(move.former_task, "businessStatus"),
+	                     *wanted = cl_json_get(resource, "businessStatus");
 	struct wish wish = {
-		.code = business_code(wanted, is),
-		.wanted_status = cl_json_get_text(resource, "status"),
+	        .code = business_code(wanted, is),
+	        .wanted_status = cl_json_get_text(resource, "status"),
 	};
 	wish.business = wish.code.n && !cl_str_equal(wish.code, business_code(is, is));
 	wish.status = !cl_str_equal(wish.wanted_status, cl_json_get_text(move.former_task, "status"));
 	if (!wish.business && !wish.status) {
-		code = cl_json_equal(is, wanted) ? check_owned(unit, &move, e) : refuse_owned(unit, &move, "Task.businessStatus", e);
+		code = cl_json_equal(is, wanted) ? check_owned(unit, &move, e)
+		                                 : refuse_owned(unit, &move, "Task.businessStatus", e);
 		return code ? code : edit(unit, &move, out, issues, e);
 	}
 	if (move.from < 0 || move.workflow->states[move.from].final) {

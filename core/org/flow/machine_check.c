@@ -5,8 +5,8 @@
 
 /* FHIR R4 value set task-status. */
 static const char *const task_statuses[] = {
-	"draft", "requested", "received", "accepted", "rejected", "ready", "cancelled", "in-progress", "on-hold", "failed",
-	"completed", "entered-in-error",
+        "draft",     "requested",   "received", "accepted", "rejected",  "ready",
+        "cancelled", "in-progress", "on-hold",  "failed",   "completed", "entered-in-error",
 };
 
 struct report {
@@ -16,7 +16,7 @@ struct report {
 };
 
 static void report_problem(struct report *report, const struct cl_origin *origin, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+        __attribute__((format(printf, 3, 4)));
 
 static void report_problem(struct report *report, const struct cl_origin *origin, const char *format, ...)
 {
@@ -26,8 +26,8 @@ static void report_problem(struct report *report, const struct cl_origin *origin
 	vsnprintf(text, sizeof text, format, arguments);
 	va_end(arguments);
 	if (report->all)
-		cl_buf_printf(report->all, "plugin %.*s, %.*s:%d: %s\n", CL_STR_ARGS(origin->plugin), CL_STR_ARGS(origin->file),
-			      origin->line, text);
+		cl_buf_printf(report->all, "plugin %.*s, %.*s:%d: %s\n", CL_STR_ARGS(origin->plugin),
+		              CL_STR_ARGS(origin->file), origin->line, text);
 	if (report->failed)
 		return;
 	report->failed = true;
@@ -57,7 +57,8 @@ static bool is_known_name(const struct checked *c, struct cl_str name)
 static void check_name(const struct checked *c, const struct cl_origin *origin, const char *what, struct cl_str name)
 {
 	if (name.n && !is_known_name(c, name))
-		report_problem(c->report, origin, AT "%s '%.*s' is neither a role nor a party", AT_ARGS(c), what, CL_STR_ARGS(name));
+		report_problem(c->report, origin, AT "%s '%.*s' is neither a role nor a party", AT_ARGS(c), what,
+		               CL_STR_ARGS(name));
 }
 
 static bool is_fired_by_clock(const struct cl_state_rule *state, const struct cl_transition_rule *transition)
@@ -65,13 +66,14 @@ static bool is_fired_by_clock(const struct cl_state_rule *state, const struct cl
 	for (size_t i = 0; i < transition->by_count; i++)
 		if (cl_str_is(transition->by[i], "clock"))
 			return true;
-	return cl_str_equal(transition->event, state->overdue_event) || cl_str_equal(transition->event, state->finally_event);
+	return cl_str_equal(transition->event, state->overdue_event) ||
+	       cl_str_equal(transition->event, state->finally_event);
 }
 
 static bool can_be_filled_in(const struct cl_needed *need)
 {
-	return need->optional ||
-	       (cl_str_is(need->name, "reason") && (!need->type.n || cl_str_is(need->type, "string") || cl_str_is(need->type, "code")));
+	return need->optional || (cl_str_is(need->name, "reason") &&
+	                          (!need->type.n || cl_str_is(need->type, "string") || cl_str_is(need->type, "code")));
 }
 
 /* The event that a clock fires must exist and need nothing that only a person knows. */
@@ -81,14 +83,15 @@ static void check_clock_event(const struct checked *c, const char *what, struct 
 		return;
 	const struct cl_transition_rule *transition = cl_state_transition(c->state, event);
 	if (!transition) {
-		report_problem(c->report, &c->state->origin, AT "%s fires '%.*s', which is no event of the state", AT_ARGS(c), what,
-			       CL_STR_ARGS(event));
+		report_problem(c->report, &c->state->origin, AT "%s fires '%.*s', which is no event of the state",
+		               AT_ARGS(c), what, CL_STR_ARGS(event));
 		return;
 	}
 	for (size_t i = 0; i < transition->need_count; i++)
 		if (!can_be_filled_in(&transition->needs[i]))
-			report_problem(c->report, &transition->origin, AT "the clock fires '%.*s' and cannot give its '%.*s'",
-				       AT_ARGS(c), CL_STR_ARGS(event), CL_STR_ARGS(transition->needs[i].name));
+			report_problem(c->report, &transition->origin,
+			               AT "the clock fires '%.*s' and cannot give its '%.*s'", AT_ARGS(c),
+			               CL_STR_ARGS(event), CL_STR_ARGS(transition->needs[i].name));
 }
 
 static void check_clock(const struct checked *c)
@@ -102,10 +105,11 @@ static void check_clock(const struct checked *c)
 	check_clock_event(c, "the clock", state->overdue_event);
 	check_clock_event(c, "the last escalation", state->finally_event);
 	if (!state->overdue_event.n && state->times > 0 && !state->finally_event.n)
-		report_problem(c->report, origin, AT "escalates %d times and then stops: say `finally`", AT_ARGS(c), state->times);
+		report_problem(c->report, origin, AT "escalates %d times and then stops: say `finally`", AT_ARGS(c),
+		               state->times);
 	if (!state->overdue_event.n && state->times <= 0 && state->finally_event.n)
 		report_problem(c->report, origin, AT "'%.*s' would never be fired: say `times`", AT_ARGS(c),
-			       CL_STR_ARGS(state->finally_event));
+		               CL_STR_ARGS(state->finally_event));
 	check_name(c, origin, "escalation to", state->escalate_to);
 	for (size_t i = 0; i < state->reminder_count; i++) {
 		if (state->reminders[i].before.amount <= 0)
@@ -120,24 +124,28 @@ static void check_transitions(const struct checked *c)
 	for (size_t i = 0; i < state->transition_count; i++) {
 		const struct cl_transition_rule *transition = &state->transitions[i];
 		if (transition->target >= c->workflow->state_count)
-			report_problem(c->report, &transition->origin, AT "event '%.*s' leads to a state that does not exist",
-				       AT_ARGS(c), CL_STR_ARGS(transition->event));
+			report_problem(c->report, &transition->origin,
+			               AT "event '%.*s' leads to a state that does not exist", AT_ARGS(c),
+			               CL_STR_ARGS(transition->event));
 		if (cl_state_transition(state, transition->event) != transition)
 			report_problem(c->report, &transition->origin, AT "event '%.*s' is declared twice", AT_ARGS(c),
-				       CL_STR_ARGS(transition->event));
+			               CL_STR_ARGS(transition->event));
 		for (size_t k = 0; k < transition->by_count; k++)
 			if (!cl_str_is(transition->by[k], "clock"))
 				check_name(c, &transition->origin, "`by`", transition->by[k]);
 		for (size_t k = 0; k < transition->need_count; k++)
-			if (cl_str_is(transition->needs[k].name, "party") || cl_str_is(transition->needs[k].name, "partner") ||
+			if (cl_str_is(transition->needs[k].name, "party") ||
+			    cl_str_is(transition->needs[k].name, "partner") ||
 			    cl_str_is(transition->needs[k].name, "escalations"))
-				report_problem(c->report, &transition->origin, AT "data named '%.*s' is the core's own: choose another name",
-					       AT_ARGS(c), CL_STR_ARGS(transition->needs[k].name));
+				report_problem(c->report, &transition->origin,
+				               AT "data named '%.*s' is the core's own: choose another name",
+				               AT_ARGS(c), CL_STR_ARGS(transition->needs[k].name));
 	}
 }
 
 /* May somebody of this organization, being `party` (NULL: the workflow has none), fire it without the other side? */
-static bool fires_alone(const struct checked *c, const struct cl_transition_rule *transition, const struct cl_party *party)
+static bool fires_alone(const struct checked *c, const struct cl_transition_rule *transition,
+                        const struct cl_party *party)
 {
 	if (is_fired_by_clock(c->state, transition) || c->workflow->recorder_count)
 		return true;
@@ -167,8 +175,9 @@ static void check_exits(const struct checked *c)
 	for (size_t i = 0; i < c->workflow->party_count; i++)
 		if (!has_exit(c, &c->workflow->parties[i]))
 			report_problem(c->report, &c->state->origin,
-				       AT "the side '%.*s' cannot leave it alone: let a clock fire an event (`finally`), or name `recorders`",
-				       AT_ARGS(c), CL_STR_ARGS(c->workflow->parties[i].name));
+			               AT "the side '%.*s' cannot leave it alone: let a clock fire an event "
+			                  "(`finally`), or name `recorders`",
+			               AT_ARGS(c), CL_STR_ARGS(c->workflow->parties[i].name));
 }
 
 static bool is_task_status(struct cl_str status)
@@ -187,7 +196,7 @@ static void check_state(const struct checked *c, bool targets_exist)
 		report_problem(c->report, origin, AT "declared twice", AT_ARGS(c));
 	if (!is_task_status(state->status))
 		report_problem(c->report, origin, AT "status '%.*s' is no status of a FHIR R4 Task", AT_ARGS(c),
-			       CL_STR_ARGS(state->status));
+		               CL_STR_ARGS(state->status));
 	check_transitions(c);
 	if (state->final) {
 		if (state->transition_count)
@@ -243,9 +252,10 @@ static void check_paths(struct report *report, const struct cl_workflow *workflo
 		struct checked c = {.workflow = workflow, .state = &workflow->states[s]};
 		if (!reached[s])
 			report_problem(report, &c.state->origin, AT "cannot be reached from '%.*s'", AT_ARGS(&c),
-				       CL_STR_ARGS(workflow->states[workflow->start].name));
+			               CL_STR_ARGS(workflow->states[workflow->start].name));
 		if (!ends[s])
-			report_problem(report, &c.state->origin, AT "is a dead end: no way leads to a final state", AT_ARGS(&c));
+			report_problem(report, &c.state->origin, AT "is a dead end: no way leads to a final state",
+			               AT_ARGS(&c));
 	}
 	free(reached);
 }
@@ -253,8 +263,9 @@ static void check_paths(struct report *report, const struct cl_workflow *workflo
 static void check_workflow(struct report *report, const struct cl_catalog *catalog, const struct cl_workflow *workflow)
 {
 	if (!workflow->state_count || workflow->start >= workflow->state_count) {
-		report_problem(report, &workflow->origin, "workflow '%.*s': no start: say `start = \"state\"` and declare that state",
-			       CL_STR_ARGS(workflow->name));
+		report_problem(report, &workflow->origin,
+		               "workflow '%.*s': no start: say `start = \"state\"` and declare that state",
+		               CL_STR_ARGS(workflow->name));
 		return;
 	}
 	bool whole = targets_exist(workflow);
@@ -264,9 +275,10 @@ static void check_workflow(struct report *report, const struct cl_catalog *catal
 	}
 	for (size_t i = 0; i < workflow->migrate_count; i++)
 		if (cl_workflow_state(workflow, workflow->migrate[i].to) < 0)
-			report_problem(report, &workflow->origin, "workflow '%.*s': migrates '%.*s' to '%.*s', which does not exist",
-				       CL_STR_ARGS(workflow->name), CL_STR_ARGS(workflow->migrate[i].from),
-				       CL_STR_ARGS(workflow->migrate[i].to));
+			report_problem(report, &workflow->origin,
+			               "workflow '%.*s': migrates '%.*s' to '%.*s', which does not exist",
+			               CL_STR_ARGS(workflow->name), CL_STR_ARGS(workflow->migrate[i].from),
+			               CL_STR_ARGS(workflow->migrate[i].to));
 	if (whole)
 		check_paths(report, workflow);
 }
@@ -280,22 +292,23 @@ int cl_workflow_check(const struct cl_workflow *workflow, struct cl_buf *all, st
 
 /* ---- metrics and views ------------------------------------------------------------------------------------------- */
 
-static const struct cl_workflow *check_named_workflow(struct report *report, const struct cl_catalog *catalog, const char *what,
-						      struct cl_str name, struct cl_str wanted, const struct cl_origin *origin)
+static const struct cl_workflow *check_named_workflow(struct report *report, const struct cl_catalog *catalog,
+                                                      const char *what, struct cl_str name, struct cl_str wanted,
+                                                      const struct cl_origin *origin)
 {
 	const struct cl_workflow *workflow = cl_catalog_workflow(catalog, wanted);
 	if (!workflow)
 		report_problem(report, origin, "%s '%.*s': there is no workflow '%.*s'", what, CL_STR_ARGS(name),
-			       CL_STR_ARGS(wanted));
+		               CL_STR_ARGS(wanted));
 	return workflow;
 }
 
-static void check_named_state(struct report *report, const struct cl_workflow *workflow, const char *what, struct cl_str name,
-			      struct cl_str state, const struct cl_origin *origin)
+static void check_named_state(struct report *report, const struct cl_workflow *workflow, const char *what,
+                              struct cl_str name, struct cl_str state, const struct cl_origin *origin)
 {
 	if (workflow && state.n && cl_workflow_state(workflow, state) < 0)
-		report_problem(report, origin, "%s '%.*s': workflow '%.*s' has no state '%.*s'", what, CL_STR_ARGS(name),
-			       CL_STR_ARGS(workflow->name), CL_STR_ARGS(state));
+		report_problem(report, origin, "%s '%.*s': workflow '%.*s' has no state '%.*s'", what,
+		               CL_STR_ARGS(name), CL_STR_ARGS(workflow->name), CL_STR_ARGS(state));
 }
 
 static void check_metric(struct report *report, const struct cl_catalog *catalog, const struct cl_metric *metric)
@@ -303,7 +316,7 @@ static void check_metric(struct report *report, const struct cl_catalog *catalog
 	if (metric->measure == CL_MEASURE_FUNCTION)
 		return;
 	const struct cl_workflow *workflow =
-		check_named_workflow(report, catalog, "metric", metric->name, metric->workflow, &metric->origin);
+	        check_named_workflow(report, catalog, "metric", metric->name, metric->workflow, &metric->origin);
 	check_named_state(report, workflow, "metric", metric->name, metric->cohort_state, &metric->origin);
 	check_named_state(report, workflow, "metric", metric->name, metric->from_state, &metric->origin);
 	check_named_state(report, workflow, "metric", metric->name, metric->to_state, &metric->origin);
@@ -316,7 +329,7 @@ static void check_view(struct report *report, const struct cl_catalog *catalog, 
 	if (!view->workflow.n)
 		return;
 	const struct cl_workflow *workflow =
-		check_named_workflow(report, catalog, "view", view->name, view->workflow, &view->origin);
+	        check_named_workflow(report, catalog, "view", view->name, view->workflow, &view->origin);
 	for (size_t i = 0; i < view->state_count; i++)
 		check_named_state(report, workflow, "view", view->name, view->states[i], &view->origin);
 }

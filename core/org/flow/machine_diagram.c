@@ -35,7 +35,7 @@ static void write_duration(struct cl_buf *out, struct cl_duration duration)
 }
 
 static void write_transition(struct cl_buf *out, const struct cl_workflow *workflow, const struct cl_state_rule *state,
-			     const struct cl_transition_rule *transition)
+                             const struct cl_transition_rule *transition)
 {
 	cl_buf_add_cstring(out, "    ");
 	write_identifier(out, state->name);

@@ -50,12 +50,13 @@ static int visit_cohort(const struct cl_stored_transition *transition, void *con
 	struct month *month = context;
 	const struct cl_metric *metric = month->metric;
 	bool counts = metric->cohort == CL_COHORT_ENTERED
-			      ? is_entry(transition) && cl_str_equal(transition->to, metric->cohort_state)
-			      : cl_str_is(transition->event, "start") && !transition->from.n;
+	                      ? is_entry(transition) && cl_str_equal(transition->to, metric->cohort_state)
+	                      : cl_str_is(transition->event, "start") && !transition->from.n;
 	if (!counts)
 		return 0;
 	month->cases = room_for(month->cases, month->count, &month->capacity, sizeof *month->cases);
-	month->cases[month->count++] = (struct counted){cl_arena_copy(month->unit->arena, transition->task), transition->at};
+	month->cases[month->count++] =
+	        (struct counted){cl_arena_copy(month->unit->arena, transition->task), transition->at};
 	return 0;
 }
 
@@ -69,8 +70,8 @@ static int compare_cases(const void *left, const void *right)
 /* Each instance once, with its first moment of the month. */
 static int find_cohort(struct month *month, struct cl_err *e)
 {
-	int code = cl_store_transitions(month->unit->store, month->metric->workflow, CL_STR_NONE, month->from, month->to,
-					visit_cohort, month, e);
+	int code = cl_store_transitions(month->unit->store, month->metric->workflow, CL_STR_NONE, month->from,
+	                                month->to, visit_cohort, month, e);
 	if (code)
 		return code;
 	if (month->count)
@@ -92,7 +93,7 @@ static int visit_entry(const struct cl_stored_transition *transition, void *cont
 		return 0;
 	month->entries = room_for(month->entries, month->entry_count, &month->entry_capacity, sizeof *month->entries);
 	month->entries[month->entry_count++] =
-		(struct entry){cl_arena_copy(month->unit->arena, transition->to), transition->at};
+	        (struct entry){cl_arena_copy(month->unit->arena, transition->to), transition->at};
 	return 0;
 }
 
@@ -122,8 +123,8 @@ static bool has_reached(const struct month *month, const struct counted *one)
 {
 	const struct cl_metric *metric = month->metric;
 	cl_instant until = metric->within.amount
-				   ? cl_calendar_add(&month->unit->organization->calendar, one->at, metric->within)
-				   : INT64_MAX - 1;
+	                           ? cl_calendar_add(&month->unit->organization->calendar, one->at, metric->within)
+	                           : INT64_MAX - 1;
 	for (size_t i = 0; i < metric->reached_count; i++)
 		if (first_entry(month, metric->reached[i], one->at) <= until)
 			return true;
@@ -198,7 +199,8 @@ static int measure_cases(struct month *month, struct cl_metric_result *out, stru
 		out->numerator = (double)reached;
 		out->denominator = (double)cases;
 		out->n = (int64_t)cases;
-		out->value = metric->show == CL_SHOW_COUNT ? (double)reached : proportion(metric, (double)reached, (double)cases);
+		out->value = metric->show == CL_SHOW_COUNT ? (double)reached
+		                                           : proportion(metric, (double)reached, (double)cases);
 	} else if (metric->measure == CL_MEASURE_ELAPSED) {
 		out->n = (int64_t)measured;
 		out->value = summarize(values, measured, metric->show);
@@ -211,13 +213,15 @@ static int measure_cases(struct month *month, struct cl_metric_result *out, stru
 	return code;
 }
 
-static int ask_function(struct cl_unit *unit, const struct cl_metric *metric, struct cl_metric_result *out, struct cl_err *e)
+static int ask_function(struct cl_unit *unit, const struct cl_metric *metric, struct cl_metric_result *out,
+                        struct cl_err *e)
 {
 	if (!unit->script || !unit->script->metric)
-		return cl_fail(e, CL_E_UNSUPPORTED, "metric '%.*s' is computed by a plugin, which only the writer can ask",
-			       CL_STR_ARGS(metric->name));
-	int code = unit->script->metric(unit->script->context, unit, metric->function, out->from, out->to, &out->numerator,
-					&out->denominator, e);
+		return cl_fail(e, CL_E_UNSUPPORTED,
+		               "metric '%.*s' is computed by a plugin, which only the writer can ask",
+		               CL_STR_ARGS(metric->name));
+	int code = unit->script->metric(unit->script->context, unit, metric->function, out->from, out->to,
+	                                &out->numerator, &out->denominator, e);
 	if (code)
 		return code;
 	bool is_proportion = !isnan(out->denominator);
@@ -227,15 +231,15 @@ static int ask_function(struct cl_unit *unit, const struct cl_metric *metric, st
 }
 
 int cl_metric_month(struct cl_unit *unit, const struct cl_metric *metric, cl_instant at, struct cl_metric_result *out,
-		    struct cl_err *e)
+                    struct cl_err *e)
 {
 	const struct cl_calendar *calendar = &unit->organization->calendar;
 	*out = (struct cl_metric_result){
-		.from = cl_calendar_month_start(calendar, at, 0),
-		.to = cl_calendar_month_start(calendar, at, 1),
-		.numerator = NAN,
-		.denominator = NAN,
-		.value = NAN,
+	        .from = cl_calendar_month_start(calendar, at, 0),
+	        .to = cl_calendar_month_start(calendar, at, 1),
+	        .numerator = NAN,
+	        .denominator = NAN,
+	        .value = NAN,
 	};
 	if (metric->measure == CL_MEASURE_FUNCTION)
 		return ask_function(unit, metric, out, e);

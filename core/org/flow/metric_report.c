@@ -13,8 +13,8 @@
 static const struct {
 	const char *word, *code;
 } ucum[] = {
-	{"%", "%"},	 {"minutes", "min"}, {"hours", "h"}, {"days", "d"}, {"business days", "{business_day}"},
-	{"weeks", "wk"}, {"months", "mo"},   {"years", "a"}, {"USD", "[USD]"},
+        {"%", "%"},      {"minutes", "min"}, {"hours", "h"}, {"days", "d"},    {"business days", "{business_day}"},
+        {"weeks", "wk"}, {"months", "mo"},   {"years", "a"}, {"USD", "[USD]"},
 };
 
 /* ids have no underscores. */
@@ -47,7 +47,8 @@ static struct cl_str canonical(struct cl_arena *arena, const struct cl_metric *m
 {
 	if (!versioned || !metric->version.n)
 		return cl_arena_printf(arena, "urn:careloop:metric:%.*s", CL_STR_ARGS(metric->name));
-	return cl_arena_printf(arena, "urn:careloop:metric:%.*s|%.*s", CL_STR_ARGS(metric->name), CL_STR_ARGS(metric->version));
+	return cl_arena_printf(arena, "urn:careloop:metric:%.*s|%.*s", CL_STR_ARGS(metric->name),
+	                       CL_STR_ARGS(metric->version));
 }
 
 /* At most four decimals, no trailing zeros. */
@@ -68,7 +69,7 @@ static void set_number(struct cl_arena *arena, struct cl_json *object, const cha
 static void set_improvement(struct cl_arena *arena, struct cl_json *resource, const struct cl_metric *metric)
 {
 	cl_fill_concept(arena, cl_json_set(arena, resource, CL_STR("improvementNotation")), CL_STR(IMPROVEMENT_SYSTEM),
-			metric->higher_is_better ? CL_STR("increase") : CL_STR("decrease"), CL_STR_NONE);
+	                metric->higher_is_better ? CL_STR("increase") : CL_STR("decrease"), CL_STR_NONE);
 }
 
 static struct cl_json *append_object(struct cl_arena *arena, struct cl_json *array)
@@ -83,8 +84,8 @@ static struct cl_json *append_object(struct cl_arena *arena, struct cl_json *arr
 static void add_population(struct cl_arena *arena, struct cl_json *populations, const char *code, double count)
 {
 	struct cl_json *population = append_object(arena, populations);
-	cl_fill_concept(arena, cl_json_set(arena, population, CL_STR("code")), CL_STR(POPULATION_SYSTEM), cl_str_of(code),
-			CL_STR_NONE);
+	cl_fill_concept(arena, cl_json_set(arena, population, CL_STR("code")), CL_STR(POPULATION_SYSTEM),
+	                cl_str_of(code), CL_STR_NONE);
 	cl_json_set_integer(arena, population, "count", (int64_t)llround(count));
 }
 
@@ -115,15 +116,17 @@ static struct cl_str local_day(struct cl_arena *arena, const struct cl_zone *zon
 	return cl_arena_printf(arena, "%04d-%02d-%02d", date.year, date.month, date.day);
 }
 
-struct cl_json *cl_metric_report(struct cl_unit *unit, const struct cl_metric *metric, const struct cl_metric_result *result)
+struct cl_json *cl_metric_report(struct cl_unit *unit, const struct cl_metric *metric,
+                                 const struct cl_metric_result *result)
 {
 	struct cl_arena *arena = unit->arena;
 	const struct cl_zone *zone = unit->organization->calendar.zone;
-	struct cl_str first = local_day(arena, zone, result->from), last = local_day(arena, zone, result->to - CL_SECOND);
+	struct cl_str first = local_day(arena, zone, result->from),
+	              last = local_day(arena, zone, result->to - CL_SECOND);
 	struct cl_json *report = cl_json_new(arena, CL_JSON_OBJECT);
 	cl_json_set_text(arena, report, "resourceType", CL_STR("MeasureReport"));
 	cl_json_set_text(arena, report, "id",
-			 cl_arena_printf(arena, "%.*s-%.*s", CL_STR_ARGS(id_of(arena, metric->name)), 7, first.p));
+	                 cl_arena_printf(arena, "%.*s-%.*s", CL_STR_ARGS(id_of(arena, metric->name)), 7, first.p));
 	cl_json_set_text(arena, report, "status", CL_STR("complete"));
 	cl_json_set_text(arena, report, "type", CL_STR("summary"));
 	cl_json_set_text(arena, report, "measure", canonical(arena, metric, true));
@@ -157,8 +160,8 @@ static struct cl_str cohort_words(struct cl_arena *arena, const struct cl_metric
 	if (metric->measure == CL_MEASURE_FUNCTION)
 		return CL_STR("as the plugin's function counts");
 	if (metric->cohort == CL_COHORT_ENTERED)
-		return cl_arena_printf(arena, "%.*s that first came into state %.*s in the month", CL_STR_ARGS(metric->workflow),
-				       CL_STR_ARGS(metric->cohort_state));
+		return cl_arena_printf(arena, "%.*s that first came into state %.*s in the month",
+		                       CL_STR_ARGS(metric->workflow), CL_STR_ARGS(metric->cohort_state));
 	return cl_arena_printf(arena, "%.*s started in the month", CL_STR_ARGS(metric->workflow));
 }
 
@@ -170,8 +173,8 @@ static struct cl_str measure_words(struct cl_arena *arena, const struct cl_metri
 		cl_buf_add_cstring(&text, "as the plugin's function computes");
 	} else if (metric->measure == CL_MEASURE_ELAPSED) {
 		cl_buf_printf(&text, "time from %.*s to first coming into state %.*s",
-			      CL_STR_ARGS(metric->from_state.n ? metric->from_state : CL_STR("its start")),
-			      CL_STR_ARGS(metric->to_state));
+		              CL_STR_ARGS(metric->from_state.n ? metric->from_state : CL_STR("its start")),
+		              CL_STR_ARGS(metric->to_state));
 	} else if (metric->measure == CL_MEASURE_COUNT) {
 		cl_buf_add_cstring(&text, "their number");
 	} else {
@@ -188,8 +191,8 @@ static struct cl_str measure_words(struct cl_arena *arena, const struct cl_metri
 static void add_criteria(struct cl_arena *arena, struct cl_json *populations, const char *code, struct cl_str words)
 {
 	struct cl_json *population = append_object(arena, populations);
-	cl_fill_concept(arena, cl_json_set(arena, population, CL_STR("code")), CL_STR(POPULATION_SYSTEM), cl_str_of(code),
-			CL_STR_NONE);
+	cl_fill_concept(arena, cl_json_set(arena, population, CL_STR("code")), CL_STR(POPULATION_SYSTEM),
+	                cl_str_of(code), CL_STR_NONE);
 	struct cl_json *criteria = cl_json_set_object(arena, population, "criteria");
 	cl_json_set_text(arena, criteria, "language", CL_STR("text/plain"));
 	cl_json_set_text(arena, criteria, "expression", words);
@@ -201,12 +204,13 @@ static void add_extension(struct cl_arena *arena, struct cl_json *measure, const
 		return;
 	struct cl_json *extensions = cl_json_get(measure, "extension");
 	struct cl_json *extension =
-		append_object(arena, extensions ? extensions : cl_json_set_array(arena, measure, "extension"));
+	        append_object(arena, extensions ? extensions : cl_json_set_array(arena, measure, "extension"));
 	cl_json_set_text(arena, extension, "url", cl_str_of(url));
 	set_number(arena, extension, "valueDecimal", value);
 }
 
-static void add_groups(struct cl_arena *arena, struct cl_json *measure, const struct cl_metric *metric, bool is_proportion)
+static void add_groups(struct cl_arena *arena, struct cl_json *measure, const struct cl_metric *metric,
+                       bool is_proportion)
 {
 	struct cl_json *group = append_object(arena, cl_json_set_array(arena, measure, "group"));
 	struct cl_json *populations = cl_json_set_array(arena, group, "population");
@@ -220,7 +224,7 @@ struct cl_json *cl_metric_measure(struct cl_unit *unit, const struct cl_metric *
 {
 	struct cl_arena *arena = unit->arena;
 	bool is_proportion = metric->measure == CL_MEASURE_REACHED ||
-			     (metric->measure == CL_MEASURE_FUNCTION && cl_str_is(metric->unit, "%"));
+	                     (metric->measure == CL_MEASURE_FUNCTION && cl_str_is(metric->unit, "%"));
 	struct cl_json *measure = cl_json_new(arena, CL_JSON_OBJECT);
 	cl_json_set_text(arena, measure, "resourceType", CL_STR("Measure"));
 	cl_json_set_text(arena, measure, "id", id_of(arena, metric->name));
@@ -233,15 +237,15 @@ struct cl_json *cl_metric_measure(struct cl_unit *unit, const struct cl_metric *
 	cl_json_set_text(arena, measure, "title", metric->summary.n ? metric->summary : metric->name);
 	cl_json_set_text(arena, measure, "status", CL_STR("active"));
 	if (metric->category.n)
-		cl_fill_concept(arena, cl_json_append(arena, cl_json_set_array(arena, measure, "topic")), CL_STR(CATEGORY_SYSTEM),
-				metric->category, CL_STR_NONE);
+		cl_fill_concept(arena, cl_json_append(arena, cl_json_set_array(arena, measure, "topic")),
+		                CL_STR(CATEGORY_SYSTEM), metric->category, CL_STR_NONE);
 	if (metric->source.n) {
 		struct cl_json *source = append_object(arena, cl_json_set_array(arena, measure, "relatedArtifact"));
 		cl_json_set_text(arena, source, "type", CL_STR("citation"));
 		cl_json_set_text(arena, source, "citation", metric->source);
 	}
 	cl_fill_concept(arena, cl_json_set(arena, measure, CL_STR("scoring")), CL_STR(SCORING_SYSTEM),
-			is_proportion ? CL_STR("proportion") : CL_STR("continuous-variable"), CL_STR_NONE);
+	                is_proportion ? CL_STR("proportion") : CL_STR("continuous-variable"), CL_STR_NONE);
 	set_improvement(arena, measure, metric);
 	add_groups(arena, measure, metric, is_proportion);
 	return measure;

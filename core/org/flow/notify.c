@@ -17,32 +17,35 @@ static int refuse_partner(struct cl_unit *unit, struct cl_str partner, struct cl
 	for (size_t i = 0; i < unit->organization->partner_count; i++)
 		cl_buf_printf(&known, "%s%.*s", i ? ", " : "", CL_STR_ARGS(unit->organization->partners[i]));
 	cl_fail(e, CL_E_RULE, "'%.*s' is no partner of this organization; known: %.*s", CL_STR_ARGS(partner),
-		CL_STR_ARGS(known.n ? cl_buf_str(&known) : CL_STR("none")));
+	        CL_STR_ARGS(known.n ? cl_buf_str(&known) : CL_STR("none")));
 	cl_buf_free(&known);
 	return CL_E_RULE;
 }
 
-int cl_change_send(struct cl_unit *unit, struct cl_str partner, struct cl_str key, struct cl_json *bundle, struct cl_err *e)
+int cl_change_send(struct cl_unit *unit, struct cl_str partner, struct cl_str key, struct cl_json *bundle,
+                   struct cl_err *e)
 {
 	if (!is_partner(unit->organization, partner))
 		return refuse_partner(unit, partner, e);
 	if (!key.n)
 		key = cl_unit_id(unit, partner);
 	struct cl_outgoing message = {
-		.key = cl_arena_printf(unit->arena, "%llu-%.*s", (unsigned long long)cl_store_incarnation(unit->store),
-				       CL_STR_ARGS(key)),
-		.destination = partner,
-		.body = cl_json_arena_text(unit->arena, bundle),
-		.created = unit->now,
-		.due = unit->now,
-		.state = CL_STR("waiting"),
+	        .key = cl_arena_printf(unit->arena, "%llu-%.*s", (unsigned long long)cl_store_incarnation(unit->store),
+	                               CL_STR_ARGS(key)),
+	        .destination = partner,
+	        .body = cl_json_arena_text(unit->arena, bundle),
+	        .created = unit->now,
+	        .due = unit->now,
+	        .state = CL_STR("waiting"),
 	};
 	int code = cl_store_outbox_append(unit->store, &message, e);
 	if (code)
 		return code;
 	unit->outbox_changed = true;
-	return cl_unit_audit(unit, CL_STR("send"), cl_arena_printf(unit->arena, "message/%.*s to %.*s", CL_STR_ARGS(message.key),
-								   CL_STR_ARGS(partner)), e);
+	return cl_unit_audit(
+	        unit, CL_STR("send"),
+	        cl_arena_printf(unit->arena, "message/%.*s to %.*s", CL_STR_ARGS(message.key), CL_STR_ARGS(partner)),
+	        e);
 }
 
 /* ---- people ------------------------------------------------------------------------------------------------------ */
@@ -66,18 +69,19 @@ static void set_recipient(struct cl_arena *arena, struct cl_json *communication,
 	struct cl_json *identifier = cl_json_set_object(arena, recipient, "identifier");
 	cl_json_set_text(arena, identifier, "system", CL_STR(CL_ROLE_SYSTEM));
 	cl_json_set_text(arena, identifier, "value", to);
-	cl_fill_concept(arena, cl_json_append(arena, cl_json_set_array(arena, communication, "category")), CL_STR(CL_ROLE_SYSTEM),
-			to, CL_STR_NONE);
+	cl_fill_concept(arena, cl_json_append(arena, cl_json_set_array(arena, communication, "category")),
+	                CL_STR(CL_ROLE_SYSTEM), to, CL_STR_NONE);
 }
 
-int cl_change_notify(struct cl_unit *unit, struct cl_str to, struct cl_str text, struct cl_str about, struct cl_str priority,
-		     struct cl_err *e)
+int cl_change_notify(struct cl_unit *unit, struct cl_str to, struct cl_str text, struct cl_str about,
+                     struct cl_str priority, struct cl_err *e)
 {
 	struct cl_arena *arena = unit->arena;
 	if (!to.n || !text.n)
 		return cl_fail(e, CL_E_RULE, "a notice needs `to` (a role or a reference) and `text`");
 	if (!memchr(to.p, '/', to.n) && !cl_catalog_has_role(unit->catalog, to))
-		return cl_fail(e, CL_E_RULE, "'%.*s' is no role that a plugin declares, and no reference", CL_STR_ARGS(to));
+		return cl_fail(e, CL_E_RULE, "'%.*s' is no role that a plugin declares, and no reference",
+		               CL_STR_ARGS(to));
 	struct cl_json *communication = cl_json_new(arena, CL_JSON_OBJECT);
 	cl_json_set_text(arena, communication, "resourceType", CL_STR("Communication"));
 	cl_json_set_text(arena, communication, "status", asks(text) ? CL_STR("in-progress") : CL_STR("completed"));
@@ -91,7 +95,8 @@ int cl_change_notify(struct cl_unit *unit, struct cl_str to, struct cl_str text,
 		item->kind = CL_JSON_OBJECT;
 		cl_json_set_text(arena, item, "reference", about);
 	}
-	cl_json_set_text(arena, communication, "sent", cl_zone_text(arena, unit->organization->calendar.zone, unit->now));
+	cl_json_set_text(arena, communication, "sent",
+	                 cl_zone_text(arena, unit->organization->calendar.zone, unit->now));
 	set_recipient(arena, communication, to);
 	struct cl_str sender = unit->actor.reference.n ? unit->actor.reference : unit->organization->reference;
 	if (sender.n)
@@ -100,6 +105,6 @@ int cl_change_notify(struct cl_unit *unit, struct cl_str to, struct cl_str text,
 	payload->kind = CL_JSON_OBJECT;
 	cl_json_set_text(arena, payload, "contentString", text);
 	struct cl_version none = {.type = CL_TYPE_COMMUNICATION};
-	return cl_unit_put_over(unit, CL_OP_CREATE, CL_TYPE_COMMUNICATION, cl_unit_id(unit, CL_STR("Communication")), communication,
-				0, &none, NULL, NULL, NULL, e);
+	return cl_unit_put_over(unit, CL_OP_CREATE, CL_TYPE_COMMUNICATION, cl_unit_id(unit, CL_STR("Communication")),
+	                        communication, 0, &none, NULL, NULL, NULL, e);
 }

@@ -43,15 +43,16 @@ static cl_instant gap_end(const struct cl_zone *zone, cl_instant moved, int64_t 
 
 static cl_instant on_day(const struct cl_calendar *calendar, const struct cl_recurrence *recurrence, int64_t day)
 {
-	struct cl_local wanted = {.date = cl_date_from_days(day), .hour = recurrence->minute / 60,
-				  .minute = recurrence->minute % 60};
+	struct cl_local wanted = {
+	        .date = cl_date_from_days(day), .hour = recurrence->minute / 60, .minute = recurrence->minute % 60};
 	cl_instant at = cl_zone_instant(calendar->zone, wanted.date, wanted.hour, wanted.minute, 0);
 	struct cl_local is = cl_zone_local(calendar->zone, at);
 	int64_t missing = wall_seconds(&is) - wall_seconds(&wanted);
 	return missing > 0 ? gap_end(calendar->zone, at, missing) : at;
 }
 
-cl_instant cl_recurrence_next(const struct cl_calendar *calendar, const struct cl_recurrence *recurrence, cl_instant after)
+cl_instant cl_recurrence_next(const struct cl_calendar *calendar, const struct cl_recurrence *recurrence,
+                              cl_instant after)
 {
 	/* From the day before: a gap around midnight can move its time past the day's end. */
 	int64_t day = cl_date_to_days(cl_zone_local(calendar->zone, after).date) - 1;

@@ -59,7 +59,8 @@ struct cl_str cl_unit_patient_of(struct cl_unit *unit, struct cl_str reference)
 	return cl_patient_reference(unit->arena, resource);
 }
 
-struct cl_json *cl_set_reference(struct cl_arena *arena, struct cl_json *object, const char *name, struct cl_str reference)
+struct cl_json *cl_set_reference(struct cl_arena *arena, struct cl_json *object, const char *name,
+                                 struct cl_str reference)
 {
 	struct cl_json *value = cl_json_set_object(arena, object, name);
 	cl_json_set_text(arena, value, "reference", reference);
@@ -67,7 +68,7 @@ struct cl_json *cl_set_reference(struct cl_arena *arena, struct cl_json *object,
 }
 
 void cl_fill_concept(struct cl_arena *arena, struct cl_json *value, struct cl_str system, struct cl_str code,
-		     struct cl_str display)
+                     struct cl_str display)
 {
 	*value = (struct cl_json){.kind = CL_JSON_OBJECT};
 	struct cl_json *coding = cl_json_append(arena, cl_json_set_array(arena, value, "coding"));

@@ -7,16 +7,17 @@
 #include "org/fhir/types.h"
 #include "org/fhir/validate.h"
 
-void cl_unit_begin(struct cl_unit *unit, struct cl_store *store, struct cl_arena *arena, const struct cl_catalog *catalog,
-		   const struct cl_organization_facts *organization, const struct cl_script *script, cl_instant now)
+void cl_unit_begin(struct cl_unit *unit, struct cl_store *store, struct cl_arena *arena,
+                   const struct cl_catalog *catalog, const struct cl_organization_facts *organization,
+                   const struct cl_script *script, cl_instant now)
 {
 	*unit = (struct cl_unit){
-		.store = store,
-		.arena = arena,
-		.catalog = catalog,
-		.organization = organization,
-		.script = script,
-		.now = now,
+	        .store = store,
+	        .arena = arena,
+	        .catalog = catalog,
+	        .organization = organization,
+	        .script = script,
+	        .now = now,
 	};
 	unit->changes_end = &unit->changes;
 }
@@ -32,19 +33,20 @@ struct cl_str cl_unit_principal(const struct cl_unit *unit)
 {
 	if (!unit->plugin.n)
 		return unit->actor.name;
-	return cl_arena_printf(unit->arena, "plugin %.*s for %.*s", CL_STR_ARGS(unit->plugin), CL_STR_ARGS(unit->actor.name));
+	return cl_arena_printf(unit->arena, "plugin %.*s for %.*s", CL_STR_ARGS(unit->plugin),
+	                       CL_STR_ARGS(unit->actor.name));
 }
 
 int cl_unit_audit(struct cl_unit *unit, struct cl_str action, struct cl_str target, struct cl_err *e)
 {
 	struct cl_audit_record record = {
-		.at = unit->now,
-		.principal = cl_unit_principal(unit),
-		.action = action,
-		.target = target,
-		.rule = unit->rule,
-		.outcome = CL_STR("ok"),
-		.request = unit->request,
+	        .at = unit->now,
+	        .principal = cl_unit_principal(unit),
+	        .action = action,
+	        .target = target,
+	        .rule = unit->rule,
+	        .outcome = CL_STR("ok"),
+	        .request = unit->request,
 	};
 	return cl_audit_append(unit->store, &record, e);
 }
@@ -59,7 +61,8 @@ struct cl_change *cl_unit_last_change(struct cl_unit *unit)
 int cl_unit_add_change(struct cl_unit *unit, struct cl_change **out, struct cl_err *e)
 {
 	if (unit->change_count >= CL_UNIT_CHANGES)
-		return cl_fail(e, CL_E_LIMIT, "one request may change at most %d resources; send it in parts", CL_UNIT_CHANGES);
+		return cl_fail(e, CL_E_LIMIT, "one request may change at most %d resources; send it in parts",
+		               CL_UNIT_CHANGES);
 	struct cl_change *change = CL_NEW(unit->arena, struct cl_change);
 	change->depth = unit->depth;
 	*unit->changes_end = change;
@@ -84,8 +87,8 @@ int cl_unit_current(struct cl_unit *unit, uint16_t type, struct cl_str id, struc
 	return code;
 }
 
-int cl_unit_read(struct cl_unit *unit, uint16_t type, struct cl_str id, struct cl_json **out, struct cl_version *version_out,
-		 struct cl_err *e)
+int cl_unit_read(struct cl_unit *unit, uint16_t type, struct cl_str id, struct cl_json **out,
+                 struct cl_version *version_out, struct cl_err *e)
 {
 	struct cl_version version;
 	struct cl_str name = cl_fhir_type_name(type);
@@ -99,7 +102,8 @@ int cl_unit_read(struct cl_unit *unit, uint16_t type, struct cl_str id, struct c
 	if (version_out)
 		*version_out = version;
 	if (cl_json_parse(unit->arena, version.body, NULL, out, e))
-		return cl_fail(e, CL_E_CORRUPT, "the stored text of %.*s/%.*s is no JSON", CL_STR_ARGS(name), CL_STR_ARGS(id));
+		return cl_fail(e, CL_E_CORRUPT, "the stored text of %.*s/%.*s is no JSON", CL_STR_ARGS(name),
+		               CL_STR_ARGS(id));
 	return 0;
 }
 
@@ -157,7 +161,8 @@ static int validate(struct cl_unit *unit, const struct cl_json *resource, struct
 		issues = &own;
 		cl_issues_init(issues, unit->arena, 0);
 	}
-	int code = cl_fhir_validate(unit->arena, resource, resource == unit->source_of ? unit->source : CL_STR_NONE, issues);
+	int code = cl_fhir_validate(unit->arena, resource, resource == unit->source_of ? unit->source : CL_STR_NONE,
+	                            issues);
 	return code ? cl_issues_first_error(issues, code, e) : 0;
 }
 
@@ -172,21 +177,22 @@ static const char *operation_kind(enum cl_operation operation)
 }
 
 /* Event, row, audit leaf, change. The event comes first: the version carries its sequence. */
-static int record(struct cl_unit *unit, struct cl_version *version, struct cl_json *resource, struct cl_str former_status,
-		  const struct cl_index *before, const struct cl_index *after, struct cl_err *e)
+static int record(struct cl_unit *unit, struct cl_version *version, struct cl_json *resource,
+                  struct cl_str former_status, const struct cl_index *before, const struct cl_index *after,
+                  struct cl_err *e)
 {
 	struct cl_change *change;
 	int64_t number = version->version;
 	struct cl_str kind = cl_str_of(operation_kind(version->operation));
 	struct cl_stored_event event = {
-		.cause = unit->cause,
-		.at = unit->now,
-		.kind = kind,
-		.actor = cl_unit_principal(unit),
-		.type = version->type,
-		.id = version->id,
-		.version = number,
-		.outcome = CL_STR("ok"),
+	        .cause = unit->cause,
+	        .at = unit->now,
+	        .kind = kind,
+	        .actor = cl_unit_principal(unit),
+	        .type = version->type,
+	        .id = version->id,
+	        .version = number,
+	        .outcome = CL_STR("ok"),
 	};
 	int code = cl_store_event_append(unit->store, &event, e);
 	if (code)
@@ -197,10 +203,10 @@ static int record(struct cl_unit *unit, struct cl_version *version, struct cl_js
 		return code;
 	if (version->version != number)
 		return cl_fail(e, CL_E_INTERNAL, "version %lld of %.*s/%.*s was stored as %lld", (long long)number,
-			       CL_STR_ARGS(cl_fhir_type_name(version->type)), CL_STR_ARGS(version->id),
-			       (long long)version->version);
+		               CL_STR_ARGS(cl_fhir_type_name(version->type)), CL_STR_ARGS(version->id),
+		               (long long)version->version);
 	struct cl_str target = cl_arena_printf(unit->arena, "%.*s/%.*s", CL_STR_ARGS(cl_fhir_type_name(version->type)),
-					       CL_STR_ARGS(version->id));
+	                                       CL_STR_ARGS(version->id));
 	code = cl_unit_audit(unit, kind, target, e);
 	if (!code)
 		code = cl_unit_add_change(unit, &change, e);
@@ -219,7 +225,7 @@ static int record(struct cl_unit *unit, struct cl_version *version, struct cl_js
 }
 
 static int put_body(struct cl_unit *unit, struct cl_version *version, struct cl_json *resource, unsigned flags,
-		    const struct cl_json *former, struct cl_issues *issues, struct cl_err *e)
+                    const struct cl_json *former, struct cl_issues *issues, struct cl_err *e)
 {
 	struct cl_index before = {0}, after = {0};
 	char digits[24];
@@ -237,16 +243,17 @@ static int put_body(struct cl_unit *unit, struct cl_version *version, struct cl_
 }
 
 int cl_unit_put_over(struct cl_unit *unit, enum cl_operation operation, uint16_t type, struct cl_str id,
-		     struct cl_json *resource, unsigned flags, const struct cl_version *former, const struct cl_json *former_tree,
-		     struct cl_version *out, struct cl_issues *issues, struct cl_err *e)
+                     struct cl_json *resource, unsigned flags, const struct cl_version *former,
+                     const struct cl_json *former_tree, struct cl_version *out, struct cl_issues *issues,
+                     struct cl_err *e)
 {
 	struct cl_version version = {
-		.row = former->row,
-		.type = type,
-		.id = cl_arena_copy(unit->arena, id),
-		.version = former->version + 1,
-		.operation = (uint8_t)operation,
-		.updated = unit->now,
+	        .row = former->row,
+	        .type = type,
+	        .id = cl_arena_copy(unit->arena, id),
+	        .version = former->version + 1,
+	        .operation = (uint8_t)operation,
+	        .updated = unit->now,
 	};
 	bool exists = former->version && former->operation != CL_OP_DELETE;
 	struct cl_json *parsed = NULL;
@@ -254,7 +261,7 @@ int cl_unit_put_over(struct cl_unit *unit, enum cl_operation operation, uint16_t
 	if (exists && !former_tree) {
 		if (cl_json_parse(unit->arena, former->body, NULL, &parsed, e))
 			return cl_fail(e, CL_E_CORRUPT, "the stored text of %.*s/%.*s is no JSON",
-				       CL_STR_ARGS(cl_fhir_type_name(type)), CL_STR_ARGS(id));
+			               CL_STR_ARGS(cl_fhir_type_name(type)), CL_STR_ARGS(id));
 		former_tree = parsed;
 	}
 	if (operation == CL_OP_DELETE) {
@@ -283,8 +290,9 @@ int cl_unit_put_over(struct cl_unit *unit, enum cl_operation operation, uint16_t
 	return code;
 }
 
-int cl_unit_put(struct cl_unit *unit, enum cl_operation operation, uint16_t type, struct cl_str id, struct cl_json *resource,
-		bool trusted, struct cl_version *out, struct cl_issues *issues, struct cl_err *e)
+int cl_unit_put(struct cl_unit *unit, enum cl_operation operation, uint16_t type, struct cl_str id,
+                struct cl_json *resource, bool trusted, struct cl_version *out, struct cl_issues *issues,
+                struct cl_err *e)
 {
 	struct cl_version former;
 	struct cl_str name = cl_fhir_type_name(type);
@@ -294,10 +302,11 @@ int cl_unit_put(struct cl_unit *unit, enum cl_operation operation, uint16_t type
 	bool exists = former.version && former.operation != CL_OP_DELETE;
 	if (operation == CL_OP_CREATE && exists)
 		return cl_fail(e, CL_E_CONFLICT, "%.*s/%.*s exists already: update it, or let the server choose an id",
-			       CL_STR_ARGS(name), CL_STR_ARGS(id));
+		               CL_STR_ARGS(name), CL_STR_ARGS(id));
 	if (operation == CL_OP_DELETE && !former.version)
 		return cl_fail(e, CL_E_NOT_FOUND, "%.*s/%.*s is not known here", CL_STR_ARGS(name), CL_STR_ARGS(id));
 	if (operation == CL_OP_DELETE && !exists)
 		return cl_fail(e, CL_E_GONE, "%.*s/%.*s was deleted", CL_STR_ARGS(name), CL_STR_ARGS(id));
-	return cl_unit_put_over(unit, operation, type, id, resource, trusted ? CL_PUT_TRUSTED : 0, &former, NULL, out, issues, e);
+	return cl_unit_put_over(unit, operation, type, id, resource, trusted ? CL_PUT_TRUSTED : 0, &former, NULL, out,
+	                        issues, e);
 }

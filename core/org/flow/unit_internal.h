@@ -4,14 +4,15 @@
 
 enum cl_put_flag {
 	CL_PUT_TRUSTED = 1, /* made here: not validated again */
-	CL_PUT_ALWAYS = 2,  /* a new version even when nothing changed */
+	CL_PUT_ALWAYS = 2, /* a new version even when nothing changed */
 };
 
 /* As cl_unit_put, but the current version is known: `former` with operation CL_OP_DELETE or version 0 for none. Its parsed
  * body may come along (else NULL); neither is changed. */
 int cl_unit_put_over(struct cl_unit *unit, enum cl_operation operation, uint16_t type, struct cl_str id,
-		     struct cl_json *resource, unsigned flags, const struct cl_version *former, const struct cl_json *former_tree,
-		     struct cl_version *out, struct cl_issues *issues, struct cl_err *e);
+                     struct cl_json *resource, unsigned flags, const struct cl_version *former,
+                     const struct cl_json *former_tree, struct cl_version *out, struct cl_issues *issues,
+                     struct cl_err *e);
 /* The version that is there: version 0 when there never was one. Only other failures are errors. */
 int cl_unit_current(struct cl_unit *unit, uint16_t type, struct cl_str id, struct cl_version *out, struct cl_err *e);
 /* The change made last in this unit, or NULL. */
@@ -32,9 +33,10 @@ struct cl_str cl_unit_patient_of(struct cl_unit *unit, struct cl_str reference);
 /* "Type/id" as its parts; false for anything else (absolute, urn:, contained). A version at its end is left out. */
 bool cl_reference_parts(struct cl_str reference, uint16_t *type, struct cl_str *id);
 /* An object { "reference": text } as member `name` of `object`. */
-struct cl_json *cl_set_reference(struct cl_arena *arena, struct cl_json *object, const char *name, struct cl_str reference);
+struct cl_json *cl_set_reference(struct cl_arena *arena, struct cl_json *object, const char *name,
+                                 struct cl_str reference);
 /* A CodeableConcept with one coding, into `value`; texts may be empty. */
 void cl_fill_concept(struct cl_arena *arena, struct cl_json *value, struct cl_str system, struct cl_str code,
-		     struct cl_str display);
+                     struct cl_str display);
 /* The code that a CodeableConcept has in `system`; empty when none. */
 struct cl_str cl_concept_code(const struct cl_json *concept, struct cl_str system);

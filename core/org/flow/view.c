@@ -30,8 +30,10 @@ static struct cl_str name_of(struct cl_arena *arena, const struct cl_json *patie
 	struct cl_str text = cl_json_get_text(name, "text");
 	if (text.n)
 		return text;
-	struct cl_str given = cl_json_text(cl_json_path(name, "given", "0", NULL)), family = cl_json_get_text(name, "family");
-	return cl_arena_printf(arena, "%.*s%s%.*s", CL_STR_ARGS(given), given.n && family.n ? " " : "", CL_STR_ARGS(family));
+	struct cl_str given = cl_json_text(cl_json_path(name, "given", "0", NULL)),
+	              family = cl_json_get_text(name, "family");
+	return cl_arena_printf(arena, "%.*s%s%.*s", CL_STR_ARGS(given), given.n && family.n ? " " : "",
+	                       CL_STR_ARGS(family));
 }
 
 static void set_patient_name(struct cl_unit *unit, struct cl_json *cell, struct cl_str id)
@@ -104,19 +106,21 @@ static int compare_due(const void *left, const void *right)
 }
 
 /* The first `limit` of the view's states together, by due. */
-static int find_instances(struct cl_unit *unit, const struct cl_view *view, uint32_t limit, struct cl_instance_list *out,
-			  struct cl_err *e)
+static int find_instances(struct cl_unit *unit, const struct cl_view *view, uint32_t limit,
+                          struct cl_instance_list *out, struct cl_err *e)
 {
 	struct cl_instance_list part;
 	*out = (struct cl_instance_list){0};
 	if (!view->state_count)
-		return cl_store_instances(unit->store, unit->arena, view->workflow, CL_STR_NONE, CL_STR_NONE, true, limit, out, e);
+		return cl_store_instances(unit->store, unit->arena, view->workflow, CL_STR_NONE, CL_STR_NONE, true,
+		                          limit, out, e);
 	for (size_t i = 0; i < view->state_count; i++) {
-		int code = cl_store_instances(unit->store, unit->arena, view->workflow, view->states[i], CL_STR_NONE, true, limit,
-					      &part, e);
+		int code = cl_store_instances(unit->store, unit->arena, view->workflow, view->states[i], CL_STR_NONE,
+		                              true, limit, &part, e);
 		if (code)
 			return code;
-		struct cl_stored_instance *items = CL_NEW_ARRAY(unit->arena, struct cl_stored_instance, out->count + part.count + 1);
+		struct cl_stored_instance *items =
+		        CL_NEW_ARRAY(unit->arena, struct cl_stored_instance, out->count + part.count + 1);
 		if (out->count)
 			memcpy(items, out->items, out->count * sizeof *items);
 		if (part.count)
@@ -131,16 +135,17 @@ static int find_instances(struct cl_unit *unit, const struct cl_view *view, uint
 	return 0;
 }
 
-int cl_view_rows(struct cl_unit *unit, const struct cl_view *view, uint32_t limit, struct cl_json **rows, struct cl_err *e)
+int cl_view_rows(struct cl_unit *unit, const struct cl_view *view, uint32_t limit, struct cl_json **rows,
+                 struct cl_err *e)
 {
 	struct cl_instance_list list;
 	if (!view->workflow.n)
 		return cl_fail(e, CL_E_UNSUPPORTED, "view '%.*s' is made by a plugin, which only the writer can ask",
-			       CL_STR_ARGS(view->name));
+		               CL_STR_ARGS(view->name));
 	const struct cl_workflow *workflow = cl_catalog_workflow(unit->catalog, view->workflow);
 	if (!workflow)
 		return cl_fail(e, CL_E_NOT_FOUND, "view '%.*s' shows the workflow '%.*s', which no plugin declares",
-			       CL_STR_ARGS(view->name), CL_STR_ARGS(view->workflow));
+		               CL_STR_ARGS(view->name), CL_STR_ARGS(view->workflow));
 	int code = find_instances(unit, view, limit, &list, e);
 	if (code)
 		return code;
@@ -150,7 +155,8 @@ int cl_view_rows(struct cl_unit *unit, const struct cl_view *view, uint32_t limi
 		struct row row = {workflow, &list.items[i], NULL, cl_workflow_state(workflow, list.items[i].state)};
 		cells->kind = CL_JSON_ARRAY;
 		if (list.items[i].data.n && cl_json_parse(unit->arena, list.items[i].data, NULL, &row.data, e))
-			return cl_fail(e, CL_E_CORRUPT, "the data of Task/%.*s is no JSON", CL_STR_ARGS(list.items[i].task));
+			return cl_fail(e, CL_E_CORRUPT, "the data of Task/%.*s is no JSON",
+			               CL_STR_ARGS(list.items[i].task));
 		for (size_t c = 0; c < view->column_count; c++)
 			fill_cell(unit, &row, view->columns[c], cl_json_append(unit->arena, cells));
 	}

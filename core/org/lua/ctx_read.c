@@ -95,13 +95,13 @@ static void push_query(lua_State *L, int index, bool *counted)
 				lua_rawgeti(L, -1, k);
 				make_parameter(L, name);
 				lua_rawseti(L, parts, ++count);
-				lua_pop(L, 1);
 			}
+			lua_pop(L, 1);
 		} else {
 			make_parameter(L, name);
 			lua_rawseti(L, parts, ++count);
 		}
-		lua_pop(L, 2);
+		lua_pop(L, 1);
 	}
 	luaL_Buffer query;
 	luaL_buffinit(L, &query);

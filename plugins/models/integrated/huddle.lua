@@ -29,7 +29,7 @@ function huddle.prepare(ctx)
 	for number, entry in ipairs(order) do
 		if number <= ctx.setting.huddle_maximum then
 			entries[#entries + 1] = {
-				item = { reference = entry.patient }, flag = { text = table.concat(entry.codes, ", ") }, date = ctx:now(),
+				item = { reference = entry.patient }, flag = { text = table.concat(entry.codes, ", ") },
 			}
 		else
 			left = left + 1

@@ -109,7 +109,7 @@ test("eight weeks: who improves, who does not, who gets worse, who disappears", 
 	t:equal(flags(t, same), "not-improving-early", "2 points better after four weeks")
 
 	t:at("2026-10-27T09:00:00-07:00") -- day 43
-	t:equal(flags(t, worse), "score-due stale worsening", "no contact for 28 days")
+	t:equal(flags(t, worse), "not-improving-early score-due stale worsening", "no contact for 28 days")
 
 	t:at("2026-11-09T09:00:00-08:00") -- day 56, week 8, after the clocks changed
 	score(t, better, 7)

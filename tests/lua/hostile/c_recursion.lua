@@ -1,0 +1,6 @@
+-- expect: overflow
+-- Deep recursion through C.
+local function deeper()
+	return string.gsub("a", "a", deeper)
+end
+deeper()

@@ -1,0 +1,3 @@
+-- expect: there is no 'collectgarbage'
+-- Would stop the collector.
+collectgarbage("stop")

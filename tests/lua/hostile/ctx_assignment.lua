@@ -1,0 +1,3 @@
+-- expect: cannot be changed
+-- ctx belongs to everyone.
+ctx.read = nil

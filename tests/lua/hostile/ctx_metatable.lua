@@ -1,0 +1,3 @@
+-- expect: boolean
+-- The methods of ctx cannot be had.
+getmetatable(ctx).__index = nil

@@ -1,0 +1,3 @@
+-- expect: with a colon
+-- ctx calls on something else.
+ctx.read("Patient/x", "y")

@@ -1,0 +1,3 @@
+-- expect: there is no 'debug'
+-- Would turn the hook off.
+debug.sethook()

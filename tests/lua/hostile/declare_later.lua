@@ -1,0 +1,3 @@
+-- expect: cannot declare
+-- Declarations stand in plugin.lua.
+workflow "late" { start = "x" }

@@ -1,0 +1,3 @@
+-- expect: ms of CPU
+-- The plain case.
+while true do end

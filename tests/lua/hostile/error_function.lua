@@ -1,0 +1,3 @@
+-- expect: no text but a function
+-- A function as an error.
+error(print)

@@ -1,0 +1,3 @@
+-- expect: no text but a nil
+-- Nothing as an error.
+error(nil)

@@ -1,0 +1,3 @@
+-- expect: no conversion
+-- Addresses would differ on replay.
+return string.format("%p", {})

@@ -1,0 +1,3 @@
+-- expect: resource.name[1] is a function
+-- A resource holds data only.
+ctx:create { resourceType = "Patient", name = { print } }

@@ -1,0 +1,4 @@
+-- expect: ms of CPU
+-- A loop without a loop statement.
+::again::
+goto again

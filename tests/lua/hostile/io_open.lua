@@ -1,0 +1,3 @@
+-- expect: there is no 'io'
+-- No files.
+io.open("/etc/passwd")

@@ -1,0 +1,3 @@
+-- expect: cannot be assigned
+-- Libraries cannot be changed.
+string.find = function () return "evil" end

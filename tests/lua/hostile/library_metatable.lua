@@ -1,0 +1,3 @@
+-- expect: protected
+-- Nor by another metatable.
+setmetatable(string, { __index = function () return "evil" end })

@@ -1,0 +1,3 @@
+-- expect: cannot be changed
+-- Nor by the table functions.
+table.insert(string, "evil")

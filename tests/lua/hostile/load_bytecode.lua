@@ -1,0 +1,3 @@
+-- expect: there is no 'load'
+-- Malformed bytecode crashes the virtual machine.
+load(string.dump(function () end))()

@@ -1,0 +1,6 @@
+-- expect: overflow
+-- Deep recursion in Lua.
+local function deeper(n)
+	return 1 + deeper(n + 1)
+end
+deeper(1)

@@ -1,0 +1,3 @@
+-- expect: seeded by the event
+-- Random numbers belong to the event.
+math.randomseed(1)

@@ -1,0 +1,3 @@
+-- expect: there is no 'os'
+-- No processes.
+os.execute("id")

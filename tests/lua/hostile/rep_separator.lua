@@ -1,0 +1,3 @@
+-- expect: larger than
+-- The separator counts.
+return (""):rep(1 << 40, "x")

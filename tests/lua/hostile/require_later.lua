@@ -1,0 +1,3 @@
+-- expect: top of the file
+-- Nothing is loaded while events are handled.
+require "lib/anything"

@@ -1,0 +1,3 @@
+-- expect: attempt to call a nil value
+-- No bytecode is given out.
+return string.dump(print)

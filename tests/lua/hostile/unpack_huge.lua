@@ -1,0 +1,3 @@
+-- expect: more than
+-- More values than the stack has.
+return table.unpack({}, 1, 1 << 40)

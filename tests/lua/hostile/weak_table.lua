@@ -1,0 +1,3 @@
+-- expect: __mode
+-- What a weak table holds depends on when memory is collected.
+setmetatable({}, { __mode = "k" })
