@@ -76,7 +76,7 @@ void cl_client_free(struct cl_client *client)
 	if (!client)
 		return;
 	cl_channel_free(client->channel);
-	let_go(client->held);
+	cl_client_hold(client, false);
 	event_base_free(client->base);
 	free(client->socket_path);
 	free(client);

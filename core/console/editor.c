@@ -32,6 +32,36 @@ static void on_interrupt(int number)
 	interrupted = 1;
 }
 
+/* Waits for one character. SIGINT is blocked everywhere else, so that no Ctrl-C falls between a check and a read. */
+static int read_character(EditLine *edit, wchar_t *out)
+{
+	char bytes[MB_LEN_MAX];
+	size_t n = 0;
+	sigset_t waiting;
+	(void)edit;
+	sigprocmask(SIG_SETMASK, NULL, &waiting);
+	sigdelset(&waiting, SIGINT);
+	for (;;) {
+		struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+		int ready = ppoll(&input, 1, NULL, &waiting);
+		if (interrupted)
+			return -1;
+		if (ready < 0 && errno == EINTR)
+			continue;
+		ssize_t got = read(STDIN_FILENO, bytes + n, 1);
+		if (got < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (got <= 0)
+			return (int)got;
+		mbstate_t state = {0};
+		size_t used = mbrtowc(out, bytes, ++n, &state);
+		if (used == (size_t)-1 || (used == (size_t)-2 && n == sizeof bytes))
+			n = 0; /* no character: forget it */
+		else if (used != (size_t)-2)
+			return 1;
+	}
+}
+
 static char *show_prompt(EditLine *edit)
 {
 	struct cl_editor *editor;
@@ -171,36 +201,6 @@ void cl_editor_free(struct cl_editor *editor)
 	el_end(editor->edit);
 	cl_buf_free(&editor->line);
 	free(editor);
-}
-
-/* Waits for one character. SIGINT is blocked everywhere else, so that no Ctrl-C falls between a check and a read. */
-static int read_character(EditLine *edit, wchar_t *out)
-{
-	char bytes[MB_LEN_MAX];
-	size_t n = 0;
-	sigset_t waiting;
-	(void)edit;
-	sigprocmask(SIG_SETMASK, NULL, &waiting);
-	sigdelset(&waiting, SIGINT);
-	for (;;) {
-		struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-		int ready = ppoll(&input, 1, NULL, &waiting);
-		if (interrupted)
-			return -1;
-		if (ready < 0 && errno == EINTR)
-			continue;
-		ssize_t got = read(STDIN_FILENO, bytes + n, 1);
-		if (got < 0 && (errno == EINTR || errno == EAGAIN))
-			continue;
-		if (got <= 0)
-			return (int)got;
-		mbstate_t state = {0};
-		size_t used = mbrtowc(out, bytes, ++n, &state);
-		if (used == (size_t)-1 || (used == (size_t)-2 && n == sizeof bytes))
-			n = 0; /* no character: forget it */
-		else if (used != (size_t)-2)
-			return 1;
-	}
 }
 
 /* One physical line, without its newline. */

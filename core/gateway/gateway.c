@@ -59,6 +59,7 @@ static int configure(struct cl_server *server, const char *file, struct cl_err *
 	if (!server->limits)
 		server->limits = cl_limits_new(&settings.limits);
 	cl_limits_set(server->limits, &settings.limits);
+	cl_log_set_level(settings.log);
 
 	struct cl_settings old = server->settings;
 	struct cl_organization **old_organizations = server->organizations;
@@ -278,6 +279,7 @@ static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint
 {
 	struct gateway *gateway = context;
 	struct cl_json *order = NULL;
+	enum cl_log_level level;
 	struct cl_err e = {0};
 	(void)channel;
 	if (descriptor >= 0)
@@ -300,8 +302,10 @@ static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint
 		stop(gateway, "the supervisor says so");
 	else if (cl_str_is(what, "status"))
 		add_status(&gateway->server, arena, reply);
+	else if (cl_str_is(what, "log") && cl_log_level_of(cl_json_get_text(order, "level"), &level))
+		cl_log_set_level(level);
 	else
-		code = cl_fail(&e, CL_E_UNSUPPORTED, "the gateway knows reload, stop and status");
+		code = cl_fail(&e, CL_E_UNSUPPORTED, "the gateway knows reload, stop, status, and log with a level");
 	cl_json_set_boolean(arena, reply, "ok", !code);
 	if (code) {
 		cl_json_set_text(arena, reply, "error", cl_str_of(e.message));
@@ -472,7 +476,7 @@ int cl_gateway_main(int argc, char **argv)
 	}
 	char name[32];
 	snprintf(name, sizeof name, "gateway/%d", gateway.server.index);
-	cl_log_start(name, getenv("CARELOOP_DEBUG") ? CL_LOG_DEBUG : CL_LOG_INFO);
+	cl_log_start(name, CL_LOG_INFO);
 	event_set_log_callback(on_event_log);
 	protect_process();
 	int status = begin(&gateway, control);

@@ -325,6 +325,17 @@ static int read_limits(const struct reading *reading, const struct cl_json *root
 	return 0;
 }
 
+bool cl_log_level_of(struct cl_str name, enum cl_log_level *out)
+{
+	static const char *const names[] = {"debug", "info", "warning", "error"};
+	for (int i = 0; i < 4; i++)
+		if (cl_str_is(name, names[i])) {
+			*out = (enum cl_log_level)i;
+			return true;
+		}
+	return false;
+}
+
 int cl_settings_load(struct cl_arena *arena, const char *file, struct cl_settings *out, struct cl_err *e)
 {
 	struct cl_json *root;
@@ -338,6 +349,9 @@ int cl_settings_load(struct cl_arena *arena, const char *file, struct cl_setting
 	if (out->domain.n == 0)
 		out->domain = CL_STR("localhost");
 	out->board = path(&reading, cl_json_get_text(root, "board"));
+	out->log = CL_LOG_INFO;
+	if (cl_json_get(root, "log") && !cl_log_level_of(cl_json_get_text(root, "log"), &out->log))
+		return refuse(&reading, "log", "must be debug, info, warning or error");
 	if (read_listeners(&reading, root, out) || read_tls(&reading, root, out) ||
 	    read_organizations(&reading, root, out) || read_limits(&reading, root, out))
 		return CL_E_INVALID;

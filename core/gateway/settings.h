@@ -10,6 +10,7 @@
  *   board = "board",                           -- static files served under /board/
  *   limits = { body = 16777216, connections = 10000, connections_per_address = 256, in_flight = 2048,
  *              in_flight_per_organization = 1024, handshakes_per_second = 1000, held = 268435456 },
+ *   log = "info",                              -- or "debug", "warning", "error"
  *   timeouts = { handshake = 5, head = 10, idle = 75, body = 300, request = 30 },             -- seconds
  *
  * Paths are relative to the configuration file's folder. Other names belong to other processes and are ignored; unknown
@@ -17,6 +18,7 @@
 #pragma once
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "gateway/limits.h"
 
 struct cl_listen_settings {
@@ -56,7 +58,11 @@ struct cl_settings {
 	size_t body_limit;
 	uint32_t in_flight_per_organization;
 	struct cl_timeouts timeouts;
+	enum cl_log_level log;
 };
+
+/* "debug", "info", "warning" or "error"; false for anything else. */
+bool cl_log_level_of(struct cl_str name, enum cl_log_level *out);
 
 /* Everything in *out lives in the arena. All paths are NUL-terminated. */
 int cl_settings_load(struct cl_arena *arena, const char *path, struct cl_settings *out, struct cl_err *e);

@@ -19,15 +19,15 @@
 
 enum cl_frame_type {
 	CL_FRAME_HELLO = 1, /* payload: version u32, role u8 (enum cl_role). First frame of both sides */
-	CL_FRAME_REQUEST,   /* id chosen by the sender, unique on the channel; struct cl_request */
-	CL_FRAME_RESPONSE,  /* same id; struct cl_response */
-	CL_FRAME_CANCEL,    /* same id: the client went away; unrun work is dropped, a stream ends */
-	CL_FRAME_EVENT,     /* id of the REQUEST that opened the stream; struct cl_event */
-	CL_FRAME_RESYNC,    /* same id: the stream cannot be resumed from where the client was; payload as EVENT */
-	CL_FRAME_GOAWAY,    /* id = last request that will be answered; the rest is to be sent again on a new channel */
-	CL_FRAME_PING,      /* answered by PONG with the same id */
+	CL_FRAME_REQUEST, /* id chosen by the sender, unique on the channel; struct cl_request */
+	CL_FRAME_RESPONSE, /* same id; struct cl_response */
+	CL_FRAME_CANCEL, /* same id: the client went away; unrun work is dropped, a stream ends */
+	CL_FRAME_EVENT, /* id of the REQUEST that opened the stream; struct cl_event */
+	CL_FRAME_RESYNC, /* same id: the stream cannot be resumed from where the client was; payload as EVENT */
+	CL_FRAME_GOAWAY, /* id = last request that will be answered; the rest is to be sent again on a new channel */
+	CL_FRAME_PING, /* answered by PONG with the same id */
 	CL_FRAME_PONG,
-	CL_FRAME_CONTROL,   /* supervisor to its children and back; payload: one JSON object with "do" */
+	CL_FRAME_CONTROL, /* supervisor to its children and back; payload: one JSON object with "do" */
 };
 
 enum cl_role { CL_ROLE_GATEWAY = 1, CL_ROLE_ORGANIZATION, CL_ROLE_SUPERVISOR, CL_ROLE_COURIER, CL_ROLE_TEST };
@@ -36,16 +36,16 @@ enum cl_role { CL_ROLE_GATEWAY = 1, CL_ROLE_ORGANIZATION, CL_ROLE_SUPERVISOR, CL
 enum cl_credential_kind {
 	CL_CREDENTIAL_NONE = 0,
 	CL_CREDENTIAL_CERTIFICATE, /* anchor + name */
-	CL_CREDENTIAL_BEARER,      /* token, unverified */
-	CL_CREDENTIAL_SESSION,     /* cookie value, unverified */
-	CL_CREDENTIAL_CONSOLE,     /* administrator on the admin socket; name is the unix user */
-	CL_CREDENTIAL_COURIER,     /* the courier reporting deliveries */
+	CL_CREDENTIAL_BEARER, /* token, unverified */
+	CL_CREDENTIAL_SESSION, /* cookie value, unverified */
+	CL_CREDENTIAL_CONSOLE, /* administrator on the admin socket; name is the unix user */
+	CL_CREDENTIAL_COURIER, /* the courier reporting deliveries */
 };
 
 struct cl_credential {
 	uint8_t kind;
 	struct cl_str anchor; /* lower-case hex SHA-256 of the trust anchor's certificate (DER) */
-	struct cl_str name;   /* first SAN URI; else "dns:" + first SAN DNS name; else "cn:" + common name */
+	struct cl_str name; /* first SAN URI; else "dns:" + first SAN DNS name; else "cn:" + common name */
 	struct cl_str fingerprint; /* hex SHA-256 of the client certificate (DER) */
 	struct cl_str token;
 	struct cl_str address; /* peer's IP address in text */
@@ -57,21 +57,23 @@ struct cl_header {
 };
 
 struct cl_request {
-	uint8_t id[16];       /* given by the gateway, sortable by time, the same when resent */
-	bool resent;          /* this request was sent before to a process that died or went away */
-	cl_instant deadline;  /* wall clock; work not begun by then is dropped unrun. 0 = none */
+	uint8_t id[16]; /* given by the gateway, sortable by time, the same when resent */
+	bool resent; /* this request was sent before to a process that died or went away */
+	cl_instant deadline; /* wall clock; work not begun by then is dropped unrun. 0 = none */
 	struct cl_credential credential;
 	struct cl_str method; /* "GET"; "CONSOLE" for administrator commands */
 	struct cl_str target; /* path and query below the organization's root: "/fhir/Patient/x?_format=json" */
-	struct cl_str base;   /* "https://riverside.localhost:8443" or ".../riverside" for the path alias; no trailing slash */
+	struct cl_str
+	        base; /* "https://riverside.localhost:8443" or ".../riverside" for the path alias; no trailing slash */
 	struct cl_header *headers; /* the ones an organization may see: see cl_request_header_known */
 	size_t header_count;
-	struct cl_str body;   /* inline, or read from the passed descriptor into the arena on decode */
+	struct cl_str body; /* inline, or read from the passed descriptor into the arena on decode */
 };
 
 struct cl_response {
 	int status;
-	struct cl_header *headers; /* content-type, etag, last-modified, location, retry-after, ...; never content-length */
+	struct cl_header
+	        *headers; /* content-type, etag, last-modified, location, retry-after, ...; never content-length */
 	size_t header_count;
 	struct cl_str body;
 	bool stream; /* 200 text/event-stream that stays open: EVENT frames with this id follow */
@@ -80,9 +82,9 @@ struct cl_response {
 struct cl_event {
 	uint64_t sequence;
 	uint64_t incarnation; /* of the organization's file (pitfalls 21) */
-	struct cl_str kind;   /* "create" "update" "delete" "transition" ... */
-	struct cl_str type;   /* resource type */
-	struct cl_str id;     /* ids only, never content (pitfalls 19) */
+	struct cl_str kind; /* "create" "update" "delete" "transition" ... */
+	struct cl_str type; /* resource type */
+	struct cl_str id; /* ids only, never content (pitfalls 19) */
 	struct cl_str detail; /* for transitions: "workflow:from>to"; else empty */
 };
 
@@ -93,7 +95,8 @@ bool cl_request_header_known(struct cl_str lower_case_name);
 struct cl_str cl_request_header(const struct cl_request *request, const char *name);
 struct cl_str cl_response_header(const struct cl_response *response, const char *name);
 /* Appends a header; memory from the arena, name and value borrowed. */
-void cl_response_add_header(struct cl_arena *arena, struct cl_response *response, const char *name, struct cl_str value);
+void cl_response_add_header(struct cl_arena *arena, struct cl_response *response, const char *name,
+                            struct cl_str value);
 
 /* Encoding appends the payload to `out`. When the body is larger than CL_BODY_INLINE_MAX it is written to a sealed memory
  * file and *descriptor is set (caller closes it after sending); otherwise *descriptor is -1. */
@@ -103,7 +106,7 @@ void cl_event_encode(struct cl_buf *out, const struct cl_event *event);
 /* Decoding copies into the arena. `descriptor` is the one that came with the frame or -1; it is checked to be a regular
  * (memory) file of acceptable size, read, and not closed. Hostile payloads give CL_E_INVALID. */
 int cl_request_decode(struct cl_arena *arena, struct cl_str payload, int descriptor, struct cl_request *out,
-		      struct cl_err *e);
+                      struct cl_err *e);
 int cl_response_decode(struct cl_arena *arena, struct cl_str payload, int descriptor, struct cl_response *out,
-		       struct cl_err *e);
+                       struct cl_err *e);
 int cl_event_decode(struct cl_arena *arena, struct cl_str payload, struct cl_event *out, struct cl_err *e);

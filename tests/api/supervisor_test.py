@@ -526,14 +526,13 @@ class SupervisorTest(unittest.TestCase):
 
     def leave(self, prompt):
         """Ctrl-D; the exit code."""
-        os.write(prompt.terminal, b"\x04")
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            if select.select([prompt.terminal], [], [], 0.05)[0]:
-                try:
+        for _ in range(50):
+            try:
+                os.write(prompt.terminal, b"\x04")
+                while select.select([prompt.terminal], [], [], 0.1)[0]:
                     os.read(prompt.terminal, 4096)
-                except OSError:
-                    pass
+            except OSError:
+                pass
             pid, status = os.waitpid(prompt.process, os.WNOHANG)
             if pid:
                 return os.waitstatus_to_exitcode(status)

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define REQUIRE(condition) \
-	do { \
-		if (!(condition)) \
-			abort(); \
+#define REQUIRE(condition)                                                                                             \
+	do {                                                                                                           \
+		if (!(condition))                                                                                      \
+			abort();                                                                                       \
 	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -35,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 	} else if (data[0] % 3 == 1) {
 		struct cl_response response;
-		if (cl_response_decode(arena, payload, -1, &response, &e) == 0 && response.body.n <= CL_BODY_INLINE_MAX) {
+		if (cl_response_decode(arena, payload, -1, &response, &e) == 0 &&
+		    response.body.n <= CL_BODY_INLINE_MAX) {
 			REQUIRE(cl_response_encode(&again, &response, &descriptor, &e) == 0);
 			same(&again, descriptor, payload);
 		}

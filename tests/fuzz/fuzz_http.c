@@ -4,10 +4,10 @@
 #include <stdlib.h>
 
 #define LIMIT 300
-#define REQUIRE(condition) \
-	do { \
-		if (!(condition)) \
-			abort(); \
+#define REQUIRE(condition)                                                                                             \
+	do {                                                                                                           \
+		if (!(condition))                                                                                      \
+			abort();                                                                                       \
 	} while (0)
 
 struct outcome {

@@ -1,5 +1,5 @@
-/* flow_calendar_test.c: durations, business days and hours, recurrences; both changes of the clocks; month ends; the vectors of
- * domain.md sections 2.5 and 2.22. */
+/* flow_calendar_test.c: durations, business days and hours, recurrences; both changes of the clocks; month ends; the
+ * vectors of domain.md sections 2.5 and 2.22. */
 #include "org/flow/calendar.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -126,7 +126,8 @@ static void wrong_durations_say_what_is_possible(void **state)
 	}
 }
 
-/* Discharge Wednesday before Thanksgiving: contact within 2 business days, visit within 7 or 14 days, period of 30 days. */
+/* Discharge Wednesday before Thanksgiving: contact within 2 business days, visit within 7 or 14 days, period of 30
+ * days. */
 static void transitional_care(void **state)
 {
 	(void)state;

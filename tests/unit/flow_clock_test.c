@@ -1,4 +1,5 @@
-/* flow_clock_test.c: clocks, reminders and escalations under the virtual clock; eight weeks with a hundred instances. */
+/* flow_clock_test.c: clocks, reminders and escalations under the virtual clock; eight weeks with a hundred
+ * instances. */
 #include "support/flow_fixture.h"
 #include "org/fhir/types.h"
 #include <setjmp.h>
@@ -434,7 +435,8 @@ static void a_hundred_instances_for_eight_weeks(void **state)
 	free(expected);
 }
 
-/* People move instances at any time. Whatever they do: no timer twice, none late, and every live instance has its clock. */
+/* People move instances at any time. Whatever they do: no timer twice, none late, and every live instance has its
+ * clock. */
 static void nothing_falls_through(void **state)
 {
 	struct cl_str ids[INSTANCES];

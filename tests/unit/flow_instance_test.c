@@ -1,4 +1,5 @@
-/* flow_instance_test.c: a machine of three states: starting, moving, data, who may, sides, recorders, plugins, functions. */
+/* flow_instance_test.c: a machine of three states: starting, moving, data, who may, sides, recorders, plugins,
+ * functions. */
 #include "support/flow_fixture.h"
 #include "org/fhir/types.h"
 #include <setjmp.h>
@@ -120,7 +121,8 @@ static void a_client_creates_its_task(void **state)
 	             0, "", "");
 	struct cl_json *task = flow_read(f, CL_TYPE_TASK, version.id);
 	flow_valid(f, task);
-	/* The machine says where it starts; what it does not own stays. The focus of a machine about patients is the patient. */
+	/* The machine says where it starts; what it does not own stays. The focus of a machine about patients is the
+	 * patient. */
 	flow_text_is(cl_json_get_text(task, "status"), "requested");
 	flow_text_is(cl_json_get_text(task, "intent"), "plan");
 	flow_text_is(cl_json_get_text(task, "description"), "Knee");

@@ -90,7 +90,8 @@ static void story(const char *asked, const char *called, const char *reached)
 	}
 }
 
-/* Five in November: reached after 1, 3 and 10 days, one never, one declined; one each in October and December, at the edges. */
+/* Five in November: reached after 1, 3 and 10 days, one never, one declined; one each in October and December, at the
+ * edges. */
 static void five_stories(void)
 {
 	story("2026-10-31T23:59:59-05:00", "2026-11-01T00:00:00-05:00", "2026-11-01T12:00:00-06:00");

@@ -1,6 +1,6 @@
-/* flow_referral_test.c: the referral machine of domain.md section 2.8 (BSeR harmonised with IHE 360X), all 34 transitions and
- * the documented completion fix: every (state, event, side) is tried, legal ones move, the others are refused and say what is
- * legal and who may. */
+/* flow_referral_test.c: the referral machine of domain.md section 2.8 (BSeR harmonised with IHE 360X), all 34
+ * transitions and the documented completion fix: every (state, event, side) is tried, legal ones move, the others are
+ * refused and say what is legal and who may. */
 #include "support/flow_fixture.h"
 #include "org/fhir/types.h"
 #include <setjmp.h>
@@ -117,7 +117,8 @@ static void the_machine_is_sound(void **state)
 	if (code)
 		fail_msg("%.*s", (int)all.n, all.p);
 	cl_buf_free(&all);
-	/* Without recorders and clocks the initiator's side could be left waiting for ever in each state but the draft. */
+	/* Without recorders and clocks the initiator's side could be left waiting for ever in each state but the
+	 * draft. */
 	w->recorder_count = 0;
 	cl_buf_init(&all, 0);
 	assert_int_equal(cl_catalog_check(&f->catalog, &all, &f->e), CL_E_PLUGIN);

@@ -1,5 +1,5 @@
-/* flow_unit_test.c: a change with its version, index, event, audit leaf and place in the queue; ids; plain create, update and
- * delete; messages and notices. */
+/* flow_unit_test.c: a change with its version, index, event, audit leaf and place in the queue; ids; plain create,
+ * update and delete; messages and notices. */
 #include "support/flow_fixture.h"
 #include "base/id.h"
 #include "org/fhir/search.h"

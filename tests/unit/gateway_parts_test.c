@@ -37,7 +37,7 @@ static void go(struct cl_limits *limits, const char *text)
 }
 
 static const struct cl_limits_settings few = {
-	.connections = 4, .connections_per_address = 2, .in_flight = 3, .handshakes_per_second = 10, .held = 100};
+        .connections = 4, .connections_per_address = 2, .in_flight = 3, .handshakes_per_second = 10, .held = 100};
 
 static void connections(void **state)
 {
@@ -114,30 +114,32 @@ static void handshakes(void **state)
 	cl_limits_free(limits);
 }
 
-static const struct cl_answer_style style = {"00112233445566778899aabbccddeeff", "Sun, 22 Nov 2026 05:16:07 GMT", false, false};
+static const struct cl_answer_style style = {"00112233445566778899aabbccddeeff", "Sun, 22 Nov 2026 05:16:07 GMT", false,
+                                             false};
 
 static void heads(void **state)
 {
 	(void)state;
 	struct cl_header headers[] = {{CL_STR("content-type"), CL_STR("application/fhir+json; charset=utf-8")},
-				      {CL_STR("etag"), CL_STR("W/\"1\"")}};
+	                              {CL_STR("etag"), CL_STR("W/\"1\"")}};
 	struct cl_response response = {.status = 200, .headers = headers, .header_count = 2, .body = CL_STR("{}")};
 	struct cl_buf out = {0};
 	cl_answer_head(&out, &response, &style);
 	cl_buf_add_byte(&out, 0);
-	assert_string_equal(out.p, "HTTP/1.1 200 OK\r\ncontent-type: application/fhir+json; charset=utf-8\r\netag: W/\"1\"\r\n"
-				   "Cache-Control: no-store\r\nContent-Length: 2\r\n"
-				   "Strict-Transport-Security: max-age=31536000\r\nX-Content-Type-Options: nosniff\r\n"
-				   "X-Request-Id: 00112233445566778899aabbccddeeff\r\nDate: Sun, 22 Nov 2026 05:16:07 GMT\r\n\r\n");
+	assert_string_equal(
+	        out.p, "HTTP/1.1 200 OK\r\ncontent-type: application/fhir+json; charset=utf-8\r\netag: W/\"1\"\r\n"
+	               "Cache-Control: no-store\r\nContent-Length: 2\r\n"
+	               "Strict-Transport-Security: max-age=31536000\r\nX-Content-Type-Options: nosniff\r\n"
+	               "X-Request-Id: 00112233445566778899aabbccddeeff\r\nDate: Sun, 22 Nov 2026 05:16:07 GMT\r\n\r\n");
 	cl_buf_free(&out);
 }
 
 static const char *head_of(struct cl_buf *out, const char *type, const char *disposition)
 {
 	struct cl_header headers[] = {{CL_STR("content-type"), cl_str_of(type)},
-				      {CL_STR("content-disposition"), cl_str_of(disposition)}};
+	                              {CL_STR("content-disposition"), cl_str_of(disposition)}};
 	struct cl_response response = {
-		.status = 200, .headers = headers, .header_count = disposition ? 2 : 1, .body = CL_STR("x")};
+	        .status = 200, .headers = headers, .header_count = disposition ? 2 : 1, .body = CL_STR("x")};
 	cl_buf_clear(out);
 	cl_answer_head(out, &response, &style);
 	cl_buf_add_byte(out, 0);
@@ -147,12 +149,20 @@ static const char *head_of(struct cl_buf *out, const char *type, const char *dis
 static void what_may_be_shown(void **state)
 {
 	(void)state;
-	static const char *const shown[] = {"application/fhir+json", "APPLICATION/JSON", "application/json ; charset=utf-8",
-					    "text/plain", "text/csv;header=present", "text/event-stream",
-					    "application/fhir+ndjson"};
-	static const char *const attached[] = {"text/html", "image/svg+xml", "application/pdf", "application/xhtml+xml",
-					       "text/plainx", "text/xml", "application/javascript", "x", ";text/plain",
-					       "text/html;text/plain", " text/plain"};
+	static const char *const shown[] = {
+	        "application/fhir+json",   "APPLICATION/JSON",  "application/json ; charset=utf-8", "text/plain",
+	        "text/csv;header=present", "text/event-stream", "application/fhir+ndjson"};
+	static const char *const attached[] = {"text/html",
+	                                       "image/svg+xml",
+	                                       "application/pdf",
+	                                       "application/xhtml+xml",
+	                                       "text/plainx",
+	                                       "text/xml",
+	                                       "application/javascript",
+	                                       "x",
+	                                       ";text/plain",
+	                                       "text/html;text/plain",
+	                                       " text/plain"};
 	struct cl_buf out = {0};
 	for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
 		assert_null(strstr(head_of(&out, shown[i], NULL), "Content-Disposition"));
@@ -163,7 +173,7 @@ static void what_may_be_shown(void **state)
 		assert_null(strstr(out.p, "inline"));
 	}
 	assert_non_null(strstr(head_of(&out, "application/pdf", "attachment; filename=\"a.pdf\""),
-			       "Content-Disposition: attachment; filename=\"a.pdf\"\r\n"));
+	                       "Content-Disposition: attachment; filename=\"a.pdf\"\r\n"));
 	assert_null(strstr(head_of(&out, "application/pdf", "attachment; \r\nX: y"), "X: y"));
 	cl_buf_free(&out);
 }
@@ -174,8 +184,9 @@ static void refusals(void **state)
 	struct cl_arena *arena = cl_arena_new(0);
 	struct cl_response response;
 	cl_answer_refusal(arena, &response, 503, "say \"please\"", 7);
-	assert_true(cl_str_is(response.body, "{\"resourceType\":\"OperationOutcome\",\"issue\":[{\"severity\":\"error\",\"code\":"
-					     "\"transient\",\"diagnostics\":\"say \\\"please\\\"\"}]}"));
+	assert_true(cl_str_is(response.body,
+	                      "{\"resourceType\":\"OperationOutcome\",\"issue\":[{\"severity\":\"error\",\"code\":"
+	                      "\"transient\",\"diagnostics\":\"say \\\"please\\\"\"}]}"));
 	assert_true(cl_str_is(cl_response_header(&response, "retry-after"), "7"));
 	char date[32];
 	cl_answer_date(1582934400 * CL_SECOND, date);
@@ -186,12 +197,17 @@ static void refusals(void **state)
 static void streams(void **state)
 {
 	(void)state;
-	struct cl_event event = {.sequence = 12, .incarnation = 3, .kind = CL_STR("transition"), .type = CL_STR("Task"),
-				 .id = CL_STR("a1"), .detail = CL_STR("referral:draft>sent")};
+	struct cl_event event = {.sequence = 12,
+	                         .incarnation = 3,
+	                         .kind = CL_STR("transition"),
+	                         .type = CL_STR("Task"),
+	                         .id = CL_STR("a1"),
+	                         .detail = CL_STR("referral:draft>sent")};
 	struct cl_buf out = {0};
 	cl_stream_event(&out, CL_FRAME_EVENT, &event);
-	assert_true(cl_str_is(cl_buf_str(&out), "id: 3-12\nevent: transition\ndata: {\"type\":\"Task\",\"id\":\"a1\",\"kind\":"
-						"\"transition\",\"detail\":\"referral:draft>sent\"}\n\n"));
+	assert_true(cl_str_is(cl_buf_str(&out),
+	                      "id: 3-12\nevent: transition\ndata: {\"type\":\"Task\",\"id\":\"a1\",\"kind\":"
+	                      "\"transition\",\"detail\":\"referral:draft>sent\"}\n\n"));
 	cl_buf_clear(&out);
 	cl_stream_event(&out, CL_FRAME_RESYNC, &event);
 	assert_true(cl_str_starts(cl_buf_str(&out), "id: 3-12\nevent: resync\n"));
@@ -232,20 +248,20 @@ static void credentials(void **state)
 		enum cl_credential_kind kind;
 		const char *token;
 	} cases[] = {
-		{"authorization", "Bearer abc", CL_CREDENTIAL_BEARER, "abc"},
-		{"authorization", "BEARER   abc", CL_CREDENTIAL_BEARER, "abc"},
-		{"authorization", "Bearer", CL_CREDENTIAL_NONE, ""},
-		{"authorization", "Bearer ", CL_CREDENTIAL_NONE, ""},
-		{"authorization", "Bearer a b", CL_CREDENTIAL_NONE, ""},
-		{"authorization", "Bearerabc", CL_CREDENTIAL_NONE, ""},
-		{"authorization", "Basic YTpi", CL_CREDENTIAL_NONE, ""},
-		{"cookie", "__Host-careloop=x", CL_CREDENTIAL_SESSION, "x"},
-		{"cookie", "a=b;  __Host-careloop=x=y ;c", CL_CREDENTIAL_SESSION, "x=y "},
-		{"cookie", "__Host-careloop=", CL_CREDENTIAL_NONE, ""},
-		{"cookie", "a__Host-careloop=x", CL_CREDENTIAL_NONE, ""},
-		{"cookie", "__host-careloop=x", CL_CREDENTIAL_NONE, ""},
-		{"cookie", "__Host-careloop=x; __Host-careloop=x", CL_CREDENTIAL_NONE, ""},
-		{"x-authorization", "Bearer abc", CL_CREDENTIAL_NONE, ""},
+	        {"authorization", "Bearer abc", CL_CREDENTIAL_BEARER, "abc"},
+	        {"authorization", "BEARER   abc", CL_CREDENTIAL_BEARER, "abc"},
+	        {"authorization", "Bearer", CL_CREDENTIAL_NONE, ""},
+	        {"authorization", "Bearer ", CL_CREDENTIAL_NONE, ""},
+	        {"authorization", "Bearer a b", CL_CREDENTIAL_NONE, ""},
+	        {"authorization", "Bearerabc", CL_CREDENTIAL_NONE, ""},
+	        {"authorization", "Basic YTpi", CL_CREDENTIAL_NONE, ""},
+	        {"cookie", "__Host-careloop=x", CL_CREDENTIAL_SESSION, "x"},
+	        {"cookie", "a=b;  __Host-careloop=x=y ;c", CL_CREDENTIAL_SESSION, "x=y "},
+	        {"cookie", "__Host-careloop=", CL_CREDENTIAL_NONE, ""},
+	        {"cookie", "a__Host-careloop=x", CL_CREDENTIAL_NONE, ""},
+	        {"cookie", "__host-careloop=x", CL_CREDENTIAL_NONE, ""},
+	        {"cookie", "__Host-careloop=x; __Host-careloop=x", CL_CREDENTIAL_NONE, ""},
+	        {"x-authorization", "Bearer abc", CL_CREDENTIAL_NONE, ""},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct cl_credential got = credential_of(cases[i].name, cases[i].value, NULL);
@@ -264,7 +280,8 @@ static void ids_of_organizations(void **state)
 {
 	(void)state;
 	static const char *const good[] = {"a", "riverside", "0-9", "a-b-c"};
-	static const char *const bad[] = {"", "-a", "A", "a.b", "a/b", "..", "a b", "fhir", "board", "healthz", "readyz", "\xc3\xb1"};
+	static const char *const bad[] = {"",    "-a",   "A",     "a.b",     "a/b",    "..",
+	                                  "a b", "fhir", "board", "healthz", "readyz", "\xc3\xb1"};
 	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
 		assert_true(cl_organization_id_good(cl_str_of(good[i])));
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -274,9 +291,15 @@ static void ids_of_organizations(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(connections), cmocka_unit_test(requests_and_bytes), cmocka_unit_test(handshakes),
-		cmocka_unit_test(heads),       cmocka_unit_test(what_may_be_shown),  cmocka_unit_test(refusals),
-		cmocka_unit_test(streams),     cmocka_unit_test(credentials),	     cmocka_unit_test(ids_of_organizations),
+	        cmocka_unit_test(connections),
+	        cmocka_unit_test(requests_and_bytes),
+	        cmocka_unit_test(handshakes),
+	        cmocka_unit_test(heads),
+	        cmocka_unit_test(what_may_be_shown),
+	        cmocka_unit_test(refusals),
+	        cmocka_unit_test(streams),
+	        cmocka_unit_test(credentials),
+	        cmocka_unit_test(ids_of_organizations),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -272,7 +272,7 @@ static void test_write_ahead_log(void **state)
 	struct stat status;
 	char id[16];
 
-	assert_int_equal(cl_store_wal_size(f->store), 0);
+	assert_true(cl_store_wal_size(f->store) < 50 * 4096);
 	for (unsigned i = 0; i < 50; i++) {
 		snprintf(id, sizeof(id), "w%u", i);
 		put_one(f, T_PATIENT, id, CL_OP_CREATE, 1, i, "{}", NULL);

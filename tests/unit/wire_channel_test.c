@@ -29,8 +29,8 @@ struct side {
 static struct event_base *base;
 static struct side left, right;
 
-static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload, int descriptor,
-		     void *context)
+static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload,
+                     int descriptor, void *context)
 {
 	struct side *side = context;
 	assert_ptr_equal(channel, side->channel);
@@ -234,7 +234,7 @@ static void the_queue_is_bounded(void **state)
 	char *payload = calloc(1, CL_FRAME_PAYLOAD_MAX + 1);
 	struct cl_str full = {payload, CL_FRAME_PAYLOAD_MAX};
 	assert_int_equal(cl_channel_send(left.channel, CL_FRAME_CONTROL, 1, (struct cl_str){payload, full.n + 1}, -1),
-			 CL_E_TOO_LARGE);
+	                 CL_E_TOO_LARGE);
 	int accepted = 0, code;
 	while ((code = cl_channel_send(left.channel, CL_FRAME_CONTROL, 1, full, -1)) == 0) {
 		accepted++;
@@ -317,14 +317,14 @@ static void bad_peers_are_cut_off(void **state)
 		size_t n;
 		const char *reason;
 	} cases[] = {
-		{"\x05\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x02", 21, "the peer speaks another version"},
-		{"\x05\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x09", 21, "the peer has no known role"},
-		{"\x04\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0", 20, "the peer speaks another version"},
-		{"\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0", 16, "the peer's first frame is no HELLO"},
-		{"\0\0\0\0\x63\0\0\0\0\0\0\0\0\0\0\0", 16, "the peer sent no frame"},
-		{"\0\0\0\0\x00\0\0\0\0\0\0\0\0\0\0\0", 16, "the peer sent no frame"},
-		{"\x01\x80\x01\0\x01\0\0\0\0\0\0\0\0\0\0\0", 16, "the peer sent a frame that is too long"},
-		{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27, "the peer sent a frame that is too long"},
+	        {"\x05\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x02", 21, "the peer speaks another version"},
+	        {"\x05\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x09", 21, "the peer has no known role"},
+	        {"\x04\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0", 20, "the peer speaks another version"},
+	        {"\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0", 16, "the peer's first frame is no HELLO"},
+	        {"\0\0\0\0\x63\0\0\0\0\0\0\0\0\0\0\0", 16, "the peer sent no frame"},
+	        {"\0\0\0\0\x00\0\0\0\0\0\0\0\0\0\0\0", 16, "the peer sent no frame"},
+	        {"\x01\x80\x01\0\x01\0\0\0\0\0\0\0\0\0\0\0", 16, "the peer sent a frame that is too long"},
+	        {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27, "the peer sent a frame that is too long"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		open_left();
@@ -339,10 +339,10 @@ static void bad_peers_are_cut_off(void **state)
 		const char *bytes;
 		const char *reason;
 	} after[] = {
-		{"\0\0\0\0\x02\x80\0\0\0\0\0\0\0\0\0\0", "the peer sent no frame"},
-		{"\0\0\0\0\x02\0\x01\0\0\0\0\0\0\0\0\0", "the peer sent no frame"},
-		{"\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0", "the peer said HELLO twice"},
-		{"\0\0\0\0\x02\x01\0\0\0\0\0\0\0\0\0\0", "a frame's descriptor is missing"},
+	        {"\0\0\0\0\x02\x80\0\0\0\0\0\0\0\0\0\0", "the peer sent no frame"},
+	        {"\0\0\0\0\x02\0\x01\0\0\0\0\0\0\0\0\0", "the peer sent no frame"},
+	        {"\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0", "the peer said HELLO twice"},
+	        {"\0\0\0\0\x02\x01\0\0\0\0\0\0\0\0\0\0", "a frame's descriptor is missing"},
 	};
 	for (size_t i = 0; i < sizeof after / sizeof *after; i++) {
 		open_left();
@@ -409,17 +409,17 @@ static void connecting(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(says_hello_and_passes_frames, begin, end),
-		cmocka_unit_test_setup_teardown(frames_of_a_turn_leave_together, begin, end),
-		cmocka_unit_test_setup_teardown(requests_responses_events, begin, end),
-		cmocka_unit_test_setup_teardown(descriptors_stay_with_their_frames, begin, end),
-		cmocka_unit_test_setup_teardown(the_queue_is_bounded, begin, end),
-		cmocka_unit_test_setup_teardown(descriptors_in_the_queue_are_bounded, begin, end),
-		cmocka_unit_test_setup_teardown(what_was_sent_before_the_end_arrives, begin, end),
-		cmocka_unit_test_setup_teardown(may_be_freed_from_its_own_callback, begin, end),
-		cmocka_unit_test_setup_teardown(bad_peers_are_cut_off, begin, end),
-		cmocka_unit_test_setup_teardown(byte_by_byte, begin, end),
-		cmocka_unit_test_setup_teardown(connecting, begin, end),
+	        cmocka_unit_test_setup_teardown(says_hello_and_passes_frames, begin, end),
+	        cmocka_unit_test_setup_teardown(frames_of_a_turn_leave_together, begin, end),
+	        cmocka_unit_test_setup_teardown(requests_responses_events, begin, end),
+	        cmocka_unit_test_setup_teardown(descriptors_stay_with_their_frames, begin, end),
+	        cmocka_unit_test_setup_teardown(the_queue_is_bounded, begin, end),
+	        cmocka_unit_test_setup_teardown(descriptors_in_the_queue_are_bounded, begin, end),
+	        cmocka_unit_test_setup_teardown(what_was_sent_before_the_end_arrives, begin, end),
+	        cmocka_unit_test_setup_teardown(may_be_freed_from_its_own_callback, begin, end),
+	        cmocka_unit_test_setup_teardown(bad_peers_are_cut_off, begin, end),
+	        cmocka_unit_test_setup_teardown(byte_by_byte, begin, end),
+	        cmocka_unit_test_setup_teardown(connecting, begin, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,22 +36,22 @@ static void assert_text(struct cl_str text, const char *expected)
 static struct cl_request sample(void)
 {
 	static struct cl_header headers[] = {{CL_STR("accept"), CL_STR("application/fhir+json")},
-					     {CL_STR("if-match"), CL_STR("W/\"3\"")},
-					     {CL_STR("prefer"), CL_STR("")}};
+	                                     {CL_STR("if-match"), CL_STR("W/\"3\"")},
+	                                     {CL_STR("prefer"), CL_STR("")}};
 	struct cl_request request = {.resent = true,
-				     .deadline = -5,
-				     .credential = {.kind = CL_CREDENTIAL_CERTIFICATE,
-						    .anchor = CL_STR("aa11"),
-						    .name = CL_STR("urn:x"),
-						    .fingerprint = CL_STR("bb22"),
-						    .token = CL_STR("t"),
-						    .address = CL_STR("::1")},
-				     .method = CL_STR("POST"),
-				     .target = CL_STR("/fhir/Patient?x=1"),
-				     .base = CL_STR("https://riverside.localhost:8443"),
-				     .headers = headers,
-				     .header_count = 3,
-				     .body = CL_STR("{}")};
+	                             .deadline = -5,
+	                             .credential = {.kind = CL_CREDENTIAL_CERTIFICATE,
+	                                            .anchor = CL_STR("aa11"),
+	                                            .name = CL_STR("urn:x"),
+	                                            .fingerprint = CL_STR("bb22"),
+	                                            .token = CL_STR("t"),
+	                                            .address = CL_STR("::1")},
+	                             .method = CL_STR("POST"),
+	                             .target = CL_STR("/fhir/Patient?x=1"),
+	                             .base = CL_STR("https://riverside.localhost:8443"),
+	                             .headers = headers,
+	                             .header_count = 3,
+	                             .body = CL_STR("{}")};
 	for (unsigned i = 0; i < 16; i++)
 		request.id[i] = (uint8_t)(i * 17);
 	return request;
@@ -122,9 +122,13 @@ static void adding_headers_leaves_the_callers_array_alone(void **state)
 static void event_round_trip(void **state)
 {
 	(void)state;
-	struct cl_event in = {.sequence = UINT64_MAX, .incarnation = 3, .kind = CL_STR("transition"), .type = CL_STR("Task"),
-			      .id = CL_STR("x"), .detail = CL_STR("referral:draft>sent")},
-			out;
+	struct cl_event in = {.sequence = UINT64_MAX,
+	                      .incarnation = 3,
+	                      .kind = CL_STR("transition"),
+	                      .type = CL_STR("Task"),
+	                      .id = CL_STR("x"),
+	                      .detail = CL_STR("referral:draft>sent")},
+	                out;
 	struct cl_buf buffer = {0};
 	cl_event_encode(&buffer, &in);
 	assert_int_equal(cl_event_decode(arena, cl_buf_str(&buffer), &out, NULL), 0);
@@ -225,7 +229,8 @@ static void files_are_checked(void **state)
 	struct cl_response plain = {.status = 200, .body = CL_STR("x")};
 	struct cl_buf other = {0};
 	assert_int_equal(cl_response_encode(&other, &plain, &descriptor, NULL), 0);
-	assert_int_equal(cl_response_decode(arena, cl_buf_str(&other), good, &out, &e), CL_E_INVALID); /* one too many */
+	assert_int_equal(cl_response_decode(arena, cl_buf_str(&other), good, &out, &e),
+	                 CL_E_INVALID); /* one too many */
 	close(good);
 	cl_buf_free(&buffer);
 	cl_buf_free(&other);
@@ -310,16 +315,16 @@ static void known_headers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(request_round_trip, make_arena, free_arena),
-		cmocka_unit_test_setup_teardown(response_round_trip, make_arena, free_arena),
-		cmocka_unit_test_setup_teardown(adding_headers_leaves_the_callers_array_alone, make_arena, free_arena),
-		cmocka_unit_test_setup_teardown(event_round_trip, make_arena, free_arena),
-		cmocka_unit_test_setup_teardown(large_bodies_travel_in_sealed_files, make_arena, free_arena),
-		cmocka_unit_test_setup_teardown(files_are_checked, make_arena, free_arena),
-		cmocka_unit_test_setup_teardown(every_cut_and_every_excess_is_refused, make_arena, free_arena),
-		cmocka_unit_test_setup_teardown(single_bytes_changed, make_arena, free_arena),
-		cmocka_unit_test_setup_teardown(too_many_headers, make_arena, free_arena),
-		cmocka_unit_test(known_headers),
+	        cmocka_unit_test_setup_teardown(request_round_trip, make_arena, free_arena),
+	        cmocka_unit_test_setup_teardown(response_round_trip, make_arena, free_arena),
+	        cmocka_unit_test_setup_teardown(adding_headers_leaves_the_callers_array_alone, make_arena, free_arena),
+	        cmocka_unit_test_setup_teardown(event_round_trip, make_arena, free_arena),
+	        cmocka_unit_test_setup_teardown(large_bodies_travel_in_sealed_files, make_arena, free_arena),
+	        cmocka_unit_test_setup_teardown(files_are_checked, make_arena, free_arena),
+	        cmocka_unit_test_setup_teardown(every_cut_and_every_excess_is_refused, make_arena, free_arena),
+	        cmocka_unit_test_setup_teardown(single_bytes_changed, make_arena, free_arena),
+	        cmocka_unit_test_setup_teardown(too_many_headers, make_arena, free_arena),
+	        cmocka_unit_test(known_headers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ struct cl_access {
 	struct cl_holder *holders;
 	struct cl_principal *principals; /* copies, in the same order, for listing */
 	size_t holder_count;
-	struct cl_principal console;
+	struct cl_principal console, courier;
 };
 
 const struct cl_holder *cl_access_holder(const struct cl_access *access, const struct cl_principal *principal);

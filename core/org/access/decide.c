@@ -253,6 +253,9 @@ int cl_access_resolve(const struct cl_access *access, struct cl_store *store, st
 	case CL_CREDENTIAL_CONSOLE:
 		*out = &access->console;
 		return 0;
+	case CL_CREDENTIAL_COURIER: /* the engine takes these from the courier's own connection only */
+		*out = &access->courier;
+		return 0;
 	default:
 		return cl_fail(e, CL_E_UNAUTHENTICATED, "present a client certificate or a bearer token");
 	}

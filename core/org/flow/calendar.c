@@ -170,8 +170,8 @@ static cl_instant open_time_on(const struct cl_calendar *calendar, int64_t day, 
 	return end > begin ? end - begin : 0;
 }
 
-/* Days between the first and the last count with their nominal length: clocks change outside opening hours, or the day is
- * counted as people would. */
+/* Days between the first and the last count with their nominal length: clocks change outside opening hours, or the day
+ * is counted as people would. */
 static cl_instant open_time_between(const struct cl_calendar *calendar, cl_instant from, cl_instant to)
 {
 	int64_t first = local_day(calendar, from), last = local_day(calendar, to);
@@ -232,7 +232,8 @@ cl_instant cl_calendar_add(const struct cl_calendar *calendar, cl_instant from, 
 	}
 }
 
-/* Whole months from the earlier to the later: the day of the month must have been reached, or the month be at its end. */
+/* Whole months from the earlier to the later: the day of the month must have been reached, or the month be at its
+ * end. */
 static int months_between(const struct cl_calendar *calendar, cl_instant from, cl_instant to)
 {
 	struct cl_date first = cl_zone_local(calendar->zone, from).date, last = cl_zone_local(calendar->zone, to).date;

@@ -1,5 +1,6 @@
 /* catalog.h: what the plugins of one organization declare, compiled and checked. Built by the Lua loader, immutable
- * afterwards, replaced as a whole on reload. Function references are opaque numbers that only the lua room understands. */
+ * afterwards, replaced as a whole on reload. Function references are opaque numbers that only the lua room
+ * understands. */
 #pragma once
 #include "base/arena.h"
 #include "base/json.h"
@@ -53,9 +54,10 @@ struct cl_state_rule {
 	bool final;
 	struct cl_duration within; /* the clock */
 	struct cl_str within_setting; /* name of the setting it came from, or empty */
-	/* When the clock runs out: fire `overdue_event` when not empty; else escalate to `escalate_to` and start the clock again
-	 * with `again` (default: within), at most `times` times (0 = without end), then fire `finally_event` when not empty. A
-	 * clock's event that its guard refuses escalates instead. An escalate_to that is empty means the owner. */
+	/* When the clock runs out: fire `overdue_event` when not empty; else escalate to `escalate_to` and start the
+	 * clock again with `again` (default: within), at most `times` times (0 = without end), then fire
+	 * `finally_event` when not empty. A clock's event that its guard refuses escalates instead. An escalate_to that
+	 * is empty means the owner. */
 	struct cl_str overdue_event;
 	struct cl_str escalate_to;
 	struct cl_duration again;
@@ -237,12 +239,13 @@ const struct cl_transition_rule *cl_state_transition(const struct cl_state_rule 
 const struct cl_party *cl_workflow_party(const struct cl_workflow *workflow, struct cl_str name); /* or NULL */
 bool cl_catalog_has_role(const struct cl_catalog *catalog, struct cl_str name);
 
-/* Principle 5: unreachable states, dead ends, states without owner or clock, escalation to nobody, states that no local side
- * and no clock can leave alone, unknown targets: each is an error with the plugin's file and line. Fills the first into e
- * and, when `all` is not NULL, every one as a line of text. */
+/* Principle 5: unreachable states, dead ends, states without owner or clock, escalation to nobody, states that no local
+ * side and no clock can leave alone, unknown targets: each is an error with the plugin's file and line. Fills the first
+ * into e and, when `all` is not NULL, every one as a line of text. */
 int cl_workflow_check(const struct cl_workflow *workflow, struct cl_buf *all, struct cl_err *e);
-/* The same for every workflow of the catalog, and what one workflow alone cannot tell: owners, `by`, escalations and reminders
- * that name neither a role of the catalog nor a party, and metrics and views of workflows or states that do not exist. */
+/* The same for every workflow of the catalog, and what one workflow alone cannot tell: owners, `by`, escalations and
+ * reminders that name neither a role of the catalog nor a party, and metrics and views of workflows or states that do
+ * not exist. */
 int cl_catalog_check(const struct cl_catalog *catalog, struct cl_buf *all, struct cl_err *e);
 /* Mermaid stateDiagram-v2. */
 void cl_workflow_diagram(const struct cl_workflow *workflow, struct cl_buf *out);

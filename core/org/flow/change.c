@@ -1,4 +1,5 @@
-/* change.c: what requests and plugins call to create, update and delete: plain resources here, instances to their machines. */
+/* change.c: what requests and plugins call to create, update and delete: plain resources here, instances to their
+ * machines. */
 #include "org/fhir/types.h"
 #include "org/flow/instance_internal.h"
 #include "base/id.h"

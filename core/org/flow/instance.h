@@ -3,18 +3,16 @@
 #include "org/flow/unit.h"
 
 #define CL_WORKFLOW_SYSTEM "urn:careloop:workflow" /* Task.code.coding.system; code = workflow name */
-#define CL_ROLE_SYSTEM                                                                                                 \
-	"urn:careloop:role" /* Task.performerType.coding.system: the role or party with the next action */
-
+#define CL_ROLE_SYSTEM "urn:careloop:role" /* Task.performerType.coding.system: role or party with the next action */
 #define CL_TASK_SYSTEM "urn:careloop:task" /* Task.code.coding.system of Tasks the core makes: "escalation" */
 
-/* An instance's data (cl_stored_instance.data) is one flat JSON object: what events brought, by name, and three names of the
- * core's own: "party" (which one this organization is), "partner" (id of the other one) and "escalations" (ids of the Tasks
- * that still ask somebody to look at it).
+/* An instance's data (cl_stored_instance.data) is one flat JSON object: what events brought, by name, and three names
+ * of the core's own: "party" (which one this organization is), "partner" (id of the other one) and "escalations" (ids
+ * of the Tasks that still ask somebody to look at it).
  *
- * A Task that a client creates starts in the start state; its status may be that state's, "draft" or "requested". Its input
- * whose type.text is a name becomes data of that name, "party" and "partner" included; without a partner the organization's
- * partner whose reference is the Task's owner or requester is taken. */
+ * A Task that a client creates starts in the start state; its status may be that state's, "draft" or "requested". Its
+ * input whose type.text is a name becomes data of that name, "party" and "partner" included; without a partner the
+ * organization's partner whose reference is the Task's owner or requester is taken. */
 
 struct cl_start {
 	struct cl_str workflow;
@@ -33,18 +31,17 @@ struct cl_advance {
 	struct cl_str task; /* id */
 	struct cl_str event;
 	struct cl_json *data; /* object or NULL; checked against `needs` */
-	struct cl_str
-	        on_behalf_of; /* party or partner for whom it is recorded; needs `source` and a role among `recorders` */
+	struct cl_str on_behalf_of; /* party or partner for whom it is recorded; needs `source` and a recorder */
 	struct cl_str source; /* "phone" "fax" "letter" "message" ... */
 	bool by_clock; /* fired by a timer: only transitions by "clock" or an overdue event */
 	bool forced; /* a newer version of the authoritative side (message): no role check, any target */
 	struct cl_str forced_state;
 	cl_instant occurred; /* 0 = now; when it happened, if it is recorded later */
 };
-/* CL_E_RULE names the state, the event and the legal ones; CL_E_FORBIDDEN names who may. Missing or wrong data: one error that
- * names every piece with its help, `where` = "data.reason". A plugin's own function (unit->plugin) and the console (actor
- * of kind "system") act for the organization: they may fire every event of the local side and of the clock, and the other
- * party's with on_behalf_of and source. */
+/* CL_E_RULE names the state, the event and the legal ones; CL_E_FORBIDDEN names who may. Missing or wrong data: one
+ * error that names every piece with its help, `where` = "data.reason". A plugin's own function (unit->plugin) and the
+ * console (actor of kind "system") act for the organization: they may fire every event of the local side and of the
+ * clock, and the other party's with on_behalf_of and source. */
 int cl_instance_advance(struct cl_unit *unit, const struct cl_advance *advance, struct cl_version *out,
                         struct cl_issues *issues, struct cl_err *e);
 /* Events legal from the instance's state, for people: "accept (recipient), decline (recipient; needs reason)". */
@@ -56,6 +53,7 @@ bool cl_instance_may(const struct cl_unit *unit, const struct cl_workflow *workf
 int cl_instance_timer(struct cl_unit *unit, const struct cl_stored_timer *timer, struct cl_err *e);
 /* The history of one instance as JSON rows for the console. */
 int cl_instance_trace(struct cl_unit *unit, struct cl_str task, struct cl_buf *json, struct cl_err *e);
-/* After a reload: live instances whose state the new machine lacks and does not map. CL_E_RULE lists them; otherwise moves
- * them, in the unit. */
+/* After a reload: live instances whose state the new machine lacks and does not map. CL_E_RULE lists them; otherwise
+ * moves them, in the unit. Clocks of those that stay run on as they were promised. `former` may be NULL when the
+ * catalog before is not at hand (after a start with other plugins). */
 int cl_instance_migrate(struct cl_unit *unit, const struct cl_catalog *former, struct cl_err *e);

@@ -1,4 +1,5 @@
-/* instance_advance.c: one event moves one instance: everything that can be refused first, then everything that is written. */
+/* instance_advance.c: one event moves one instance: everything that can be refused first, then everything that is
+ * written. */
 #include "org/flow/instance_internal.h"
 #include "org/fhir/types.h"
 

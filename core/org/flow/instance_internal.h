@@ -25,7 +25,8 @@ struct cl_move {
 };
 
 /* ---- instance.c ---- */
-/* Finds instance, machine, state, Task. CL_E_NOT_FOUND when the Task is no instance; CL_E_RULE when its machine is gone. */
+/* Finds instance, machine, state, Task. CL_E_NOT_FOUND when the Task is no instance; CL_E_RULE when its machine is
+ * gone. */
 int cl_move_load(struct cl_unit *unit, struct cl_str task, struct cl_move *move, struct cl_err *e);
 struct cl_str cl_record_party(const struct cl_workflow *workflow, const struct cl_json *record);
 struct cl_str cl_record_partner(const struct cl_json *record);
@@ -73,7 +74,8 @@ void cl_task_enter(struct cl_unit *unit, struct cl_move *move, cl_instant due);
 void cl_task_set_due(struct cl_unit *unit, struct cl_json *task, cl_instant due);
 
 /* ---- instance_clock.c ---- */
-/* Sets the clock and the reminders of the state that was entered, clears those of the former one. Gives the due instant. */
+/* Sets the clock and the reminders of the state that was entered, clears those of the former one. Gives the due
+ * instant. */
 cl_instant cl_clock_due(struct cl_unit *unit, const struct cl_move *move);
 int cl_clock_set_timers(struct cl_unit *unit, struct cl_move *move, struct cl_err *e);
 /* Completes the Tasks with these ids, which asked somebody to look at the instance, once it has moved. */

@@ -1,5 +1,5 @@
-/* instance_migrate.c: instances in flight when the plugins change: kept where they are, moved by the map that the new machine
- * states, or named as stranded. */
+/* instance_migrate.c: instances in flight when the plugins change: kept where they are, moved by the map that the new
+ * machine states, or named as stranded. */
 #include "org/flow/instance_internal.h"
 #include "org/fhir/types.h"
 
@@ -61,8 +61,8 @@ static bool looks_the_same(const struct cl_catalog *former, const struct cl_stor
 	       then->final == now->final;
 }
 
-/* The same state with another face: the Task is written anew, the clock runs on as it was promised. A Task that comes out the
- * same, but for the time of writing, is left alone. */
+/* The same state with another face: the Task is written anew, the clock runs on as it was promised. A Task that comes
+ * out the same, but for the time of writing, is left alone. */
 static int refresh(struct cl_unit *unit, const struct cl_stored_instance *instance, struct cl_err *e)
 {
 	struct cl_move move;

@@ -40,8 +40,8 @@ static void append_role(struct cl_arena *arena, struct cl_json *types, struct cl
 	cl_fill_concept(arena, cl_json_append(arena, types), CL_STR(CL_ROLE_SYSTEM), role, CL_STR_NONE);
 }
 
-/* The owner first; for a party that this organization is, also the local roles, so that each finds its work by search. What
- * clients put there with other systems stays. */
+/* The owner first; for a party that this organization is, also the local roles, so that each finds its work by search.
+ * What clients put there with other systems stays. */
 static void set_roles(struct cl_unit *unit, struct cl_move *move)
 {
 	const struct cl_state_rule *state = &move->workflow->states[move->target];

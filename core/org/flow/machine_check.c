@@ -1,4 +1,5 @@
-/* machine_check.c: principle 5: nothing falls through. Every defect of a machine is named with its place in the plugin. */
+/* machine_check.c: principle 5: nothing falls through. Every defect of a machine is named with its place in the
+ * plugin. */
 #include "org/flow/catalog.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,7 +223,8 @@ static bool targets_exist(const struct cl_workflow *workflow)
 	return true;
 }
 
-/* Spreads marks along the transitions until nothing changes: forwards from the start, or backwards from the final states. */
+/* Spreads marks along the transitions until nothing changes: forwards from the start, or backwards from the final
+ * states. */
 static void spread(const struct cl_workflow *workflow, bool *marked, bool backwards)
 {
 	for (bool changed = true; changed;) {

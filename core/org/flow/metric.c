@@ -1,5 +1,5 @@
-/* metric.c: one month of one measure, from the transitions that were recorded. Nothing is stored on the way: a month whose
- * cases may still arrive within their time is simply computed again. */
+/* metric.c: one month of one measure, from the transitions that were recorded. Nothing is stored on the way: a month
+ * whose cases may still arrive within their time is simply computed again. */
 #include "org/flow/metric.h"
 #include <math.h>
 #include <stdlib.h>

@@ -15,7 +15,7 @@ int cl_metric_month(struct cl_unit *unit, const struct cl_metric *metric, cl_ins
 struct cl_json *cl_metric_report(struct cl_unit *unit, const struct cl_metric *metric,
                                  const struct cl_metric_result *result);
 struct cl_json *cl_metric_measure(struct cl_unit *unit, const struct cl_metric *metric);
-/* Rows of a workflow view: array of arrays in column order. Columns: task, patient, patient_name, subject, state, action,
- * owner, due, overdue, age_days, started, and data.<name>. */
+/* Rows of a workflow view: array of arrays in column order. Columns: task, patient, patient_name, subject, state,
+ * action, owner, due, overdue, age_days, started, and data.<name>. */
 int cl_view_rows(struct cl_unit *unit, const struct cl_view *view, uint32_t limit, struct cl_json **rows,
                  struct cl_err *e);

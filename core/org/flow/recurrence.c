@@ -25,8 +25,8 @@ static int64_t wall_seconds(const struct cl_local *local)
 	return ((cl_date_to_days(local->date) * 24 + local->hour) * 60 + local->minute) * 60 + local->second;
 }
 
-/* `moved` is where cl_zone_instant put a local time that lies in a gap: as far behind the gap's end as the time lies behind
- * its beginning. The end is the first second with the later offset. */
+/* `moved` is where cl_zone_instant put a local time that lies in a gap: as far behind the gap's end as the time lies
+ * behind its beginning. The end is the first second with the later offset. */
 static cl_instant gap_end(const struct cl_zone *zone, cl_instant moved, int64_t missing_seconds)
 {
 	int32_t after = cl_zone_offset(zone, moved);

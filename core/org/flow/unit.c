@@ -145,8 +145,8 @@ static void set_meta(struct cl_unit *unit, struct cl_json *resource, struct cl_s
 	cl_json_set_text(unit->arena, meta, "lastUpdated", updated);
 }
 
-/* With the former version's own version and time put in, an update that changes nothing else is equal as a whole. Members'
- * order does not count. */
+/* With the former version's own version and time put in, an update that changes nothing else is equal as a whole.
+ * Members' order does not count. */
 static bool says_the_same(struct cl_unit *unit, struct cl_json *resource, const struct cl_json *former)
 {
 	const struct cl_json *meta = cl_json_get(former, "meta");
@@ -181,7 +181,7 @@ static int record(struct cl_unit *unit, struct cl_version *version, struct cl_js
                   struct cl_str former_status, const struct cl_index *before, const struct cl_index *after,
                   struct cl_err *e)
 {
-	struct cl_change *change;
+	struct cl_change *change = NULL;
 	int64_t number = version->version;
 	struct cl_str kind = cl_str_of(operation_kind(version->operation));
 	struct cl_stored_event event = {

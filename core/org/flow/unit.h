@@ -1,5 +1,6 @@
-/* unit.h: the unit of work: everything one request, timer or message does, inside one SAVEPOINT. All writing goes through
- * it, so that a version, its index, its event, its timers, its messages and its audit leaf are one change (principle 2). */
+/* unit.h: the unit of work: everything one request, timer or message does, inside one SAVEPOINT. All writing goes
+ * through it, so that a version, its index, its event, its timers, its messages and its audit leaf are one change
+ * (principle 2). */
 #pragma once
 #include "base/json.h"
 #include "org/fhir/issue.h"
@@ -29,8 +30,9 @@ struct cl_actor {
 
 struct cl_unit;
 
-/* The one permitted inversion: how a machine asks a guard and runs an effect without knowing Lua. `data` is the event's data,
- * `task` the Task as it is (guard) or as it became (effect). A guard's refusal is CL_E_RULE with the plugin's words. */
+/* The one permitted inversion: how a machine asks a guard and runs an effect without knowing Lua. `data` is the event's
+ * data, `task` the Task as it is (guard) or as it became (effect). A guard's refusal is CL_E_RULE with the plugin's
+ * words. */
 struct cl_script {
 	void *context;
 	int (*guard)(void *context, struct cl_unit *unit, int function, struct cl_str task,
@@ -92,29 +94,32 @@ struct cl_str cl_unit_id(struct cl_unit *unit, struct cl_str hint);
 int cl_unit_read(struct cl_unit *unit, uint16_t type, struct cl_str id, struct cl_json **out,
                  struct cl_version *version_out, struct cl_err *e);
 /* Low level: validates nothing about workflows. Sets id, meta.versionId, meta.lastUpdated; validates against R4 unless
- * `trusted`; indexes, stores, appends event, audit leaf and change. An update that changes nothing but meta makes no new
- * version (out gives the present one). For deletions `resource` is NULL. */
+ * `trusted`; indexes, stores, appends event, audit leaf and change. An update that changes nothing but meta makes no
+ * new version (out gives the present one). For deletions `resource` is NULL. */
 int cl_unit_put(struct cl_unit *unit, enum cl_operation operation, uint16_t type, struct cl_str id,
                 struct cl_json *resource, bool trusted, struct cl_version *out, struct cl_issues *issues,
                 struct cl_err *e);
 
 /* ---- what requests and plugins call: dispatches to workflows where they are concerned ---- */
-/* Creates. A Task whose code names a workflow (system "urn:careloop:workflow") starts an instance. `id` empty = made. */
+/* Creates. A Task whose code names a workflow (system "urn:careloop:workflow") starts an instance. `id` empty =
+ * made. */
 int cl_change_create(struct cl_unit *unit, struct cl_json *resource, struct cl_str id, struct cl_version *out,
                      struct cl_issues *issues, struct cl_err *e);
-/* Updates; expected_version 0 = any. A Task that is an instance advances by the change of status or businessStatus; other
- * parts of it that the machine owns (owner, restriction.period.end, code, focus, for) are refused with the legal moves named. */
+/* Updates; expected_version 0 = any. A Task that is an instance advances by the change of status or businessStatus;
+ * other parts of it that the machine owns (owner, restriction.period.end, code, focus, for) are refused with the legal
+ * moves named. */
 int cl_change_update(struct cl_unit *unit, struct cl_json *resource, int64_t expected_version, struct cl_version *out,
                      struct cl_issues *issues, struct cl_err *e);
 /* Deletes. A live instance's Task cannot be deleted: the error says which events end it. */
 int cl_change_delete(struct cl_unit *unit, uint16_t type, struct cl_str id, int64_t expected_version,
                      struct cl_version *out, struct cl_err *e);
-/* Queues a message to a partner: CL_E_RULE for a partner the organization does not have. `key` empty = derived. What goes out
- * has the file's incarnation before its key: after a restore a message is another one (pitfalls 21). */
+/* Queues a message to a partner: CL_E_RULE for a partner the organization does not have. `key` empty = derived. What
+ * goes out has the file's incarnation before its key: after a restore a message is another one (pitfalls 21). */
 int cl_change_send(struct cl_unit *unit, struct cl_str partner, struct cl_str key, struct cl_json *bundle,
                    struct cl_err *e);
-/* Creates a Communication (status completed, in-progress when it asks for an answer: its text ends in a question mark) to a
- * role or reference. A role stands in recipient.identifier and, to be searched by, in category (CL_ROLE_SYSTEM). `about` is a
- * reference or empty; the Communication's patient is taken from it. CL_E_RULE for a role that nobody declares. */
+/* Creates a Communication (status completed, in-progress when it asks for an answer: its text ends in a question mark)
+ * to a role or reference. A role stands in recipient.identifier and, to be searched by, in category (CL_ROLE_SYSTEM).
+ * `about` is a reference or empty; the Communication's patient is taken from it. CL_E_RULE for a role that nobody
+ * declares. */
 int cl_change_notify(struct cl_unit *unit, struct cl_str to, struct cl_str text, struct cl_str about,
                      struct cl_str priority, struct cl_err *e);

@@ -7,8 +7,8 @@ enum cl_put_flag {
 	CL_PUT_ALWAYS = 2, /* a new version even when nothing changed */
 };
 
-/* As cl_unit_put, but the current version is known: `former` with operation CL_OP_DELETE or version 0 for none. Its parsed
- * body may come along (else NULL); neither is changed. */
+/* As cl_unit_put, but the current version is known: `former` with operation CL_OP_DELETE or version 0 for none. Its
+ * parsed body may come along (else NULL); neither is changed. */
 int cl_unit_put_over(struct cl_unit *unit, enum cl_operation operation, uint16_t type, struct cl_str id,
                      struct cl_json *resource, unsigned flags, const struct cl_version *former,
                      const struct cl_json *former_tree, struct cl_version *out, struct cl_issues *issues,
@@ -25,8 +25,8 @@ int cl_unit_audit(struct cl_unit *unit, struct cl_str action, struct cl_str targ
 
 /* A compact JSON text in the arena. */
 struct cl_str cl_json_arena_text(struct cl_arena *arena, const struct cl_json *value);
-/* "Patient/x" of what a resource is about: its own reference for a Patient, else subject, patient, for or beneficiary. Empty
- * when none is said. */
+/* "Patient/x" of what a resource is about: its own reference for a Patient, else subject, patient, for or beneficiary.
+ * Empty when none is said. */
 struct cl_str cl_patient_reference(struct cl_arena *arena, const struct cl_json *resource);
 /* The same for a stored resource; empty when it cannot be read. */
 struct cl_str cl_unit_patient_of(struct cl_unit *unit, struct cl_str reference);

@@ -49,8 +49,8 @@ void cl_note_memory(struct cl_lua *lua)
 	int line;
 	if (!lua->state || lua->stop != CL_STOP_NONE)
 		return;
-	cl_lua_place(lua->state, 0, &file, &line);
-	note_stop(lua, file, line);
+	if (cl_lua_place(lua->state, 0, &file, &line)) /* none: it is unwound already, and what was noted holds */
+		note_stop(lua, file, line);
 }
 
 static void stop(lua_State *L, enum cl_stop kind)
@@ -360,6 +360,8 @@ int cl_call_protected(struct cl_lua *lua, struct cl_frame *frame, int64_t cpu, c
 	if (code)
 		return code;
 	lua->frame = frame;
+	if (depth == 0)
+		note_stop(lua, CL_STR_NONE, 0);
 	if (lua->watch)
 		watch_begin(lua, what, &former);
 	if (lua->stop != CL_STOP_NONE || stop_as_recorded(lua, frame)) {

@@ -104,15 +104,13 @@ static int repeat(lua_State *L)
 	size_t total = n * (size_t)count + between * (size_t)(count - 1);
 	luaL_Buffer buffer;
 	char *out = luaL_buffinitsize(L, &buffer, total);
-	for (lua_Integer i = 0; i < count; i++) {
-		if (i && between) {
-			memcpy(out, separator, between);
-			out += between;
-		}
-		if (n)
-			memcpy(out, text, n);
-		out += n;
-	}
+	if (n)
+		memcpy(out, text, n);
+	if (count > 1 && between)
+		memcpy(out + n, separator, between);
+	/* What stands there is a whole number of periods: copied again and again it doubles. */
+	for (size_t filled = n + between; count > 1 && filled < total; filled *= 2)
+		memcpy(out + filled, out, filled < total - filled ? filled : total - filled);
 	luaL_pushresultsize(&buffer, total);
 	return 1;
 }

@@ -181,9 +181,12 @@ void cl_read_end(struct cl_store *store, bool opened)
 {
 	if (!opened || sqlite3_get_autocommit(store->db))
 		return;
-	struct cl_err ignored = {0};
-	if (cl_run(store, cl_statement(store, "COMMIT", &ignored), &ignored) != 0)
-		cl_log(CL_LOG_ERROR, "store-read-end", "%s", ignored.message);
+	struct cl_err why = {0};
+	if (cl_run(store, cl_statement(store, "COMMIT", &why), &why) == 0)
+		return;
+	cl_log(CL_LOG_ERROR, "store-read-end", "%s", why.message);
+	if (!sqlite3_get_autocommit(store->db))
+		cl_run(store, cl_statement(store, "ROLLBACK", NULL), NULL);
 }
 
 int cl_need_transaction(struct cl_store *store, struct cl_err *e)

@@ -1,4 +1,4 @@
--- expect: overflow
+-- expect: of memory
 -- Deep recursion in Lua.
 local function deeper(n)
 	return 1 + deeper(n + 1)

@@ -1,6 +1,6 @@
 -- expect: of memory
--- Many strings.
+-- Many long strings.
 local kept = {}
 for i = 1, 1 << 30 do
-	kept[i] = string.rep("x", 1000) .. i
+	kept[i] = string.rep("x", 100000) .. i
 end
