@@ -37,15 +37,18 @@ static int read_character(EditLine *edit, wchar_t *out)
 {
 	char bytes[MB_LEN_MAX];
 	size_t n = 0;
-	sigset_t waiting;
+	sigset_t waiting, pending;
 	(void)edit;
 	sigprocmask(SIG_SETMASK, NULL, &waiting);
 	sigdelset(&waiting, SIGINT);
 	for (;;) {
 		struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
 		int ready = ppoll(&input, 1, NULL, &waiting);
-		if (interrupted)
+		/* With input there, ppoll leaves the signal pending, though it may have come first. */
+		if (interrupted || (sigpending(&pending) == 0 && sigismember(&pending, SIGINT) == 1)) {
+			interrupted = 1;
 			return -1;
+		}
 		if (ready < 0 && errno == EINTR)
 			continue;
 		ssize_t got = read(STDIN_FILENO, bytes + n, 1);
@@ -55,8 +58,9 @@ static int read_character(EditLine *edit, wchar_t *out)
 			return (int)got;
 		mbstate_t state = {0};
 		size_t used = mbrtowc(out, bytes, ++n, &state);
-		if (used == (size_t)-1 || (used == (size_t)-2 && n == sizeof bytes))
-			n = 0; /* no character: forget it */
+		/* No character: forget it. NUL is what a Ctrl-D becomes that was typed before the prompt was there. */
+		if (used == 0 || used == (size_t)-1 || (used == (size_t)-2 && n == sizeof bytes))
+			n = 0;
 		else if (used != (size_t)-2)
 			return 1;
 	}
@@ -216,9 +220,10 @@ static enum cl_editor_result read_line(struct cl_editor *editor, struct cl_str *
 	sigaction(SIGINT, &action, &action_before);
 	el_resize(editor->edit);
 	const char *text = el_gets(editor->edit, &count);
+	bool cancelled = interrupted;
 	sigprocmask(SIG_SETMASK, &mask_before, NULL);
 	sigaction(SIGINT, &action_before, NULL);
-	if (interrupted) {
+	if (cancelled) {
 		el_reset(editor->edit);
 		putchar('\n');
 		return CL_EDITOR_CANCELLED;

@@ -479,6 +479,14 @@ static bool overdue(const struct cl_connection *connection)
 	       (connection->head_done ? timeouts->body : timeouts->head);
 }
 
+/* The stream is the last of the pipeline: earlier answers may still be owed. It may also be over, and not yet sent. */
+static void beat(struct cl_connection *connection)
+{
+	struct cl_exchange *stream = TAILQ_LAST(&connection->pipeline, cl_exchange_list);
+	if (stream)
+		cl_exchange_heartbeat(stream);
+}
+
 static void sweep(struct cl_connection *connection)
 {
 	struct cl_server *server = connection->server;
@@ -496,7 +504,7 @@ static void sweep(struct cl_connection *connection)
 		if (too_slow(connection))
 			cl_connection_cut(connection, "too-slow");
 		else if (server->now >= connection->heartbeat)
-			cl_exchange_heartbeat(TAILQ_FIRST(&connection->pipeline));
+			beat(connection);
 		return;
 	default:
 		if (too_slow(connection))

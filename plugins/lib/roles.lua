@@ -37,6 +37,10 @@ roles.directory = {
 	"Schedule", "Slot", "Appointment", "Coverage", "Questionnaire",
 }
 
+-- Labels that even the treating team does not see without a grant of its own: notes of counselling and psychotherapy,
+-- and what is very restricted. Part 2 and other restricted records it does see (grants with the condition "care team").
+roles.beyond_treating = { "PSYTHPN", "SUDNOTE", "V" }
+
 -- The clinical record; models give it under the condition "care team".
 roles.record = {
 	"AllergyIntolerance", "CarePlan", "Condition", "Consent", "DocumentReference", "Encounter", "EpisodeOfCare",

@@ -32,6 +32,9 @@ local function after_visit(task, patient)
 		})
 		at(now() + between(10, 60 * 20) * MINUTE, function ()
 			in_handoff[patient] = nil
+			if tools.near_end() and chance(0.6) then
+				return -- still to be booked
+			end
 			if chance(0.7) then
 				handoff_event(task, "coordinator", "follow_up", "booked", { start = instant(clock(central, open_day(today(), 7),
 					9 * 60)) })

@@ -217,7 +217,7 @@ function courses.accepted_then_silent(self)
 end
 
 local course_weights = {
-	{ 40, "closed" }, { 9, "slow" }, { 12, "declined" }, { 12, "missed" }, { 6, "appointment_cancelled" }, { 5,
+	{ 48, "closed" }, { 6, "slow" }, { 10, "declined" }, { 10, "missed" }, { 6, "appointment_cancelled" }, { 5,
 		"cancelled" },
 	{ 5, "unreachable" }, { 6, "silent" }, { 3, "accepted_then_silent" },
 }
@@ -302,6 +302,20 @@ local function plan()
 			riverside:as("ehr")
 			riverside:create(questionnaire(riverside_patients[number], between(4, 20), now()))
 		end)
+	end
+	-- What was asked back is looked through now and then.
+	for day = first_day, first_day + 56 do
+		if is_open(day) then
+			at(work_time(day), function ()
+				lakeside:as("coordinator")
+				for _, task in ipairs(lakeside:search("Task", { code = "referral", status = "in-progress", _count = 200 })) do
+					if lakeside:state(task.id) == "cancel_requested" and chance(0.3) then
+						lakeside:transition(task.id, "confirm_cancel", { minutes = 2 })
+						deliver()
+					end
+				end
+			end)
+		end
 	end
 	-- About nine a week, so that the last days leave some in every state.
 	for day = first_day, first_day + 56 do

@@ -355,6 +355,11 @@ function tools.work_time(day)
 	return clock(central, day, between(8 * 60 + 20, 16 * 60 + 30))
 end
 
+-- The last days leave some things undone, so that there is something to see and to do.
+function tools.near_end()
+	return current > finish - 3 * DAY
+end
+
 function tools.today()
 	return (current - central(current // DAY)) // DAY
 end

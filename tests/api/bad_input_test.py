@@ -78,8 +78,6 @@ return plugin {
 
 def setUpModule():
     global server, riverside, lakeside, hostile, ehr
-    with open(os.path.join(os.path.dirname(__file__), "..", "..", "config", "orgs", "riverside.lua")):
-        pass
     server = Server(("riverside", "lakeside"))
     server.add_organization("hostile", HOSTILE)
     os.makedirs(os.path.join(server.orgs, "hostile", "hostile"))
@@ -212,7 +210,8 @@ class Json(Case):
 
     def test_depth_and_width(self):
         answer = ehr.post("/fhir/Patient", "[" * 100000)
-        self.assertEqual(answer.status, 400, answer)
+        self.assertEqual(answer.status, 413, answer)
+        self.assertIn("too deeply", answer.words)
         answer = ehr.post("/fhir/Patient", '{"resourceType":"Patient","x":[' + ",".join(["{}"] * 2000000) + "]}")
         self.assertIn(answer.status, (400, 413, 422), answer)
 
@@ -239,11 +238,6 @@ class Fhir(Case):
                 answer = ehr.post("/fhir/Patient", resource)
                 self.assertEqual(answer.status, 422, answer)
                 self.assertTrue(answer.json["issue"][0].get("expression"), answer)
-
-    def test_reference_to_nothing_of_this_kind(self):
-        answer = ehr.post("/fhir/Observation", {"resourceType": "Observation", "status": "final", "code": {"text": "x"},
-                                                "subject": {"reference": "Medication/1"}})
-        self.assertIn(answer.status, (422,), answer)
 
 
 class Workflow(Case):
@@ -313,7 +307,7 @@ class Plugins(Case):
         self.assertEqual(hostile.get("/fhir/Patient?_count=1").status, 200, "it serves on")
 
     def test_endless_loop(self):
-        self.bad("$loop", ["hostile", "plugin.lua:11", "CPU"])
+        self.bad("$loop", ["hostile", "plugin.lua:10", "CPU"])
 
     def test_endless_loop_in_pcall(self):
         self.bad("$guarded-loop", ["hostile", "plugin.lua"])

@@ -109,8 +109,9 @@ class Commands(unittest.TestCase):
         self.run_command("-e", f"read {task}")
         leaves = server.rows("audit 50", "riverside")
         self.assertTrue(any(leaf["action"] == "console" and task in leaf["target"] for leaf in leaves), leaves[:5])
+        self.run_command("-e", "heads", organization=None)
         with open(os.path.join(server.data, "admin.log")) as file:
-            self.assertIn("read", file.read())
+            self.assertIn('"command":"heads"', file.read())
 
     def test_verify_without_the_server(self):
         result = subprocess.run([PROGRAM, "audit", "verify", "--data", server.data, "--organization", "riverside"],

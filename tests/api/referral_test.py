@@ -150,8 +150,10 @@ class Loop(unittest.TestCase):
         lakeside.transition(theirs, "outcome", summary="done")
         wait_state(riverside, task, "7.0")
         self.assertEqual(sent(), (before[0] + 1, before[1] + 1))
-        report = riverside.must(200, "GET", "/metrics/loop_closed").json
-        self.assertIn("MeasureReport", str(report))
+        report = riverside.must(200, "GET", "/metrics/loop_closed").json["metrics"][0]
+        self.assertEqual(report["months"][-1]["denominator"], before[1] + 1)
+        self.assertEqual((report["baseline"], report["target"]) if "baseline" in report else
+                         (report["months"][-1]["baseline"], report["months"][-1]["target"]), (34, 70))
 
 
 class Clocks(unittest.TestCase):

@@ -122,11 +122,15 @@ class Server:
         return self.process.wait(40)
 
     def close(self):
-        if self.process and self.process.poll() is None:
+        ended = self.process.poll() if self.process else None
+        if self.process and ended is None:
             self.process.kill()
             self.process.wait()
             time.sleep(0.1)
+        log = self.log() if self.process else ""
         self.temporary.cleanup()
+        if ended not in (None, 0, -signal.SIGKILL) or "Sanitizer" in log or "runtime error" in log:
+            raise AssertionError(f"the supervisor ended with {ended}\n{log}")
 
 
 class SupervisorTest(unittest.TestCase):
@@ -532,7 +536,7 @@ class SupervisorTest(unittest.TestCase):
                 while select.select([prompt.terminal], [], [], 0.1)[0]:
                     os.read(prompt.terminal, 4096)
             except OSError:
-                pass
+                time.sleep(0.1)
             pid, status = os.waitpid(prompt.process, os.WNOHANG)
             if pid:
                 return os.waitstatus_to_exitcode(status)
@@ -544,8 +548,8 @@ class SupervisorTest(unittest.TestCase):
         prompt = self.prompt(server)
         prompt("", "careloop> ", "riverside")
         prompt("use riv\t\n", "careloop riverside> ")
-        prompt("workfl\t\t", "workflow", "workflows")
-        prompt("\x03", "careloop riverside> ")
+        prompt("workfl\t\t", "workflow", "workflows", "careloop riverside> workflow")
+        prompt("\x03", "\r\ncareloop riverside> ")
         prompt("workflows\n", "référral", "(2 rows)", "careloop riverside> ")
         prompt("statsu\n", 'did you mean "status"?', "careloop riverside> ")
         prompt("timing on\n", "timing is on", "> ")

@@ -295,7 +295,6 @@ static double create_by_sqlite(const char *folder, maker make, unsigned count, u
 	must(sqlite3_prepare_v3(db, "COMMIT", -1, SQLITE_PREPARE_PERSISTENT, &end_group, NULL), "commit");
 	/* The encoded values, near enough in length. */
 	static char content[600];
-	size_t written = 0;
 	dice_state = 1;
 	for (unsigned i = 0; i < count;) {
 		int64_t start = cl_monotonic();
@@ -328,7 +327,6 @@ static double create_by_sqlite(const char *folder, maker make, unsigned count, u
 			for (size_t v = 0; v < made->index.count; v++)
 				raw_value(raw, &made->values[v], row);
 			spent += cl_monotonic() - start;
-			written += made->version.body.n + n + 60 * made->index.count;
 		}
 		start = cl_monotonic();
 		sqlite3_step(end_group);

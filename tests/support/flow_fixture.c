@@ -52,8 +52,9 @@ static int effect(void *context, struct cl_unit *unit, int function, struct cl_s
 }
 
 static int metric(void *context, struct cl_unit *unit, int function, cl_instant from, cl_instant to, double *numerator,
-                  double *denominator, struct cl_err *e)
+                  double *denominator, int64_t *cases, struct cl_err *e)
 {
+	(void)cases;
 	struct flow_fixture *f = context;
 	(void)unit;
 	(void)function;

@@ -17,7 +17,7 @@ static void fail_with(struct lua_fixture *f, const char *what)
 		 CL_STR_ARGS(cl_buf_str(&f->problems)));
 }
 
-struct cl_json *lua_json(struct lua_fixture *f, const char *text)
+struct cl_json *script_json(struct lua_fixture *f, const char *text)
 {
 	struct cl_json *json;
 	if (cl_json_parse(f->lasting, cl_arena_copy(f->lasting, cl_str_of(text)), NULL, &json, &f->e))
@@ -25,7 +25,7 @@ struct cl_json *lua_json(struct lua_fixture *f, const char *text)
 	return json;
 }
 
-void lua_contains(const char *text, const char *words)
+void script_contains(const char *text, const char *words)
 {
 	if (!strstr(text, words))
 		fail_msg("expected '%s' in: %s", words, text);
@@ -33,21 +33,21 @@ void lua_contains(const char *text, const char *words)
 
 /* ---- archive ---- */
 
-void lua_open(struct lua_fixture *f)
+void script_open(struct lua_fixture *f)
 {
 	*f = (struct lua_fixture){0};
 	f->lasting = cl_arena_new(0);
 	f->arena = cl_arena_new(0);
 	cl_buf_init(&f->problems, 0);
-	f->archive = lua_json(f, "{\"organization\":{\"id\":\"riverside\",\"name\":\"Riverside\",\"zone\":\"America/Chicago\","
+	f->archive = script_json(f, "{\"organization\":{\"id\":\"riverside\",\"name\":\"Riverside\",\"zone\":\"America/Chicago\","
 				 "\"holidays\":[\"2026-11-26\"],\"reference\":\"Organization/riverside\",\"partners\":{\"lakeside\":{"
 				 "\"name\":\"Lakeside\",\"url\":\"https://lakeside.localhost:8443\","
 				 "\"reference\":\"Organization/lakeside\"}}},\"order\":[],\"files\":{}}");
-	lua_at(f, "2026-11-02T09:00:00-06:00");
-	lua_as(f, "desk", "front_desk");
+	script_at(f, "2026-11-02T09:00:00-06:00");
+	script_as(f, "desk", "front_desk");
 }
 
-void lua_close_all(struct lua_fixture *f)
+void script_close_all(struct lua_fixture *f)
 {
 	char command[128];
 	cl_lua_close(f->lua); /* aborts when the Lua state left memory behind */
@@ -61,7 +61,7 @@ void lua_close_all(struct lua_fixture *f)
 	}
 }
 
-void lua_file(struct lua_fixture *f, const char *path, const char *text)
+void script_file(struct lua_fixture *f, const char *path, const char *text)
 {
 	static const char plugin[] = "/plugin.lua";
 	size_t n = strlen(path);
@@ -73,20 +73,20 @@ void lua_file(struct lua_fixture *f, const char *path, const char *text)
 		cl_json_append_text(f->lasting, cl_json_get(f->archive, "order"), (struct cl_str){name.p, n - sizeof plugin + 1});
 }
 
-void lua_probe(struct lua_fixture *f, const char *entries)
+void script_probe(struct lua_fixture *f, const char *entries)
 {
-	lua_file(f, "services/probe/plugin.lua",
+	script_file(f, "services/probe/plugin.lua",
 		 cl_arena_printf(f->lasting, "return plugin { name = \"probe\", api = 1, summary = \"A probe\",\n%s\n}\n", entries).p);
 }
 
-void lua_configure(struct lua_fixture *f, const char *json)
+void script_configure(struct lua_fixture *f, const char *json)
 {
-	struct cl_json *more = lua_json(f, json), *organization = cl_json_get(f->archive, "organization");
+	struct cl_json *more = script_json(f, json), *organization = cl_json_get(f->archive, "organization");
 	for (uint32_t i = 0; i < more->count; i++)
 		*cl_json_set(f->lasting, organization, more->members[i].name) = more->members[i].value;
 }
 
-void lua_load(struct lua_fixture *f)
+void script_load(struct lua_fixture *f)
 {
 	cl_buf_clear(&f->problems);
 	f->e = (struct cl_err){0};
@@ -94,7 +94,7 @@ void lua_load(struct lua_fixture *f)
 		fail_with(f, "load");
 }
 
-void lua_load_fails(struct lua_fixture *f, const char *words)
+void script_load_fails(struct lua_fixture *f, const char *words)
 {
 	cl_buf_clear(&f->problems);
 	f->e = (struct cl_err){0};
@@ -105,10 +105,10 @@ void lua_load_fails(struct lua_fixture *f, const char *words)
 	assert_null(f->lua);
 	assert_int_equal(code, f->e.code);
 	const char *text = cl_arena_printf(f->lasting, "%s%s: %s", f->problems.p, f->e.where, f->e.message).p;
-	lua_contains(text, words);
+	script_contains(text, words);
 }
 
-const char *lua_read_file(struct lua_fixture *f, const char *path)
+const char *script_read_file(struct lua_fixture *f, const char *path)
 {
 	FILE *file = fopen(path, "r"); /* tests run in the source tree */
 	if (!file)
@@ -124,7 +124,7 @@ const char *lua_read_file(struct lua_fixture *f, const char *path)
 
 /* ---- store and steps ---- */
 
-void lua_store(struct lua_fixture *f)
+void script_store(struct lua_fixture *f)
 {
 	struct cl_str names[256] = {{0}};
 	uint16_t count = cl_fhir_type_count();
@@ -137,7 +137,7 @@ void lua_store(struct lua_fixture *f)
 		fail_with(f, "store");
 }
 
-void lua_at(struct lua_fixture *f, const char *date_time)
+void script_at(struct lua_fixture *f, const char *date_time)
 {
 	struct cl_moment moment;
 	if (cl_moment_parse(cl_str_of(date_time), 0, &moment, &f->e))
@@ -145,7 +145,7 @@ void lua_at(struct lua_fixture *f, const char *date_time)
 	f->now = moment.lower;
 }
 
-void lua_as(struct lua_fixture *f, const char *name, const char *roles)
+void script_as(struct lua_fixture *f, const char *name, const char *roles)
 {
 	f->actor = (struct cl_actor){
 		.name = cl_arena_copy(f->lasting, cl_str_of(name)),
@@ -176,7 +176,7 @@ static void begin_unit(struct lua_fixture *f, struct cl_str kind, struct cl_str 
 	cl_lua_unit_begin(f->lua, &f->unit);
 }
 
-struct cl_unit *lua_begin(struct lua_fixture *f)
+struct cl_unit *script_begin(struct lua_fixture *f)
 {
 	f->e = (struct cl_err){0};
 	cl_arena_reset(f->arena);
@@ -186,7 +186,7 @@ struct cl_unit *lua_begin(struct lua_fixture *f)
 	return &f->unit;
 }
 
-int lua_react(struct lua_fixture *f)
+int script_react(struct lua_fixture *f)
 {
 	int code = 0;
 	for (struct cl_change *change = f->unit.changes; change && !code; change = change->next) {
@@ -199,14 +199,14 @@ int lua_react(struct lua_fixture *f)
 	return code;
 }
 
-void lua_commit(struct lua_fixture *f)
+void script_commit(struct lua_fixture *f)
 {
-	if (lua_react(f) || cl_store_commit(f->store, &f->e))
+	if (script_react(f) || cl_store_commit(f->store, &f->e))
 		fail_with(f, "commit");
 	cl_store_assert_idle(f->store);
 }
 
-void lua_rollback(struct lua_fixture *f)
+void script_rollback(struct lua_fixture *f)
 {
 	cl_store_rollback(f->store);
 	cl_store_assert_idle(f->store);
@@ -216,22 +216,22 @@ static int evaluate(struct lua_fixture *f, const char *text, char **out)
 {
 	struct cl_buf buffer;
 	cl_buf_init(&buffer, 0);
-	lua_begin(f);
+	script_begin(f);
 	int code = cl_lua_evaluate(f->lua, &f->unit, cl_str_of(text), true, &buffer, &f->e);
 	if (!code)
-		code = lua_react(f);
+		code = script_react(f);
 	while (buffer.n && buffer.p[buffer.n - 1] == '\n')
 		buffer.n--;
 	*out = cl_arena_cstring(f->lasting, cl_buf_str(&buffer));
 	cl_buf_free(&buffer);
 	if (code)
-		lua_rollback(f);
+		script_rollback(f);
 	else
-		lua_commit(f);
+		script_commit(f);
 	return code;
 }
 
-const char *lua_do(struct lua_fixture *f, const char *text)
+const char *script_do(struct lua_fixture *f, const char *text)
 {
 	char *out;
 	if (evaluate(f, text, &out))
@@ -239,26 +239,26 @@ const char *lua_do(struct lua_fixture *f, const char *text)
 	return out;
 }
 
-void lua_is(struct lua_fixture *f, const char *text, const char *expected)
+void script_is(struct lua_fixture *f, const char *text, const char *expected)
 {
-	const char *out = lua_do(f, text);
+	const char *out = script_do(f, text);
 	if (strcmp(out, expected))
 		fail_msg("%s gives '%s', not '%s'", text, out, expected);
 }
 
-void lua_refused(struct lua_fixture *f, const char *text, const char *words)
+void script_refused(struct lua_fixture *f, const char *text, const char *words)
 {
 	char *out;
 	if (!evaluate(f, text, &out))
 		fail_msg("%s gives '%s', but '%s' was expected", text, out, words);
-	lua_contains(f->e.message, words);
+	script_contains(f->e.message, words);
 }
 
-void lua_advance_to(struct lua_fixture *f, const char *date_time)
+void script_advance_to(struct lua_fixture *f, const char *date_time)
 {
 	struct cl_actor actor = f->actor;
 	cl_instant start = f->now, until;
-	lua_at(f, date_time);
+	script_at(f, date_time);
 	until = f->now;
 	f->now = start;
 	f->actor = (struct cl_actor){.name = CL_STR("clock"), .kind = CL_STR("system")};
@@ -278,19 +278,19 @@ void lua_advance_to(struct lua_fixture *f, const char *date_time)
 								  : cl_instance_timer(&f->unit, timer, &f->e);
 		if (code)
 			fail_with(f, "timer");
-		lua_commit(f);
+		script_commit(f);
 	}
 	f->now = until;
 	f->actor = actor;
 }
 
-int lua_recur(struct lua_fixture *f, size_t number)
+int script_recur(struct lua_fixture *f, size_t number)
 {
-	lua_begin(f);
+	script_begin(f);
 	int code = cl_lua_recur(f->lua, &f->unit, &cl_lua_catalog(f->lua)->recurring[number], &f->e);
 	if (code)
-		lua_rollback(f);
+		script_rollback(f);
 	else
-		lua_commit(f);
+		script_commit(f);
 	return code;
 }

@@ -14,9 +14,9 @@ struct lua_fixture {
 	struct cl_buf problems;
 	struct cl_err e;
 
-	char folder[64];          /* of the store; empty until lua_store */
+	char folder[64];          /* of the store; empty until script_store */
 	struct cl_store *store;
-	struct cl_arena *arena;   /* of the step; results live until the next lua_begin */
+	struct cl_arena *arena;   /* of the step; results live until the next script_begin */
 	struct cl_unit unit;
 	struct cl_actor actor;
 	struct cl_issues issues;
@@ -26,38 +26,38 @@ struct lua_fixture {
 };
 
 /* An archive without plugins: organization "riverside", zone America/Chicago, partner lakeside, Thanksgiving off. */
-void lua_open(struct lua_fixture *f);
-void lua_close_all(struct lua_fixture *f);
+void script_open(struct lua_fixture *f);
+void script_close_all(struct lua_fixture *f);
 /* Adds a file; "plugin.lua" files are loaded in the order in which they were added. */
-void lua_file(struct lua_fixture *f, const char *path, const char *text);
+void script_file(struct lua_fixture *f, const char *path, const char *text);
 /* One plugin "probe" in services/probe whose declarations are `entries`: fields and positional ones of plugin { ... }. */
-void lua_probe(struct lua_fixture *f, const char *entries);
+void script_probe(struct lua_fixture *f, const char *entries);
 /* Merges a JSON object into the organization's configuration. */
-void lua_configure(struct lua_fixture *f, const char *json);
+void script_configure(struct lua_fixture *f, const char *json);
 /* Loads; fails the test with the problems. */
-void lua_load(struct lua_fixture *f);
+void script_load(struct lua_fixture *f);
 /* Must not load: `words` among the problems. */
-void lua_load_fails(struct lua_fixture *f, const char *words);
+void script_load_fails(struct lua_fixture *f, const char *words);
 /* Opens a store in a temporary folder. */
-void lua_store(struct lua_fixture *f);
+void script_store(struct lua_fixture *f);
 
-void lua_at(struct lua_fixture *f, const char *date_time);
-void lua_as(struct lua_fixture *f, const char *name, const char *roles);
+void script_at(struct lua_fixture *f, const char *date_time);
+void script_as(struct lua_fixture *f, const char *name, const char *roles);
 /* A step: begin, work, then commit (which runs handlers) or rollback. */
-struct cl_unit *lua_begin(struct lua_fixture *f);
-int lua_react(struct lua_fixture *f); /* handlers of everything that changed; lua_commit calls it */
-void lua_commit(struct lua_fixture *f);
-void lua_rollback(struct lua_fixture *f);
+struct cl_unit *script_begin(struct lua_fixture *f);
+int script_react(struct lua_fixture *f); /* handlers of everything that changed; script_commit calls it */
+void script_commit(struct lua_fixture *f);
+void script_rollback(struct lua_fixture *f);
 /* Evaluates at the console in a step of its own, committed when it succeeded. The output without its last newline. */
-const char *lua_do(struct lua_fixture *f, const char *text);
-void lua_is(struct lua_fixture *f, const char *text, const char *expected);
+const char *script_do(struct lua_fixture *f, const char *text);
+void script_is(struct lua_fixture *f, const char *text, const char *expected);
 /* Must fail with these words; the code is in f->e. */
-void lua_refused(struct lua_fixture *f, const char *text, const char *words);
-/* Goes there and fires timers on the way, recurrences included when lua_recur_from was called. */
-void lua_advance_to(struct lua_fixture *f, const char *date_time);
+void script_refused(struct lua_fixture *f, const char *text, const char *words);
+/* Goes there and fires timers on the way, recurrences included when script_recur_from was called. */
+void script_advance_to(struct lua_fixture *f, const char *date_time);
 /* Runs a recurrence now. */
-int lua_recur(struct lua_fixture *f, size_t number);
-struct cl_json *lua_json(struct lua_fixture *f, const char *text);
-void lua_contains(const char *text, const char *words);
+int script_recur(struct lua_fixture *f, size_t number);
+struct cl_json *script_json(struct lua_fixture *f, const char *text);
+void script_contains(const char *text, const char *words);
 /* Text of a file of the source tree, in `lasting`. */
-const char *lua_read_file(struct lua_fixture *f, const char *path);
+const char *script_read_file(struct lua_fixture *f, const char *path);

@@ -11,7 +11,7 @@
 /* The n-th block of Lua (from 0) of the README that begins with `beginning`. */
 static const char *block(struct lua_fixture *f, const char *beginning, int number)
 {
-	const char *at = lua_read_file(f, "plugins/README.md");
+	const char *at = script_read_file(f, "plugins/README.md");
 	while ((at = strstr(at, "```lua\n"))) {
 		at += 7;
 		if (strncmp(at, beginning, strlen(beginning)) == 0 && number-- == 0) {
@@ -25,12 +25,12 @@ static const char *block(struct lua_fixture *f, const char *beginning, int numbe
 
 static void open_callback(struct lua_fixture *f, bool extended)
 {
-	lua_open(f);
-	lua_file(f, "services/callback/plugin.lua", block(f, "return plugin", 0));
+	script_open(f);
+	script_file(f, "services/callback/plugin.lua", block(f, "return plugin", 0));
 	if (extended)
-		lua_file(f, "orgs/riverside/local/plugin.lua", block(f, "return plugin", 1));
-	lua_load(f);
-	lua_store(f);
+		script_file(f, "orgs/riverside/local/plugin.lua", block(f, "return plugin", 1));
+	script_load(f);
+	script_store(f);
 }
 
 static void test_story(void **state)
@@ -38,13 +38,13 @@ static void test_story(void **state)
 	(void)state;
 	struct lua_fixture f;
 	open_callback(&f, false);
-	const char *patient = lua_do(&f, "ctx:create { resourceType = \"Patient\", name = { { family = \"Rivera\" } } }");
-	lua_contains(patient, "Patient/");
+	const char *patient = script_do(&f, "ctx:create { resourceType = \"Patient\", name = { { family = \"Rivera\" } } }");
+	script_contains(patient, "Patient/");
 	const char *start = cl_arena_printf(f.lasting, "ctx:start(\"callback\", { focus = \"%s\", patient = \"%s\" })", patient, patient).p;
-	const char *task = lua_do(&f, start);
-	lua_contains(task, "Task/");
-	lua_is(&f, cl_arena_printf(f.lasting, "ctx:instance(\"%s\").state", task).p, "asked");
-	lua_close_all(&f);
+	const char *task = script_do(&f, start);
+	script_contains(task, "Task/");
+	script_is(&f, cl_arena_printf(f.lasting, "ctx:instance(\"%s\").state", task).p, "asked");
+	script_close_all(&f);
 }
 
 int main(void)

@@ -136,7 +136,7 @@ static bool recovered(struct oracle *o, char why[200])
 	if (!code)
 		code = digest(o, now);
 	if (code) {
-		snprintf(why, 200, "%s", o->fixture.e.message);
+		snprintf(why, 200, "%.190s", o->fixture.e.message);
 		return false;
 	}
 	if (strcmp(now, o->acknowledged) != 0 && strcmp(now, o->pending) != 0) {
@@ -191,7 +191,7 @@ static bool survive(uint64_t seed, bool without_syncs, char why[200])
 		crash_vfs_power_cut();
 	}
 	if (open_again(&o) != 0) {
-		snprintf(why, 200, "opening: %s", o.fixture.e.message);
+		snprintf(why, 200, "opening: %.150s", o.fixture.e.message);
 		finish(&o);
 		return false;
 	}
@@ -213,7 +213,7 @@ static bool survive(uint64_t seed, bool without_syncs, char why[200])
 		crash_vfs_power_cut();
 		code = open_again(&o);
 		if (code)
-			snprintf(why, 200, "opening again: %s", o.fixture.e.message);
+			snprintf(why, 200, "opening again: %.150s", o.fixture.e.message);
 		fine = code == 0 && recovered(&o, why);
 	}
 	finish(&o);

@@ -29,6 +29,16 @@ static int entry_error(struct cl_err *e, uint32_t index, const char *element)
 	return cl_fail_at(e, "Bundle.entry[%u]%s%s%s", index, element, inner[0] ? "." : "", inner);
 }
 
+/* The methods of HTTP and no others: administrators' commands and the courier's requests are told by theirs. */
+static bool is_http_method(struct cl_str method)
+{
+	static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"};
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (cl_str_is(method, known[i]))
+			return true;
+	return false;
+}
+
 static int read_entry(struct cl_interaction_context *context, struct cl_json *json, uint32_t index, struct cl_entry *out,
 		      struct cl_err *e)
 {
@@ -41,6 +51,10 @@ static int read_entry(struct cl_interaction_context *context, struct cl_json *js
 	if (!out->method.n || !out->url.n) {
 		cl_fail(e, CL_E_INVALID, "an entry of a batch or transaction needs request.method and request.url");
 		return entry_error(e, index, ".request");
+	}
+	if (!is_http_method(out->method)) {
+		cl_fail(e, CL_E_INVALID, "request.method is GET, HEAD, POST, PUT, PATCH or DELETE");
+		return entry_error(e, index, ".request.method");
 	}
 	out->request = *context->request;
 	out->request.method = out->method;
@@ -58,6 +72,9 @@ static int read_entry(struct cl_interaction_context *context, struct cl_json *js
 	}
 	out->request.headers[out->request.header_count++] =
 		(struct cl_header){CL_STR("content-type"), CL_STR("application/fhir+json")};
+	struct cl_str prefer = cl_request_header(context->request, "prefer");
+	if (prefer.n)
+		out->request.headers[out->request.header_count++] = (struct cl_header){CL_STR("prefer"), prefer};
 	struct cl_str url = out->url;
 	struct cl_str base = context->request->base;
 	if (url.n > base.n && !memcmp(url.p, base.p, base.n))
@@ -130,9 +147,10 @@ static void answer_entries(struct cl_arena *arena, const char *type, const struc
 
 /* ---- batch: every entry stands alone ---- */
 
-void cl_run_batch(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
+bool cl_run_batch(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
 		  const struct cl_principal *principal, struct cl_str key, struct cl_json *bundle, struct cl_outcome *out)
 {
+	bool wrote = false;
 	struct cl_err problem = {0};
 	struct cl_interaction_context context = {.arena = arena, .request = request};
 	struct cl_change **end = &out->changes;
@@ -140,7 +158,7 @@ void cl_run_batch(struct cl_organization *organization, struct cl_arena *arena, 
 	struct cl_json *json = entries_of(bundle, &problem, &code);
 	if (code) {
 		cl_interaction_answer_error(arena, NULL, &problem, &out->response);
-		return;
+		return false;
 	}
 	uint32_t count = json ? json->count : 0;
 	struct cl_entry *entries = CL_NEW_ARRAY(arena, struct cl_entry, count + 1);
@@ -168,14 +186,18 @@ void cl_run_batch(struct cl_organization *organization, struct cl_arena *arena, 
 		cl_run_as(organization, arena, &entries[i].request, principal, entry_key, &outcome);
 		if (outcome.lost) {
 			out->lost = true;
-			return;
+			out->changes = NULL;
+			out->response = outcome.response;
+			return true;
 		}
+		wrote |= cl_route_lane(&entries[i].route, organization->rules) == CL_LANE_WRITER;
 		entries[i].response = outcome.response;
 		*end = outcome.changes;
 		while (*end)
 			end = &(*end)->next;
 	}
 	answer_entries(arena, "batch-response", entries, count, &out->response);
+	return wrote;
 }
 
 /* ---- transaction: all or nothing ---- */
@@ -186,6 +208,7 @@ struct cl_resolution {
 	uint32_t count;
 	uint32_t *slots;       /* open addressing over fullUrl: entry index + 1 */
 	uint32_t slot_mask;
+	struct cl_str base;    /* of the fullUrl of the entry that is looked at, when it is an address of a server */
 	struct cl_err *e;
 };
 
@@ -239,6 +262,8 @@ static int resolve_conditional(struct cl_interaction_context *context, struct cl
 	if (!query.type)
 		return cl_fail(e, CL_E_INVALID, "'%.*s' is no resource type", CL_STR_ARGS(name));
 	int code = cl_interaction_condition(context, query.type, (struct cl_str){mark + 1, text.n - name.n - 1}, &query.where, e);
+	if (!code && !query.where)
+		code = cl_fail(e, CL_E_INVALID, "the condition '%.*s' needs at least one search parameter", CL_STR_ARGS(text));
 	if (!code)
 		code = cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH, query.type,
 					   &query.access, &rule, e);
@@ -264,6 +289,11 @@ static int resolve_reference(void *argument, enum cl_fhir_link kind, struct cl_j
 	const char *hash = memchr(text.p, '#', text.n);
 	struct cl_str bare = {text.p, hash ? (size_t)(hash - text.p) : text.n};
 	struct cl_entry *target = bare.n ? find_full_url(resolution, bare) : NULL;
+	/* A relative reference is one at the server that the entry itself came from (bundle.html, section 2.36.4.1). */
+	if (!target && resolution->base.n && kind == CL_FHIR_LINK_REFERENCE &&
+	    cl_fhir_reference_parse(bare).form == CL_FHIR_REFERENCE_RELATIVE)
+		target = find_full_url(resolution, cl_arena_printf(resolution->context->arena, "%.*s/%.*s",
+								   CL_STR_ARGS(resolution->base), CL_STR_ARGS(bare)));
 	if (target && target->write.id.n) {
 		value->text = cl_arena_printf(resolution->context->arena, "%.*s/%.*s%.*s",
 					      CL_STR_ARGS(cl_fhir_type_name(target->write.type)), CL_STR_ARGS(target->write.id),
@@ -294,6 +324,7 @@ static int prepare_write(struct cl_interaction_context *context, struct cl_entry
 	write->id = entry->route.id;
 	write->if_match = cl_request_header(&entry->request, "if-match");
 	write->if_none_exist = cl_request_header(&entry->request, "if-none-exist");
+	write->if_none_match = cl_request_header(&entry->request, "if-none-match");
 	write->resource = cl_json_get(entry->entry, "resource");
 	write->operation = entry->route.kind == CL_ROUTE_CREATE	  ? CL_OP_CREATE
 			   : entry->route.kind == CL_ROUTE_UPDATE ? CL_OP_UPDATE
@@ -313,6 +344,47 @@ static int prepare_write(struct cl_interaction_context *context, struct cl_entry
 	return 0;
 }
 
+static int run_read_entry(struct cl_interaction_context *own, const struct cl_entry *entry, struct cl_err *e)
+{
+	int code;
+	own->unit = NULL;
+	switch (entry->route.kind) {
+	case CL_ROUTE_READ:
+	case CL_ROUTE_VREAD:
+		code = cl_interaction_read(own, e);
+		break;
+	case CL_ROUTE_SEARCH:
+		code = cl_interaction_search(own, e);
+		break;
+	case CL_ROUTE_HISTORY:
+		code = cl_interaction_history(own, e);
+		break;
+	default:
+		return cl_fail(e, CL_E_UNSUPPORTED, "a transaction can read, search, create, update and delete");
+	}
+	return code ? code : cl_interaction_audit_read(own, e);
+}
+
+static int run_write_entry(struct cl_interaction_context *own, struct cl_entry *entry, struct cl_err *e)
+{
+	struct cl_write *write = &entry->write;
+	struct cl_str promised = write->id;
+	int code = cl_write_run(own, write, e);
+	if (code)
+		return code;
+	if (write->operation == CL_OP_DELETE) {
+		entry->response.status = 204;
+		return 0;
+	}
+	/* References to it were written with the id that it was to have. */
+	if (write->operation == CL_OP_CREATE && write->existed && !cl_str_equal(write->version.id, promised))
+		return cl_fail(e, CL_E_PRECONDITION, "another entry of this transaction makes what this one's condition finds; "
+						     "use one entry for both");
+	int status = write->operation == CL_OP_CREATE ? (write->existed ? 200 : 201) : (write->created ? 201 : 200);
+	cl_interaction_answer_version(own, status, &write->version, true);
+	return 0;
+}
+
 static int run_entry(struct cl_interaction_context *context, struct cl_entry *entry, struct cl_err *e)
 {
 	struct cl_interaction_context own = *context;
@@ -320,33 +392,13 @@ static int run_entry(struct cl_interaction_context *context, struct cl_entry *en
 	own.route = &entry->route;
 	own.response = &entry->response;
 	own.answer = NULL;
-	if (rank(entry->method) == 3) {
-		struct cl_unit *unit = own.unit;
-		own.unit = NULL;
-		switch (entry->route.kind) {
-		case CL_ROUTE_READ:
-		case CL_ROUTE_VREAD:
-			return cl_interaction_read(&own, e);
-		case CL_ROUTE_SEARCH:
-			return cl_interaction_search(&own, e);
-		case CL_ROUTE_HISTORY:
-			return cl_interaction_history(&own, e);
-		default:
-			own.unit = unit;
-			return cl_fail(e, CL_E_UNSUPPORTED, "a transaction can read, search, create, update and delete");
-		}
+	int code = rank(entry->method) == 3 ? run_read_entry(&own, entry, e) : run_write_entry(&own, entry, e);
+	/* A refusal is audited for what was refused. */
+	if (code) {
+		context->target = own.target;
+		context->rule = own.rule;
 	}
-	int code = cl_write_run(&own, &entry->write, e);
-	if (code)
-		return code;
-	if (entry->write.operation == CL_OP_DELETE) {
-		entry->response.status = 204;
-		return 0;
-	}
-	int status = entry->write.operation == CL_OP_CREATE ? (entry->write.existed ? 200 : 201)
-							    : (entry->write.created ? 201 : 200);
-	cl_interaction_answer_version(&own, status, &entry->write.version, true);
-	return 0;
+	return code;
 }
 
 static int compare_entries(const void *a, const void *b)
@@ -354,6 +406,68 @@ static int compare_entries(const void *a, const void *b)
 	const struct cl_entry *x = *(struct cl_entry *const *)a, *y = *(struct cl_entry *const *)b;
 	int order = rank(x->method) - rank(y->method);
 	return order ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+/* What was found wrong with an entry's resource is said as a place in the Bundle: "Bundle.entry[1].resource.gender". */
+static void place_issues(struct cl_issues *issues, size_t first, uint32_t index)
+{
+	for (size_t i = first; i < issues->count; i++) {
+		struct cl_str place = issues->items[i].expression;
+		const char *dot = place.n ? memchr(place.p, '.', place.n) : NULL;
+		size_t type = dot ? (size_t)(dot - place.p) : place.n;
+		issues->items[i].expression = cl_arena_printf(issues->arena, "Bundle.entry[%u].resource%.*s", index,
+							      (int)(place.n - type), place.n ? place.p + type : "");
+	}
+}
+
+/* A conditional create that finds its resource is that resource for all references to it, and so is one whose condition an
+ * earlier entry has, too. */
+static void foresee_condition(struct cl_interaction_context *context, struct cl_entry *entries, uint32_t i)
+{
+	struct cl_write *write = &entries[i].write;
+	struct cl_str name = cl_fhir_type_name(write->type), condition = write->if_none_exist, found;
+	struct cl_err ignored = {0};
+	if (condition.p[0] == '?')
+		condition = (struct cl_str){condition.p + 1, condition.n - 1};
+	struct cl_str text = cl_arena_printf(context->arena, "%.*s?%.*s", CL_STR_ARGS(name), CL_STR_ARGS(condition));
+	if (!resolve_conditional(context, text, &found, &ignored)) {
+		write->id = (struct cl_str){found.p + name.n + 1, found.n - name.n - 1};
+		return;
+	}
+	for (uint32_t k = 0; k < i; k++)
+		if (entries[k].write.operation == CL_OP_CREATE && entries[k].write.type == write->type &&
+		    cl_str_equal(entries[k].write.if_none_exist, write->if_none_exist)) {
+			write->id = entries[k].write.id;
+			return;
+		}
+}
+
+static int compare_targets(const void *a, const void *b)
+{
+	const struct cl_entry *x = *(struct cl_entry *const *)a, *y = *(struct cl_entry *const *)b;
+	int order = (x->write.type > y->write.type) - (x->write.type < y->write.type);
+	if (!order)
+		order = cl_str_compare(x->write.id, y->write.id);
+	return order ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+/* No resource may be updated or deleted by two entries (http.html section 3.1.0.11.2). */
+static int refuse_overlaps(struct cl_interaction_context *context, struct cl_entry *entries, uint32_t count, struct cl_err *e)
+{
+	struct cl_entry **sorted = CL_NEW_ARRAY(context->arena, struct cl_entry *, count + 1);
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < count; i++)
+		if (entries[i].write.operation == CL_OP_UPDATE || entries[i].write.operation == CL_OP_DELETE)
+			sorted[n++] = &entries[i];
+	qsort(sorted, n, sizeof *sorted, compare_targets);
+	for (uint32_t i = 1; i < n; i++)
+		if (sorted[i]->write.type == sorted[i - 1]->write.type &&
+		    cl_str_equal(sorted[i]->write.id, sorted[i - 1]->write.id)) {
+			cl_fail(e, CL_E_INVALID, "two entries of a transaction may not change the same resource, %.*s/%.*s",
+				CL_STR_ARGS(cl_fhir_type_name(sorted[i]->write.type)), CL_STR_ARGS(sorted[i]->write.id));
+			return entry_error(e, sorted[i]->index, ".request.url");
+		}
+	return 0;
 }
 
 int cl_interaction_transaction(struct cl_interaction_context *context, struct cl_json *bundle, struct cl_err *e)
@@ -382,24 +496,17 @@ int cl_interaction_transaction(struct cl_interaction_context *context, struct cl
 		return code;
 	struct cl_resolution resolution = {.context = context, .entries = entries, .count = count, .e = e};
 	code = index_full_urls(&resolution, e);
-	/* A conditional create that finds its resource is that resource for all references to it. */
-	for (uint32_t i = 0; i < count && !code; i++) {
-		struct cl_write *write = &entries[i].write;
-		if (write->operation == CL_OP_CREATE && write->if_none_exist.n && rank(entries[i].method) == 1) {
-			struct cl_str found;
-			struct cl_err ignored = {0};
-			struct cl_str text = cl_arena_printf(arena, "%.*s?%.*s", CL_STR_ARGS(cl_fhir_type_name(write->type)),
-							     CL_STR_ARGS(write->if_none_exist));
-			if (!resolve_conditional(context, text, &found, &ignored)) {
-				size_t skip = cl_fhir_type_name(write->type).n + 1;
-				write->id = (struct cl_str){found.p + skip, found.n - skip};
-			}
-		}
-	}
+	if (!code)
+		code = refuse_overlaps(context, entries, count, e);
+	for (uint32_t i = 0; i < count && !code; i++)
+		if (entries[i].write.operation == CL_OP_CREATE && entries[i].write.if_none_exist.n)
+			foresee_condition(context, entries, i);
 	for (uint32_t i = 0; i < count && !code; i++) {
 		struct cl_write *write = &entries[i].write;
 		if (!write->resource || rank(entries[i].method) > 2)
 			continue;
+		struct cl_fhir_reference own = cl_fhir_reference_parse(entries[i].full_url);
+		resolution.base = own.form == CL_FHIR_REFERENCE_ABSOLUTE ? own.base : CL_STR_NONE;
 		code = cl_fhir_visit_links(write->resource, resolve_reference, &resolution);
 		if (code)
 			code = entry_error(e, i, ".resource");
@@ -408,7 +515,9 @@ int cl_interaction_transaction(struct cl_interaction_context *context, struct cl
 		return code;
 	qsort(ordered, count, sizeof *ordered, compare_entries);
 	for (uint32_t i = 0; i < count; i++) {
+		size_t known = context->issues->count;
 		code = run_entry(context, ordered[i], e);
+		place_issues(context->issues, known, ordered[i]->index);
 		if (code)
 			return entry_error(e, ordered[i]->index, "");
 	}

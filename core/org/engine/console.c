@@ -158,6 +158,10 @@ int cl_interaction_console(struct cl_interaction_context *context, struct cl_err
 {
 	struct cl_err problem = {0};
 	struct cl_json *body;
+	context->target = CL_STR("console");
+	/* Here and not only where frames come in: an entry of a batch names its method itself. */
+	if (!context->principal->console)
+		return cl_fail(e, CL_E_FORBIDDEN, "only administrators may use the console");
 	int code = cl_json_parse(context->arena, context->request->body, NULL, &body, e);
 	if (code)
 		return code;

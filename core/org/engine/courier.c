@@ -54,9 +54,11 @@ static int report(struct cl_interaction_context *context, struct cl_err *e)
 	if (!cl_json_integer(cl_json_get(body, "number"), &number) || !cl_json_integer(cl_json_get(body, "attempts"), &attempts) ||
 	    !cl_json_integer(cl_json_get(body, "status"), &status))
 		return cl_fail(e, CL_E_INVALID, "a report has number, attempts and status");
-	bool retry = status < 200 || status >= 500 || status == 401 || status == 403 || status == 408 || status == 421 ||
-		     status == 425 || status == 429;
+	if (attempts < 0 || attempts > 1000000)
+		return cl_fail(e, CL_E_INVALID, "attempts is a small number");
 	bool sent = status >= 200 && status < 300;
+	bool retry = status < 400 || status >= 500 || status == 401 || status == 403 || status == 408 || status == 421 ||
+		     status == 425 || status == 429;
 	attempts++;
 	struct cl_str state = sent			     ? CL_STR("sent")
 			      : !retry || attempts >= CL_COURIER_ATTEMPTS ? CL_STR("dead")
@@ -70,6 +72,8 @@ static int report(struct cl_interaction_context *context, struct cl_err *e)
 int cl_interaction_courier(struct cl_interaction_context *context, struct cl_err *e)
 {
 	context->target = context->request->target;
+	if (!context->principal->console)
+		return cl_fail(e, CL_E_FORBIDDEN, "only the courier may ask this");
 	if (cl_str_is(context->request->target, "/outbox"))
 		return list_due(context, e);
 	if (cl_str_is(context->request->target, "/outbox/report"))

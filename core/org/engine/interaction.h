@@ -87,6 +87,7 @@ struct cl_write {
 	struct cl_json *resource;
 	struct cl_str if_match;     /* ETag or empty */
 	struct cl_str if_none_exist;/* search or empty */
+	struct cl_str if_none_match;/* "*": only what is not there yet may be written */
 	struct cl_version version;  /* out */
 	bool existed;               /* out: conditional create found it; update made no new version */
 	bool created;               /* out: update-as-create */
@@ -111,6 +112,13 @@ void cl_interaction_answer_error(struct cl_arena *arena, const struct cl_issues 
 int64_t cl_etag_version(struct cl_str etag);
 /* Runs a read-only route with access and audit; used by the loop and search threads and by the writer. */
 void cl_interaction_run_read(struct cl_interaction_context *context, struct cl_audit_tail *tail);
+/* The leaf of a read that is part of a writer's unit, in its transaction: context->target and rule say of what. */
+int cl_interaction_audit_read(struct cl_interaction_context *context, struct cl_err *e);
+/* May the principal see `version` of the resource that is now `current` (the same, when it is the newest)? What a resource says
+ * now does not open what it said before, nor the other way round; what was deleted is decided by what it said last. */
+int cl_interaction_may_see(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
+			   const struct cl_principal *principal, enum cl_interaction interaction, const struct cl_version *current,
+			   const struct cl_version *version, struct cl_str *rule, struct cl_err *e);
 /* Who asks. The CapabilityStatement is no one's data: anybody may have it. */
 int cl_interaction_principal(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
 			     const struct cl_request *request, const struct cl_route *route, cl_instant now,

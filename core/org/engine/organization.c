@@ -90,7 +90,7 @@ static int record_load(struct cl_organization *organization, struct cl_arena *ar
 		code = cl_store_event_append(store, &event, e);
 	if (!code)
 		code = align_recurring(organization, arena, now, true, e);
-	if (!code && former) {
+	if (!code) {
 		struct cl_unit unit;
 		cl_unit_begin(&unit, store, arena, rules->catalog, rules->facts, cl_lua_script(rules->lua), now);
 		unit.actor = (struct cl_actor){.name = CL_STR("system"), .kind = CL_STR("system")};
@@ -188,9 +188,7 @@ static int run_timer(struct cl_organization *organization, struct cl_unit *unit,
 		     struct cl_err *e)
 {
 	struct cl_rules *rules = organization->rules;
-	int code = cl_store_timer_fired(organization->store, timer->name, timer->generation, e);
-	if (code)
-		return code;
+	int code = 0;
 	if (cl_str_starts(timer->name, "every:")) {
 		const struct cl_recurring *recurring = find_recurring(rules->catalog, unit->arena, timer->name);
 		if (!recurring)
@@ -247,6 +245,16 @@ int cl_organization_fire_one(struct cl_organization *organization, struct cl_are
 	int code = cl_store_savepoint(store, e);
 	if (code)
 		return code;
+	/* An earlier timer of the same batch may have cleared this one, or set it anew: then it is not this one's turn. */
+	code = cl_store_timer_fired(store, timer->name, timer->generation, &problem);
+	if (code) {
+		if (code != CL_E_CONFLICT || !cl_store_in_transaction(store)) {
+			*e = problem;
+			return code;
+		}
+		code = cl_store_rollback_to(store, e);
+		return code ? code : cl_store_release(store, e);
+	}
 	struct cl_stored_event event = {
 		.at = now,
 		.kind = CL_STR("timer"),
@@ -281,6 +289,7 @@ int cl_organization_fire_one(struct cl_organization *organization, struct cl_are
 		return code;
 	}
 	struct cl_str budget = cl_lua_budget_outcome(organization->rules->lua);
+	organization->failed_timers++;
 	cl_log(CL_LOG_WARNING, "timer-failed", "timer=%.*s code=%s where=%s", CL_STR_ARGS(timer->name), cl_code_name(code),
 	       problem.where);
 	code = cl_store_rollback_to(store, e);

@@ -35,6 +35,7 @@ struct cl_organization {
 	struct cl_watch own_watch;
 	/* What the last tick did, for the engine: cleared by cl_organization_tick_begin. */
 	bool timers_changed, outbox_changed;
+	long failed_timers;          /* runs that failed since it was opened */
 };
 
 /* Opens or creates <folder>/<id>.db and loads the rules; records the plugin texts and, when their hash is new, a "load" event;

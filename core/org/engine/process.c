@@ -100,24 +100,72 @@ static struct cl_watch *map_watch(int fd)
 	return page == MAP_FAILED ? NULL : page;
 }
 
+/* The plugins that were in force last, out of the organization's own file. */
+static int last_good(const char *folder, const char *id, struct cl_watch *watch, struct cl_rules **rules, struct cl_err *e)
+{
+	struct cl_arena *arena = cl_arena_new(0);
+	struct cl_store *store;
+	struct cl_str hash, text;
+	struct cl_json *archive;
+	int code = cl_store_open(folder, id, CL_STORE_READER, &store, e);
+	if (!code) {
+		code = cl_store_meta_get(store, arena, "plugins", &hash, e);
+		if (!code)
+			code = cl_store_plugins_get(store, arena, hash, &text, e);
+		if (!code)
+			code = cl_json_parse(arena, text, NULL, &archive, e);
+		if (!code)
+			code = cl_rules_new(archive, NULL, watch, rules, NULL, e);
+		cl_store_close(store);
+	}
+	cl_arena_free(arena);
+	return code;
+}
+
+static void refused(const struct cl_err *e)
+{
+	cl_log(CL_LOG_ERROR, "plugins-refused", "where=%s message=\"%s\" serving=\"the last good ones\"", e->where, e->message);
+}
+
+/* Plugins with mistakes do not keep a clinic closed: it opens with those that were in force, and the log says so. */
+static int open_organization(const struct cl_process_options *options, const struct cl_json *archive, const char *folder,
+			     struct cl_clock *clock, struct cl_watch *watch, struct cl_organization **out, struct cl_err *e)
+{
+	struct cl_rules *rules;
+	struct cl_err problem = {0};
+	int code = cl_rules_new(archive, NULL, watch, &rules, NULL, e);
+	bool fallen_back = code && !last_good(folder, options->id, watch, &rules, &problem);
+	if (fallen_back) {
+		refused(e);
+		code = 0;
+	}
+	if (!code)
+		code = cl_confine(folder, e);
+	if (code)
+		return code;
+	code = cl_organization_open(folder, options->id, rules, clock, watch, out, e);
+	cl_rules_release(rules);
+	/* Instances in flight that the new machines have no place for. */
+	if (code == CL_E_RULE && !fallen_back && !last_good(folder, options->id, watch, &rules, &problem)) {
+		refused(e);
+		code = cl_organization_open(folder, options->id, rules, clock, watch, out, e);
+		cl_rules_release(rules);
+	}
+	return code;
+}
+
 static int serve(const struct cl_process_options *options, const struct cl_json *archive, const char *folder, struct cl_err *e)
 {
 	static struct cl_clock clock;
-	struct cl_rules *rules;
 	struct cl_organization *organization;
 	struct cl_watch *watch = map_watch(options->watch);
 	if (watch)
 		atomic_store(&watch->kind, (uint32_t)CL_WATCH_LOAD);
-	int code = cl_rules_new(archive, NULL, watch, &rules, NULL, e);
-	if (!code)
-		code = cl_confine(folder, e);
-	if (!code)
-		code = cl_organization_open(folder, options->id, rules, &clock, watch, &organization, e);
+	int code = open_organization(options, archive, folder, &clock, watch, &organization, e);
 	if (watch)
 		atomic_store(&watch->kind, (uint32_t)CL_WATCH_IDLE);
 	if (code)
 		return code;
-	cl_rules_release(rules);
 	code = cl_engine_run(organization, folder, options->listener, options->control, e);
 	cl_organization_close(organization);
 	return code;

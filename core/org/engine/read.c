@@ -1,7 +1,7 @@
 /* read.c: read, vread and history. The stored bytes go out as they are; access decides on the row (design §4). */
 #include "org/engine/interaction.h"
 #include "base/date.h"
-#include "org/fhir/search.h"
+#include "org/fhir/index.h"
 #include "org/fhir/types.h"
 #include <stdlib.h>
 
@@ -15,6 +15,50 @@ static bool not_modified(const struct cl_interaction_context *context, const str
 	if (match.n)
 		return cl_etag_version(match) == version->version || cl_str_is(match, "*");
 	return false;
+}
+
+/* The decision on what one version says, by its text: old versions have no index rows. */
+static int decide_text(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
+		       const struct cl_principal *principal, enum cl_interaction interaction, const struct cl_version *version,
+		       struct cl_str *rule, struct cl_err *e)
+{
+	struct cl_version said = *version;
+	struct cl_index values;
+	struct cl_json *resource;
+	int code = 0;
+	if (version->operation == CL_OP_DELETE)
+		code = cl_store_get_version(store, arena, version->type, version->id, version->version - 1, &said, e);
+	if (!code)
+		code = cl_json_parse(arena, said.body, NULL, &resource, e);
+	if (!code)
+		code = cl_fhir_index(arena, said.type, resource, &values, e);
+	return code ? code
+		    : cl_access_decide(rules->access, store, arena, principal, interaction, said.type, said.id, &values, rule, e);
+}
+
+int cl_interaction_may_see(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
+			   const struct cl_principal *principal, enum cl_interaction interaction, const struct cl_version *current,
+			   const struct cl_version *version, struct cl_str *rule, struct cl_err *e)
+{
+	struct cl_criterion *criterion;
+	int code = cl_access_predicate(rules->access, arena, principal, interaction, current->type, &criterion, rule, e);
+	/* Nothing of the type can be refused: no need to look. */
+	if (code || !criterion)
+		return code;
+	code = current->operation == CL_OP_DELETE
+		       ? decide_text(rules, store, arena, principal, interaction, current, rule, e)
+		       : cl_access_decide_row(rules->access, store, arena, principal, interaction, current->type, current->row,
+					      rule, e);
+	if (!code && version->version != current->version)
+		code = decide_text(rules, store, arena, principal, interaction, version, rule, e);
+	return code;
+}
+
+static int may_see(struct cl_interaction_context *context, enum cl_interaction interaction, const struct cl_version *current,
+		   const struct cl_version *version, struct cl_err *e)
+{
+	return cl_interaction_may_see(context->rules, context->store, context->arena, context->principal, interaction, current,
+				      version, &context->rule, e);
 }
 
 int cl_interaction_read(struct cl_interaction_context *context, struct cl_err *e)
@@ -31,19 +75,17 @@ int cl_interaction_read(struct cl_interaction_context *context, struct cl_err *e
 		return cl_fail(e, CL_E_NOT_FOUND, "%.*s is not known here", CL_STR_ARGS(context->target));
 	if (code)
 		return code;
-	/* Who may not read it learns as much as if it were not there. A deleted one has no values to decide on: like the type. */
-	if (current.operation != CL_OP_DELETE) {
-		code = cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal,
-					    CL_ACCESS_READ, route->type, current.row, &context->rule, e);
-		if (code)
-			return code;
-	}
+	code = may_see(context, CL_ACCESS_READ, &current, &current, e);
+	if (code)
+		return code;
 	version = current;
 	if (route->kind == CL_ROUTE_VREAD && route->version != current.version) {
 		code = cl_store_get_version(context->store, context->arena, route->type, route->id, route->version, &version, e);
 		if (code == CL_E_NOT_FOUND)
 			return cl_fail(e, CL_E_NOT_FOUND, "%.*s has no version %lld", CL_STR_ARGS(context->target),
 				       (long long)route->version);
+		if (!code)
+			code = may_see(context, CL_ACCESS_READ, &current, &version, e);
 		if (code)
 			return code;
 	}
@@ -80,6 +122,7 @@ static void write_history_entry(struct cl_buf *out, struct cl_arena *arena, stru
 
 struct cl_history_query {
 	cl_instant since;
+	struct cl_str since_text; /* as it came, for the next page's link */
 	uint64_t before;
 	uint32_t count;
 };
@@ -100,11 +143,12 @@ static int parse_history(struct cl_str query, struct cl_history_query *out, stru
 		if (value.n < sizeof digits)
 			memcpy(digits, value.p, value.n);
 		if (cl_str_is(name, "_count")) {
-			long long n = atoll(digits);
-			if (n < 0)
+			if (!value.n || value.n > 18 || strspn(digits, "0123456789") != value.n)
 				return cl_fail(e, CL_E_INVALID, "_count is a whole number, 0 to %d", CL_HISTORY_MAXIMUM);
+			long long n = atoll(digits);
 			out->count = n > CL_HISTORY_MAXIMUM ? CL_HISTORY_MAXIMUM : (uint32_t)n;
 		} else if (cl_str_is(name, "_since")) {
+			out->since_text = value;
 			struct cl_moment moment;
 			char text[64];
 			size_t n = 0;
@@ -128,6 +172,22 @@ static int parse_history(struct cl_str query, struct cl_history_query *out, stru
 	return 0;
 }
 
+/* Each version is decided on its own: type and system histories show what the principal may read, that of one resource leaves
+ * out what it said when it was not for the principal. */
+static bool is_shown(struct cl_interaction_context *context, struct cl_arena *scratch, const struct cl_version *version)
+{
+	struct cl_version current;
+	struct cl_criterion *criterion;
+	struct cl_str rule;
+	struct cl_err denied = {0};
+	if (cl_access_predicate(context->rules->access, scratch, context->principal, CL_ACCESS_HISTORY, version->type, &criterion,
+				&rule, &denied))
+		return false;
+	return !criterion || (!cl_store_get(context->store, scratch, version->type, version->id, &current, &denied) &&
+			      !cl_interaction_may_see(context->rules, context->store, scratch, context->principal,
+						      CL_ACCESS_HISTORY, &current, version, &rule, &denied));
+}
+
 int cl_interaction_history(struct cl_interaction_context *context, struct cl_err *e)
 {
 	const struct cl_route *route = context->route;
@@ -138,7 +198,7 @@ int cl_interaction_history(struct cl_interaction_context *context, struct cl_err
 							CL_STR_ARGS(route->id))
 				      : cl_arena_printf(arena, "%.*s/_history", CL_STR_ARGS(cl_fhir_type_name(route->type)));
 	int code = parse_history(route->query, &query, e);
-	if (!code && route->type)
+	if (!code)
 		code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_HISTORY, route->type, &context->rule, e);
 	if (code)
 		return code;
@@ -147,9 +207,7 @@ int cl_interaction_history(struct cl_interaction_context *context, struct cl_err
 		code = cl_store_get(context->store, arena, route->type, route->id, &current, e);
 		if (code)
 			return code == CL_E_NOT_FOUND ? cl_fail(e, code, "%.*s is not known here", CL_STR_ARGS(context->target)) : code;
-		if (current.operation != CL_OP_DELETE)
-			code = cl_access_decide_row(context->rules->access, context->store, arena, context->principal,
-						    CL_ACCESS_HISTORY, route->type, current.row, &context->rule, e);
+		code = may_see(context, CL_ACCESS_HISTORY, &current, &current, e);
 		if (code)
 			return code;
 	}
@@ -157,37 +215,41 @@ int cl_interaction_history(struct cl_interaction_context *context, struct cl_err
 	if (code)
 		return code;
 	struct cl_buf out;
-	cl_buf_init(&out, 0);
-	cl_buf_add_cstring(&out, "{\"resourceType\":\"Bundle\",\"type\":\"history\",\"link\":[{\"relation\":\"self\",\"url\":\"");
-	cl_buf_printf(&out, "%.*s", CL_STR_ARGS(context->request->base));
-	cl_buf_add_str(&out, context->request->target);
-	cl_buf_add_cstring(&out, "\"}");
+	/* An entry of a batch names its own target: it may hold anything. */
+	struct cl_str target = context->request->target;
+	cl_buf_init(&out, CL_BODY_MAX);
+	cl_buf_add_cstring(&out, "{\"resourceType\":\"Bundle\",\"type\":\"history\",\"link\":[{\"relation\":\"self\",\"url\":");
+	cl_json_write_text(&out, cl_arena_printf(arena, "%.*s%.*s", CL_STR_ARGS(context->request->base), CL_STR_ARGS(target)));
+	cl_buf_add_byte(&out, '}');
 	if (list.more && list.count) {
-		const char *mark = memchr(context->request->target.p, '?', context->request->target.n);
-		size_t path = mark ? (size_t)(mark - context->request->target.p) : context->request->target.n;
-		cl_buf_printf(&out, ",{\"relation\":\"next\",\"url\":\"%.*s%.*s?_count=%u&_before=%llu\"}",
-			      CL_STR_ARGS(context->request->base), (int)path, context->request->target.p, query.count,
-			      (unsigned long long)list.items[list.count - 1].sequence);
+		const char *mark = memchr(target.p, '?', target.n);
+		struct cl_str path = {target.p, mark ? (size_t)(mark - target.p) : target.n};
+		cl_buf_add_cstring(&out, ",{\"relation\":\"next\",\"url\":");
+		cl_json_write_text(&out, cl_arena_printf(arena, "%.*s%.*s?_count=%u%s%.*s&_before=%llu",
+							 CL_STR_ARGS(context->request->base), CL_STR_ARGS(path), query.count,
+							 query.since_text.n ? "&_since=" : "", CL_STR_ARGS(query.since_text),
+							 (unsigned long long)list.items[list.count - 1].sequence));
+		cl_buf_add_byte(&out, '}');
 	}
 	cl_buf_add_byte(&out, ']');
 	bool first = true;
-	for (size_t i = 0; i < list.count; i++) {
-		struct cl_str rule;
-		struct cl_err denied = {0};
-		/* Type and system histories show what the principal may read; of deleted ones, those of types open to it. */
-		if (!route->id.n &&
-		    (list.items[i].operation == CL_OP_DELETE
-			     ? cl_access_may(context->rules->access, context->principal, CL_ACCESS_HISTORY, list.items[i].type,
-					     &rule, &denied)
-			     : cl_access_decide_row(context->rules->access, context->store, arena, context->principal,
-						    CL_ACCESS_HISTORY, list.items[i].type, list.items[i].row, &rule, &denied)))
+	struct cl_arena *scratch = cl_arena_new(0);
+	for (size_t i = 0; i < list.count && !out.overflow; i++) {
+		cl_arena_reset(scratch);
+		if (!is_shown(context, scratch, &list.items[i]))
 			continue;
 		cl_buf_add_cstring(&out, first ? ",\"entry\":[" : ",");
 		first = false;
 		write_history_entry(&out, arena, context->request->base, &list.items[i]);
 	}
+	cl_arena_free(scratch);
 	cl_buf_add_cstring(&out, first ? "}" : "]}");
-	cl_interaction_answer_bytes(context, 200, "application/fhir+json; charset=utf-8", cl_arena_copy(arena, cl_buf_str(&out)));
+	if (out.overflow)
+		code = cl_fail(e, CL_E_TOO_LARGE, "the answer would be larger than %d MiB; ask for less with _count",
+			       CL_BODY_MAX >> 20);
+	else
+		cl_interaction_answer_bytes(context, 200, "application/fhir+json; charset=utf-8",
+					    cl_arena_copy(arena, cl_buf_str(&out)));
 	cl_buf_free(&out);
-	return 0;
+	return code;
 }

@@ -146,7 +146,8 @@ static int keep_answer(struct cl_interaction_context *context, struct cl_str pri
 	cl_buf_free(&headers);
 	if (principal.n)
 		request_hash(context->request, answer.body_hash);
-	if (context->answer && context->response->body.n) {
+	/* With "Prefer: return=OperationOutcome" the body is another. */
+	if (context->answer && context->response->body.n && context->response->body.p == context->answer->body.p) {
 		answer.type = context->answer->type;
 		answer.id = context->answer->id;
 		answer.version = context->answer->version;
@@ -154,6 +155,39 @@ static int keep_answer(struct cl_interaction_context *context, struct cl_str pri
 		answer.body = context->response->body;
 	}
 	return cl_store_answer_put(context->store, &answer, e);
+}
+
+#define CL_KEY_LONGEST 255
+
+static struct cl_str raw_id(const struct cl_request *request)
+{
+	return (struct cl_str){(const char *)request->id, sizeof request->id};
+}
+
+/* Was the request answered before, by its own id or by the client's key? Then the response is filled. */
+static bool answered_already(struct cl_interaction_context *context)
+{
+	struct cl_organization *organization = context->organization;
+	const struct cl_request *request = context->request;
+	struct cl_str client_key = cl_request_header(request, "idempotency-key");
+	struct cl_err problem = {0};
+	if (request->resent &&
+	    answered_before(organization, context->arena, CL_STR_NONE, raw_id(request), request, context->response))
+		return true;
+	if (client_key.n > CL_KEY_LONGEST) {
+		cl_fail(&problem, CL_E_INVALID, "an Idempotency-Key has at most %d bytes", CL_KEY_LONGEST);
+		cl_interaction_answer_error(context->arena, NULL, &problem, context->response);
+		return true;
+	}
+	return client_key.n && answered_before(organization, context->arena, context->principal->name, client_key, request,
+					       context->response);
+}
+
+static int keep_answers(struct cl_interaction_context *context, struct cl_err *e)
+{
+	struct cl_str client_key = cl_request_header(context->request, "idempotency-key");
+	int code = keep_answer(context, CL_STR_NONE, raw_id(context->request), e);
+	return code || !client_key.n ? code : keep_answer(context, context->principal->name, client_key, e);
 }
 
 /* ---- the input event ---- */
@@ -172,11 +206,14 @@ static bool input_by_reference(const struct cl_route *route)
 	       !cl_str_is(cl_fhir_type_name(route->type), "Task");
 }
 
-/* Administrators' questions and the courier's are asked on the writer but change nothing: they are no events. */
+/* Administrators' questions and the courier's are asked on the writer but change nothing: they are no events. Nor is
+ * $validate, whose body would stay in the log for good. */
 static bool changes_something(const struct cl_interaction_context *context)
 {
 	if (context->route->kind == CL_ROUTE_CONSOLE)
 		return cl_console_changes(context->arena, context->request->body);
+	if (context->route->kind == CL_ROUTE_OPERATION)
+		return !cl_str_is(context->route->operation, "$validate");
 	return context->route->kind != CL_ROUTE_COURIER || !cl_str_is(context->request->target, "/outbox");
 }
 
@@ -243,14 +280,15 @@ static int dispatch(struct cl_interaction_context *context, struct cl_err *e)
 static void audit_refusal(struct cl_interaction_context *context, const struct cl_err *problem)
 {
 	struct cl_err ignored = {0};
+	bool console = context->route->kind == CL_ROUTE_CONSOLE && context->principal->console;
 	struct cl_audit_record record = {
 		.at = context->now,
-		.principal = context->principal ? context->principal->name : CL_STR("-"),
-		.action = CL_STR("denied"),
+		.principal = console ? cl_arena_printf(context->arena, "console:%.*s", CL_STR_ARGS(context->request->credential.name))
+				     : context->principal->name,
+		.action = console ? CL_STR("console") : CL_STR("denied"),
 		.target = context->target.n ? context->target
 					    : cl_arena_printf(context->arena, "%.*s %.*s", CL_STR_ARGS(context->request->method),
-							      CL_STR_ARGS(cl_fhir_type_name(context->route ? context->route->type
-													   : 0))),
+							      CL_STR_ARGS(cl_fhir_type_name(context->route->type))),
 		.rule = context->rule,
 		.outcome = cl_str_of(cl_code_name(problem->code)),
 		.request = cl_request_hex(context->arena, context->request),
@@ -267,8 +305,11 @@ static void fail_request(struct cl_interaction_context *context, struct cl_outco
 		out->lost = true;
 	} else if (cl_store_rollback_to(store, &e) || cl_store_release(store, &e)) {
 		out->lost = true;
-	} else if (problem->code == CL_E_FORBIDDEN || problem->code == CL_E_UNAUTHENTICATED) {
+	} else if (problem->code == CL_E_FORBIDDEN || problem->code == CL_E_UNAUTHENTICATED ||
+		   context->route->kind == CL_ROUTE_CONSOLE) {
+		/* What administrators try is in the log even if it fails. */
 		audit_refusal(context, problem);
+		out->lost = !cl_store_in_transaction(store);
 	}
 	if (problem->code == CL_E_PLUGIN || problem->code == CL_E_INTERNAL)
 		cl_log(CL_LOG_ERROR, "request-failed", "code=%s where=%s", cl_code_name(problem->code), problem->where);
@@ -284,18 +325,9 @@ static void run_write(struct cl_organization *organization, struct cl_interactio
 	struct cl_err problem = {0};
 	struct cl_unit unit;
 	struct cl_stored_event event = {0};
-	struct cl_str client_key = cl_request_header(context->request, "idempotency-key");
-	struct cl_str raw_id = {(const char *)context->request->id, sizeof context->request->id};
-	if (context->request->resent && keep && answered_before(organization, arena, CL_STR_NONE, raw_id, context->request,
-								&out->response))
-		return;
-	if (client_key.n > 255) {
-		cl_fail(&problem, CL_E_INVALID, "an Idempotency-Key has at most 255 bytes");
-		cl_interaction_answer_error(arena, NULL, &problem, &out->response);
-		return;
-	}
-	if (client_key.n && keep && answered_before(organization, arena, context->principal->name, client_key, context->request,
-						    &out->response))
+	bool changes = changes_something(context);
+	keep = keep && changes;
+	if (keep && answered_already(context))
 		return;
 	if (cl_run_quarantined(organization, key)) {
 		cl_fail(&problem, CL_E_INTERNAL, "this request crashed the organization's process twice and is not tried again");
@@ -304,7 +336,7 @@ static void run_write(struct cl_organization *organization, struct cl_interactio
 	}
 	cl_run_watch(organization, CL_WATCH_REQUEST, key, "request", context->request->method);
 	int code = cl_store_savepoint(store, &problem);
-	if (!code && changes_something(context))
+	if (!code && changes)
 		code = append_input(context, key, &event, &problem);
 	if (!code) {
 		cl_unit_begin(&unit, store, arena, context->rules->catalog, context->rules->facts,
@@ -320,9 +352,7 @@ static void run_write(struct cl_organization *organization, struct cl_interactio
 	if (!code)
 		code = cl_run_reactions(organization, &unit, &problem);
 	if (!code && keep)
-		code = keep_answer(context, CL_STR_NONE, raw_id, &problem);
-	if (!code && keep && client_key.n)
-		code = keep_answer(context, context->principal->name, client_key, &problem);
+		code = keep_answers(context, &problem);
 	if (!code)
 		code = cl_store_release(store, &problem);
 	cl_run_watch_end(organization);
@@ -338,7 +368,34 @@ static void run_write(struct cl_organization *organization, struct cl_interactio
 static bool is_batch(struct cl_interaction_context *context, struct cl_json **bundle, struct cl_err *problem)
 {
 	return context->route->kind == CL_ROUTE_BUNDLE && !cl_interaction_body(context, bundle, problem) &&
+	       cl_str_is(cl_json_get_text(*bundle, "resourceType"), "Bundle") &&
 	       cl_str_is(cl_json_get_text(*bundle, "type"), "batch");
+}
+
+/* The entries share the batch's request id, so the batch as a whole is remembered by it: sent again, none runs twice. */
+static void run_batch(struct cl_interaction_context *context, struct cl_str key, struct cl_json *bundle, bool keep,
+		      struct cl_outcome *out)
+{
+	struct cl_err problem = {0}, ignored = {0};
+	struct cl_store *store = context->store;
+	if (keep && answered_already(context))
+		return;
+	bool wrote = cl_run_batch(context->organization, context->arena, context->request, context->principal, key, bundle, out);
+	if (!wrote || !keep || out->lost)
+		return;
+	int code = cl_store_savepoint(store, &problem);
+	if (!code)
+		code = keep_answers(context, &problem);
+	if (!code)
+		code = cl_store_release(store, &problem);
+	if (!code)
+		return;
+	/* Rather not done than done twice. */
+	cl_store_rollback_to(store, &ignored);
+	cl_log(CL_LOG_ERROR, "batch-not-kept", "code=%s", cl_code_name(code));
+	out->lost = true;
+	out->changes = NULL;
+	cl_interaction_answer_error(context->arena, NULL, &problem, &out->response);
 }
 
 void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
@@ -366,18 +423,19 @@ void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, con
 		return;
 	}
 	struct cl_json *bundle = NULL;
+	bool own_id = cl_str_equal(key, cl_request_hex(arena, request));
 	if (is_batch(&context, &bundle, &problem)) {
-		cl_run_batch(organization, arena, request, principal, key, bundle, out);
+		run_batch(&context, key, bundle, own_id, out);
 		return;
 	}
 	issues.count = issues.errors = 0;
 	if (cl_route_lane(&route, organization->rules) != CL_LANE_WRITER || route.kind == CL_ROUTE_VIEWS ||
 	    route.kind == CL_ROUTE_METRICS) {
 		cl_interaction_run_read(&context, organization->tail);
+		/* Even reading can lose the transaction: SQLite may have to write to read on (pitfalls 3). */
+		out->lost = !cl_store_in_transaction(organization->store);
 		return;
 	}
-	/* The entries of a batch share its request id: only the batch as a whole could be remembered by it. */
-	bool own_id = cl_str_equal(key, cl_request_hex(arena, request));
 	run_write(organization, &context, key, own_id && route.kind != CL_ROUTE_CONSOLE && route.kind != CL_ROUTE_COURIER, out);
 }
 

@@ -10,8 +10,8 @@ int cl_run_reactions(struct cl_organization *organization, struct cl_unit *unit,
 /* Runs a request as a principal that is known already. `key` is unique for the input: derived ids hang on it. */
 void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
 	       const struct cl_principal *principal, struct cl_str key, struct cl_outcome *out);
-/* The entries of a batch, each as a request of its own. */
-void cl_run_batch(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
+/* The entries of a batch, each as a request of its own. True when one of them may have changed something. */
+bool cl_run_batch(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
 		  const struct cl_principal *principal, struct cl_str key, struct cl_json *bundle, struct cl_outcome *out);
 int cl_organization_fire_one(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
 			     struct cl_change **changes, struct cl_err *e);

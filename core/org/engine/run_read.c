@@ -51,6 +51,20 @@ static const char *action_of(const struct cl_route *route)
 	}
 }
 
+int cl_interaction_audit_read(struct cl_interaction_context *context, struct cl_err *e)
+{
+	struct cl_audit_record record = {
+		.at = context->now,
+		.principal = context->principal->name,
+		.action = cl_str_of(action_of(context->route)),
+		.target = context->target,
+		.rule = context->rule,
+		.outcome = CL_STR("ok"),
+		.request = cl_request_hex(context->arena, context->request),
+	};
+	return cl_audit_append(context->store, &record, e);
+}
+
 void cl_interaction_run_read(struct cl_interaction_context *context, struct cl_audit_tail *tail)
 {
 	struct cl_err problem = {0}, audit_problem = {0};

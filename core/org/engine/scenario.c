@@ -201,11 +201,14 @@ static int organization_close(lua_State *L)
 		snprintf(folder, sizeof folder, "%s.replay", handle->folder);
 		mkdir(folder, 0700);
 		code = cl_organization_replay(handle->organization->store, folder, handle->id, &e);
+	}
+	long failed = handle->organization->failed_timers;
 	cl_organization_close(handle->organization);
 	handle->organization = NULL;
 	lua_pushboolean(L, code == 0);
 	lua_pushfstring(L, "replay: %s %s", e.message, e.where);
-	return 2;
+	lua_pushinteger(L, failed);
+	return 3;
 }
 
 static int organization_advance(lua_State *L)
@@ -391,6 +394,13 @@ static int organization_instance(lua_State *L)
 	lua_pushboolean(L, instance.final);
 	lua_setfield(L, -2, "final");
 	set_data(L, arena, instance.data);
+	static const char *const sides[] = {"party", "partner"};
+	for (size_t i = 0; i < 2; i++) {
+		lua_getfield(L, -1, "data");
+		lua_getfield(L, -1, sides[i]);
+		lua_setfield(L, -3, sides[i]);
+		lua_pop(L, 1);
+	}
 	cl_arena_free(arena);
 	return 1;
 }

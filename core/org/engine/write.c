@@ -42,6 +42,12 @@ static int find_existing(struct cl_interaction_context *context, uint16_t type, 
 	return 0;
 }
 
+/* If-Match (RFC 9110 section 13.1.1): "*" is any version that is there. */
+static bool is_matched(struct cl_str if_match, const struct cl_version *current)
+{
+	return !if_match.n || cl_str_is(if_match, "*") || cl_etag_version(if_match) == current->version;
+}
+
 static int write_create(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
 {
 	size_t count = 0;
@@ -52,8 +58,12 @@ static int write_create(struct cl_interaction_context *context, struct cl_write 
 		if (count > 1)
 			return cl_fail(e, CL_E_PRECONDITION, "several resources match If-None-Exist; make the condition narrower");
 		write->existed = count == 1;
-		if (count)
-			return 0;
+		/* The answer holds the resource: that is a read. */
+		if (count) {
+			context->target = cl_arena_printf(context->arena, "%.*s/%.*s", CL_STR_ARGS(cl_fhir_type_name(write->type)),
+							  CL_STR_ARGS(write->version.id));
+			return cl_interaction_audit_read(context, e);
+		}
 	}
 	int code = decide_new(context, CL_ACCESS_CREATE, write->type, write->id, write->resource, e);
 	if (code)
@@ -77,21 +87,28 @@ static int write_update(struct cl_interaction_context *context, struct cl_write 
 	bool exists = !code && current.operation != CL_OP_DELETE;
 	*e = (struct cl_err){0};
 	int64_t expected = cl_etag_version(write->if_match);
-	if (write->if_match.n && (!exists || expected != current.version))
-		return cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is at version %lld, not %.*s; read it again and repeat your change",
-			       CL_STR_ARGS(name), CL_STR_ARGS(write->id), exists ? (long long)current.version : 0LL,
-			       CL_STR_ARGS(write->if_match));
 	if (!exists) {
 		write->created = true;
 		code = decide_new(context, CL_ACCESS_CREATE, write->type, write->id, write->resource, e);
+		if (!code && write->if_match.n)
+			code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is not there, so it has no version %.*s", CL_STR_ARGS(name),
+				       CL_STR_ARGS(write->id), CL_STR_ARGS(write->if_match));
 		context->unit->rule = context->rule;
 		return code ? code
 			    : cl_change_create(context->unit, write->resource, write->id, &write->version, context->issues, e);
 	}
+	/* Permission first: the conditions' answers tell which version there is. */
 	code = cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal, CL_ACCESS_UPDATE,
 				    write->type, current.row, &context->rule, e);
 	if (!code)
 		code = decide_new(context, CL_ACCESS_UPDATE, write->type, write->id, write->resource, e);
+	if (!code && !is_matched(write->if_match, &current))
+		code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is at version %lld, not %.*s; read it again and repeat your change",
+			       CL_STR_ARGS(name), CL_STR_ARGS(write->id), (long long)current.version,
+			       CL_STR_ARGS(write->if_match));
+	if (!code && (cl_str_is(write->if_none_match, "*") || cl_etag_version(write->if_none_match) == current.version))
+		code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is there already, at version %lld", CL_STR_ARGS(name),
+			       CL_STR_ARGS(write->id), (long long)current.version);
 	if (code)
 		return code;
 	context->unit->rule = context->rule;
@@ -118,7 +135,7 @@ static int write_delete(struct cl_interaction_context *context, struct cl_write 
 	if (code)
 		return code;
 	int64_t expected = cl_etag_version(write->if_match);
-	if (write->if_match.n && expected != current.version)
+	if (!is_matched(write->if_match, &current))
 		return cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is at version %lld, not %.*s", CL_STR_ARGS(name),
 			       CL_STR_ARGS(write->id), (long long)current.version, CL_STR_ARGS(write->if_match));
 	context->unit->rule = context->rule;
@@ -171,6 +188,7 @@ static int run_single(struct cl_interaction_context *context, struct cl_write *w
 	context->unit->source = context->request->body;
 	context->unit->source_of = write->resource;
 	write->if_match = cl_request_header(context->request, "if-match");
+	write->if_none_match = cl_request_header(context->request, "if-none-match");
 	code = cl_write_run(context, write, e);
 	if (code)
 		return code;

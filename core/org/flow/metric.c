@@ -220,13 +220,14 @@ static int ask_function(struct cl_unit *unit, const struct cl_metric *metric, st
 		return cl_fail(e, CL_E_UNSUPPORTED,
 		               "metric '%.*s' is computed by a plugin, which only the writer can ask",
 		               CL_STR_ARGS(metric->name));
+	int64_t cases = -1;
 	int code = unit->script->metric(unit->script->context, unit, metric->function, out->from, out->to,
-	                                &out->numerator, &out->denominator, e);
+	                                &out->numerator, &out->denominator, &cases, e);
 	if (code)
 		return code;
 	bool is_proportion = !isnan(out->denominator);
 	out->value = is_proportion ? proportion(metric, out->numerator, out->denominator) : out->numerator;
-	out->n = is_proportion ? (int64_t)out->denominator : !isnan(out->value);
+	out->n = is_proportion ? (int64_t)out->denominator : cases >= 0 ? cases : !isnan(out->value);
 	return 0;
 }
 

@@ -39,9 +39,9 @@ struct cl_script {
 	             const struct cl_json *resource, const struct cl_json *data, struct cl_err *e);
 	int (*effect)(void *context, struct cl_unit *unit, int function, struct cl_str task,
 	              const struct cl_json *resource, const struct cl_json *data, struct cl_err *e);
-	/* A metric's function: fills numerator and denominator, or value and n (denominator = NAN). */
+	/* A metric's function: fills numerator and denominator, or value (denominator = NAN) and the cases it rests on (-1 = unstated). */
 	int (*metric)(void *context, struct cl_unit *unit, int function, cl_instant from, cl_instant to,
-	              double *numerator, double *denominator, struct cl_err *e);
+	              double *numerator, double *denominator, int64_t *cases, struct cl_err *e);
 };
 
 /* A change that was made in this unit: plugins' `on` handlers and event streams hear of it, in order. */

@@ -114,6 +114,13 @@ static void push_environment(lua_State *L)
 	lua_setmetatable(L, -2);
 }
 
+static bool ends_in_eof(const char *message)
+{
+	static const char mark[] = "<eof>";
+	size_t n = message ? strlen(message) : 0;
+	return n >= sizeof mark - 1 && strcmp(message + n - (sizeof mark - 1), mark) == 0;
+}
+
 static int run(lua_State *L)
 {
 	struct evaluation *evaluation = lua_touserdata(L, 1);
@@ -125,9 +132,13 @@ static int run(lua_State *L)
 	size_t n;
 	const char *expression = lua_tolstring(L, 1, &n);
 	if (luaL_loadbufferx(L, expression, n, "@console", "t") != LUA_OK) {
-		lua_settop(L, 1);
-		if (luaL_loadbufferx(L, text.p ? text.p : "", text.n, "@console", "t") != LUA_OK)
+		if (luaL_loadbufferx(L, text.p ? text.p : "", text.n, "@console", "t") != LUA_OK) {
+			/* Which of the two was meant? The one that is only unfinished: the console asks for more lines then. */
+			if (ends_in_eof(lua_tostring(L, 2)) && !ends_in_eof(lua_tostring(L, 3)))
+				lua_pop(L, 1);
 			return lua_error(L);
+		}
+		lua_replace(L, 2);
 	}
 	lua_remove(L, 1);
 	push_environment(L);

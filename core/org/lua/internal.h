@@ -91,6 +91,7 @@ struct cl_lua {
 
 	/* While plugins load: */
 	const struct cl_json *files;    /* of the archive; NULL afterwards */
+	struct cl_str loading;          /* the plugin's file that runs */
 	struct cl_buf *problems;        /* or NULL */
 	struct cl_err *first_problem;
 	size_t problem_count;
@@ -254,6 +255,6 @@ CL_MAY_LJMP void cl_compile_roles(lua_State *L, int index);
 CL_MAY_LJMP void cl_compile_settings(lua_State *L, int index);
 /* facts.c: the organization's configuration becomes cl_lua.facts. Problems are noted. */
 void cl_facts_read(struct cl_lua *lua, const struct cl_json *organization);
-/* outline.c: where the keys of a literal table stand. Pushes { ["path.to.key"] = line }, { ["path.to.key"] = order } and an
- * array of paths written twice. The table is the first after `word` and `name` at or after `line`. */
+/* outline.c: where the keys of a literal table stand. Pushes { ["path.to.key"] = line }, { ["path.to.key"] = order }, an array
+ * of paths written twice, and the line of `word`. The table is the first after `word` and `name` at or after `line`. */
 CL_MAY_LJMP void cl_push_outline(lua_State *L, struct cl_str text, int line, struct cl_str word, struct cl_str name);

@@ -65,7 +65,9 @@ static int core_here(lua_State *L)
 	int line;
 	if (!cl_lua_of(L)->files)
 		return cl_raise_misuse(L, "declarations stand in plugin.lua; functions that run later cannot declare");
-	cl_lua_place(L, 1, &file, &line);
+	/* After `return plugin { ... }`, a tail call, the file has left the stack. */
+	if (!cl_lua_place(L, 1, &file, &line))
+		file = cl_lua_of(L)->loading;
 	lua_pushlstring(L, file.p ? file.p : "?", file.p ? file.n : 1);
 	lua_pushinteger(L, line);
 	return 2;
@@ -86,7 +88,7 @@ static int core_outline(lua_State *L)
 {
 	struct cl_str text = cl_json_text(cl_json_get_str(cl_lua_of(L)->files, argument(L, 1)));
 	cl_push_outline(L, text, (int)luaL_checkinteger(L, 2), argument(L, 3), argument(L, 4));
-	return 3;
+	return 4;
 }
 
 static int core_closest(lua_State *L)
@@ -350,6 +352,7 @@ static void load_plugin(lua_State *L, int add, struct cl_str folder)
 	lua_pushvalue(L, add);
 	lua_pushlstring(L, folder.p, folder.n);
 	lua_pushlstring(L, file.p, file.n);
+	lua->loading = file;
 	int status = load_chunk(L, text.p, text.n, name);
 	if (status == LUA_OK)
 		status = lua_pcall(L, 0, 1, 0);
@@ -362,6 +365,7 @@ static void load_plugin(lua_State *L, int add, struct cl_str folder)
 	else
 		problem_of_error(lua, file,
 				 lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text was raised");
+	lua->loading = CL_STR_NONE;
 	lua_settop(L, top);
 }
 

@@ -44,7 +44,7 @@ static int run_guard(void *context, struct cl_unit *unit, int function, struct c
 static int run_effect(void *context, struct cl_unit *unit, int function, struct cl_str task, const struct cl_json *resource,
 		      const struct cl_json *data, struct cl_err *e);
 static int run_metric(void *context, struct cl_unit *unit, int function, cl_instant from, cl_instant to, double *numerator,
-		      double *denominator, struct cl_err *e);
+		      double *denominator, int64_t *cases, struct cl_err *e);
 
 /* Checks of the machines, which find what single declarations cannot show. Each line of theirs is one more problem. */
 static int check_catalog(struct cl_lua *lua, struct cl_buf *problems, struct cl_err *e)
@@ -228,6 +228,7 @@ static int run_effect(void *context, struct cl_unit *unit, int function, struct 
 struct month {
 	cl_instant from, to;
 	double numerator, denominator;
+	int64_t cases;
 };
 
 static int push_month(lua_State *L, struct cl_call *call)
@@ -257,13 +258,13 @@ static double number_field(lua_State *L, const char *name)
 	return value;
 }
 
-/* { numerator, denominator } or { value, n }; nil when it cannot be computed. n travels as the denominator's place does not:
- * a value has no denominator. */
+/* { numerator, denominator } or { value, n }; nil when it cannot be computed. */
 static void take_measure(lua_State *L, struct cl_call *call)
 {
 	static const char *const known[] = {"numerator", "denominator", "value", "n", NULL};
 	struct month *month = call->context;
 	month->numerator = month->denominator = NAN;
+	month->cases = -1;
 	if (lua_isnil(L, -1))
 		return;
 	cl_ctx_fields(L, -1, "the metric's result", known);
@@ -272,12 +273,14 @@ static void take_measure(lua_State *L, struct cl_call *call)
 		cl_raise_misuse(L, "a metric gives { numerator =, denominator = }, { value =, n = } or nil");
 	month->numerator = isnan(value) ? numerator : value;
 	month->denominator = isnan(value) ? number_field(L, "denominator") : NAN;
+	double cases = number_field(L, "n");
+	month->cases = isnan(value) || isnan(cases) || cases < 0 || cases > 1e15 ? -1 : (int64_t)cases;
 }
 
 static int run_metric(void *context, struct cl_unit *unit, int function, cl_instant from, cl_instant to, double *numerator,
-		      double *denominator, struct cl_err *e)
+		      double *denominator, int64_t *cases, struct cl_err *e)
 {
-	struct month month = {.from = from, .to = to};
+	struct month month = {.from = from, .to = to, .numerator = NAN, .denominator = NAN, .cases = -1};
 	struct cl_call call = {
 		.lua = context,
 		.unit = unit,
@@ -291,6 +294,7 @@ static int run_metric(void *context, struct cl_unit *unit, int function, cl_inst
 	int code = cl_call_run(&call, e);
 	*numerator = month.numerator;
 	*denominator = month.denominator;
+	*cases = month.cases;
 	return code;
 }
 

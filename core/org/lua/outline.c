@@ -166,6 +166,8 @@ static void note(struct reader *reader, int line, bool may_clash)
 		if (may_clash) {
 			lua_pushstring(L, reader->path);
 			lua_rawseti(L, reader->twice, ++reader->twice_count);
+			lua_pushinteger(L, line); /* Lua takes the later one */
+			lua_setfield(L, reader->lines, reader->path);
 		}
 	} else {
 		lua_pushinteger(L, line);
@@ -259,14 +261,16 @@ static void read_table(struct reader *reader, bool direct)
 	next(reader);
 }
 
-/* Goes to the "{" that follows `word` ("name" in between), perhaps in brackets. */
-static bool find_table(struct reader *reader, struct cl_str word, struct cl_str name)
+/* Goes to the "{" that follows `word` ("name" in between), perhaps in brackets. `line` gets that of the word, or 0. */
+static bool find_table(struct reader *reader, struct cl_str word, struct cl_str name, int *line)
 {
 	for (;; next(reader)) {
+		*line = 0;
 		while (reader->token.kind != TOKEN_END && !(reader->token.kind == TOKEN_NAME && cl_str_equal(reader->token.text, word)))
 			next(reader);
 		if (reader->token.kind == TOKEN_END)
 			return false;
+		*line = reader->token.line;
 		next(reader);
 		while (is_symbol(reader, '('))
 			next(reader);
@@ -282,7 +286,8 @@ static bool find_table(struct reader *reader, struct cl_str word, struct cl_str 
 
 void cl_push_outline(lua_State *L, struct cl_str text, int line, struct cl_str word, struct cl_str name)
 {
-	struct reader reader = {.at = text.p, .end = text.p + text.n, .line = 1, .L = L};
+	struct reader reader = {.at = text.n ? text.p : "", .line = 1, .L = L};
+	reader.end = reader.at + text.n;
 	lua_newtable(L);
 	lua_newtable(L);
 	lua_newtable(L);
@@ -293,6 +298,8 @@ void cl_push_outline(lua_State *L, struct cl_str text, int line, struct cl_str w
 	do
 		next(&reader);
 	while (reader.token.kind != TOKEN_END && reader.token.line < line);
-	if (find_table(&reader, word, name))
+	int found;
+	if (find_table(&reader, word, name, &found))
 		read_table(&reader, true);
+	lua_pushinteger(L, found ? found : line);
 }

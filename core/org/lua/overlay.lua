@@ -12,6 +12,9 @@ function overlay.add(folder, file, value)
 		core.problem(file, 1, "a plugin's file ends with: return plugin { name = ..., api = 1, ... }")
 		return
 	end
+	if value.file == "?" then -- "return plugin { ... }" is a tail call: the chunk whose place it was is gone by then
+		value.file, value.line = file, 1
+	end
 	local read = schema.read_plugin(value)
 	if not read then
 		return

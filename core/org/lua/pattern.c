@@ -87,6 +87,9 @@ static bool in_class(unsigned char c, unsigned char letter)
 	case 'x':
 		in = isxdigit(c);
 		break;
+	case 'z': /* undocumented since Lua 5.2, but there */
+		in = c == 0;
+		break;
 	default:
 		return letter == c;
 	}

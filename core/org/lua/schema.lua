@@ -12,11 +12,11 @@ local most = { states = 200, events = 100, entries = 500, roles = 200, settings 
 local reading -- name of the plugin that is read
 
 local function place(file, line, word, name)
-	local lines, order, twice = core.outline(file, line, word, name)
+	local lines, order, twice, found = core.outline(file, line, word, name)
 	for _, path in ipairs(twice) do
 		core.problem(file, lines[path], "'" .. string.match(path, "([^.]*)$") .. "' is written twice in one table")
 	end
-	return { plugin = reading, file = file, line = line, path = "", lines = lines, order = order }
+	return { plugin = reading, file = file, line = found, path = "", lines = lines, order = order }
 end
 
 local function below(at, key)

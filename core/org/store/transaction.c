@@ -157,8 +157,12 @@ int cl_store_checkpoint(struct cl_store *store, bool truncate, struct cl_err *e)
 	 * journal_size_limit cuts a log that has become far too large. */
 	int mode = truncate ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
 	int result = sqlite3_wal_checkpoint_v2(store->db, NULL, mode, &in_log, &copied);
-	if (result != SQLITE_OK && result != SQLITE_BUSY)
+	if (result != SQLITE_OK && result != SQLITE_BUSY) {
+		/* The log still has everything; but after a failed sync nothing that is read back can be trusted to be on the disk,
+		 * so the next process copies it again. */
+		store->broken |= (result & 0xff) == SQLITE_IOERR;
 		return cl_sqlite_fail(store, result, "checkpoint", e);
+	}
 	if (result == SQLITE_BUSY || in_log != copied)
 		return cl_fail(e, CL_E_BUSY, "readers held the log: %d of %d frames copied", copied, in_log);
 	store->wal_frames = 0;

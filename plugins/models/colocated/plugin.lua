@@ -137,7 +137,10 @@ return plugin {
 			allow = {
 				{ "read search history", types = roles.directory },
 				{ "read search", types = { "Task", "Communication" } },
-				{ "read search history create update", types = roles.record, where = "care team" },
+				{
+					"read search history create update", types = roles.record, where = "care team",
+					except_labels = roles.beyond_treating,
+				},
 				{ "create update", types = { "Task", "Communication", "Encounter", "ServiceRequest", "QuestionnaireResponse" } },
 				{ "transition", types = { "Task" } },
 				{ "events metrics", types = { "*" } },
@@ -148,7 +151,10 @@ return plugin {
 			allow = {
 				{ "read search history", types = roles.directory },
 				{ "read search", types = { "Task", "Communication" } },
-				{ "read search history create update", types = roles.record, where = "care team" },
+				{
+					"read search history create update", types = roles.record, where = "care team",
+					except_labels = roles.beyond_treating,
+				},
 				{ "create update", types = { "Task", "Communication", "Encounter", "QuestionnaireResponse", "Slot" } },
 				{ "transition", types = { "Task" } },
 				{ "events metrics", types = { "*" } },
@@ -190,9 +196,13 @@ return plugin {
 		intake = {
 			summary = "Answers the referrals that partners send; sees what came with them, Part 2 records included",
 			allow = {
-				{ "read search history", types = roles.directory, except_labels = { "PSYTHPN", "SUDNOTE", "V" } },
-				{ "read search", types = { "Task", "Communication", "ServiceRequest", "Consent", "DocumentReference", "Observation",
-					"Condition" }, except_labels = { "PSYTHPN", "SUDNOTE", "V" } },
+				{ "read search history", types = roles.directory, except_labels = roles.beyond_treating },
+				{
+					"read search", types = {
+						"Task", "Communication", "ServiceRequest", "Consent", "DocumentReference", "Observation", "Condition",
+					},
+					except_labels = roles.beyond_treating,
+				},
 				{ "create update", types = { "Task", "Communication", "Appointment", "Patient", "DocumentReference" } },
 				{ "transition", types = { "Task" }, workflow = "referral" },
 				{ "events metrics", types = { "*" } },

@@ -111,9 +111,13 @@ return plugin {
 		intake = {
 			summary = "Answers the referrals that partners send us",
 			allow = {
-				{ "read search history", types = roles.directory, except_labels = { "PSYTHPN", "SUDNOTE", "V" } },
-				{ "read search", types = { "ServiceRequest", "Task", "Communication", "Consent", "DocumentReference", "Observation",
-					"Condition" }, except_labels = { "PSYTHPN", "SUDNOTE", "V" } },
+				{ "read search history", types = roles.directory, except_labels = roles.beyond_treating },
+				{
+					"read search", types = {
+						"Task", "Communication", "ServiceRequest", "Consent", "DocumentReference", "Observation", "Condition",
+					},
+					except_labels = roles.beyond_treating,
+				},
 				{ "create update", types = { "Task", "Communication", "Appointment", "Patient", "DocumentReference" } },
 				{ "transition", types = { "Task" } },
 				{ "events metrics", types = { "*" } },
@@ -124,7 +128,10 @@ return plugin {
 			allow = {
 				{ "read search history", types = roles.directory },
 				{ "read search", types = { "Task", "Communication" } },
-				{ "read search history create update", types = roles.record, where = "care team" },
+				{
+					"read search history create update", types = roles.record, where = "care team",
+					except_labels = roles.beyond_treating,
+				},
 				{ "create update", types = { "Task", "Communication", "ServiceRequest", "QuestionnaireResponse", "Consent" } },
 				{ "transition", types = { "Task" } },
 				{ "events metrics", types = { "*" } },

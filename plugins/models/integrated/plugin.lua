@@ -158,7 +158,10 @@ return plugin {
 			allow = {
 				{ "read search history", types = roles.directory },
 				{ "read search", types = { "Task", "Communication", "List" } },
-				{ "read search history", types = roles.record, where = "care team" },
+				{
+					"read search history", types = roles.record, where = "care team",
+					except_labels = roles.beyond_treating,
+				},
 				{ "create update", types = { "Encounter", "Observation", "Condition", "MedicationRequest", "Communication", "Goal",
 					"ServiceRequest", "QuestionnaireResponse" }, where = "care team" },
 				{ "transition", types = { "Task" } },
@@ -170,7 +173,10 @@ return plugin {
 			allow = {
 				{ "read search history", types = roles.directory },
 				{ "read search", types = { "Task", "Communication", "List" } },
-				{ "read search history", types = roles.record, where = "care team" },
+				{
+					"read search history", types = roles.record, where = "care team",
+					except_labels = roles.beyond_treating,
+				},
 				{ "create update", types = { "Encounter", "Observation", "Communication", "Goal", "QuestionnaireResponse" },
 					where = "care team" },
 				{ "transition", types = { "Task" } },
@@ -193,7 +199,10 @@ return plugin {
 			summary = "Owns the physical health section",
 			allow = {
 				{ "read search", types = roles.directory },
-				{ "read search history", types = roles.record, where = "care team" },
+				{
+					"read search history", types = roles.record, where = "care team",
+					except_labels = roles.beyond_treating,
+				},
 				{ "read search", types = { "Task", "Communication", "List" } },
 				{ "create update", types = { "Encounter", "Observation", "Communication" }, where = "care team" },
 				{ "transition", types = { "Task" }, workflow = "huddle_item" },

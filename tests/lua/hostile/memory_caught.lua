@@ -4,7 +4,7 @@ while true do
 	pcall(function ()
 		local list = {}
 		for i = 1, 1 << 40 do
-			list[i] = { i }
+			list[i] = string.rep("x", 100000) .. i
 		end
 	end)
 end

@@ -371,6 +371,19 @@ test("plans are reviewed every 90 days, at high risk every 30", function (t)
 	t:equal(t:state(review), "due", "ninety days later")
 end)
 
+test("Hillside, as shipped, loads and works", function (t)
+	t:at("2026-11-02T06:30:00-08:00")
+	t:organization("hillside")
+	local patient = enrol(t, "Rivera")
+	score(t, patient, 14)
+	t:as("coordinator")
+	t:equal(t:view("registry")[1].first, 14)
+	t:advance("1 hour")
+	t:equal(#t:view("huddle_today"), 1)
+	t:as("manager")
+	t:equal(#t:view("plans_due"), 0)
+end)
+
 -- ---- money ----
 
 test("cost for each member and month comes from charges and coverages", function (t)
