@@ -50,8 +50,10 @@ int cl_access_decide_row(const struct cl_access *access, struct cl_store *store,
 int cl_access_predicate(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
 			enum cl_interaction interaction, uint16_t type, struct cl_criterion **out, struct cl_str *rule,
 			struct cl_err *e);
-/* May the principal fire transitions of the workflow at all (the machine's `by` decides which)? */
-int cl_access_transition(const struct cl_access *access, const struct cl_principal *principal, struct cl_str workflow,
+/* May the principal fire transitions of the workflow on this row at all (the machine's `by` decides which)? One grant must allow
+ * both: that for another workflow does not lift the condition of the one for this. */
+int cl_access_transition(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
+			 const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
 			 struct cl_str *rule, struct cl_err *e);
 const struct cl_principal *cl_access_principal(const struct cl_access *access, struct cl_str name);
 size_t cl_access_principals(const struct cl_access *access, const struct cl_principal **out);

@@ -161,9 +161,10 @@ int cl_access_decide_row(const struct cl_access *access, struct cl_store *store,
 	return allowed ? 0 : refuse(principal, interaction, type, e);
 }
 
-int cl_access_predicate(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
-			enum cl_interaction interaction, uint16_t type, struct cl_criterion **out, struct cl_str *rule,
-			struct cl_err *e)
+/* `workflow` (or NULL) leaves out the grants for transitions of others. */
+static int make_predicate(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
+			  enum cl_interaction interaction, uint16_t type, const struct cl_str *workflow, struct cl_criterion **out,
+			  struct cl_str *rule, struct cl_err *e)
 {
 	*out = NULL;
 	if (principal->console) {
@@ -177,6 +178,8 @@ int cl_access_predicate(const struct cl_access *access, struct cl_arena *arena, 
 	for (size_t i = 0; holder && i < holder->permission_count; i++) {
 		const struct cl_permission *permission = &holder->permissions[i];
 		if (!cl_permission_covers(permission, interaction, type))
+			continue;
+		if (workflow && permission->grant->workflow.n && !cl_str_equal(permission->grant->workflow, *workflow))
 			continue;
 		if (!any->child_count)
 			*rule = permission->grant->name;
@@ -193,22 +196,28 @@ int cl_access_predicate(const struct cl_access *access, struct cl_arena *arena, 
 	return 0;
 }
 
-int cl_access_transition(const struct cl_access *access, const struct cl_principal *principal, struct cl_str workflow,
+int cl_access_predicate(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
+			enum cl_interaction interaction, uint16_t type, struct cl_criterion **out, struct cl_str *rule,
+			struct cl_err *e)
+{
+	return make_predicate(access, arena, principal, interaction, type, NULL, out, rule, e);
+}
+
+int cl_access_transition(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
+			 const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
 			 struct cl_str *rule, struct cl_err *e)
 {
-	if (principal->console) {
-		*rule = CL_STR("console");
+	struct cl_criterion *criterion = NULL;
+	struct cl_err ignored = {0};
+	bool allowed = true;
+	int code = make_predicate(access, arena, principal, CL_ACCESS_TRANSITION, type, &workflow, &criterion, rule, &ignored);
+	if (!code && criterion) {
+		code = cl_store_matches(store, row, criterion, &allowed, e);
+		if (code)
+			return code;
+	}
+	if (!code && allowed)
 		return 0;
-	}
-	const struct cl_holder *holder = cl_access_holder(access, principal);
-	for (size_t i = 0; holder && i < holder->permission_count; i++) {
-		const struct cl_permission *permission = &holder->permissions[i];
-		if ((permission->interactions & CL_ACCESS_TRANSITION) &&
-		    (!permission->grant->workflow.n || cl_str_equal(permission->grant->workflow, workflow))) {
-			*rule = permission->grant->name;
-			return 0;
-		}
-	}
 	return cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not move '%.*s' workflows: no role allows it", CL_STR_ARGS(principal->name),
 		       CL_STR_ARGS(workflow));
 }

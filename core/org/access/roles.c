@@ -116,6 +116,12 @@ static int compile_permission(struct cl_access *access, const struct cl_grant *g
 				CL_STR_ARGS(grant->where), CL_STR_ARGS(name), problem.message);
 			return cl_fail_at(e, "%.*s:%d", CL_STR_ARGS(grant->origin.file), grant->origin.line);
 		}
+		/* "_count=5" finds everything: no condition at all. */
+		if (!search.query.where) {
+			cl_fail(e, CL_E_RULE, "grant %.*s: '%.*s' restricts nothing", CL_STR_ARGS(grant->name),
+				CL_STR_ARGS(grant->where));
+			return cl_fail_at(e, "%.*s:%d", CL_STR_ARGS(grant->origin.file), grant->origin.line);
+		}
 		out->conditions[out->condition_count++] = (struct cl_condition){out->types[i], search.query.where};
 	}
 	return 0;
@@ -174,6 +180,26 @@ static void read_principal(struct cl_access *access, struct cl_str name, const s
 	}
 }
 
+/* A name is who somebody is: in the audit, for idempotency keys, in the event log. No two may share one, and none may be
+ * taken for one of the server's own. */
+static int check_name(const struct cl_access *access, size_t place, struct cl_err *e)
+{
+	static const char *const own[] = {"console", "courier", "clock", "system", "-"};
+	struct cl_str name = access->holders[place].principal.name;
+	for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+		if (cl_str_is(name, own[i])) {
+			cl_fail(e, CL_E_RULE, "'%s' is a name of the server's own; give the principal another one", own[i]);
+			return cl_fail_at(e, "principals.%s", own[i]);
+		}
+	for (size_t i = 0; i < place; i++)
+		if (cl_str_equal(access->holders[i].principal.name, name)) {
+			cl_fail(e, CL_E_RULE, "'%.*s' is the name of a principal and of a partner; they need different ones",
+				CL_STR_ARGS(name));
+			return cl_fail_at(e, "partners.%.*s", CL_STR_ARGS(name));
+		}
+	return 0;
+}
+
 int cl_access_new(const struct cl_catalog *catalog, const struct cl_organization_facts *organization, struct cl_access **out,
 		  struct cl_err *e)
 {
@@ -206,7 +232,9 @@ int cl_access_new(const struct cl_catalog *catalog, const struct cl_organization
 		}
 	}
 	for (size_t i = 0; i < access->holder_count && !code; i++) {
-		code = compile_holder(access, catalog, organization, &access->holders[i], e);
+		code = check_name(access, i, e);
+		if (!code)
+			code = compile_holder(access, catalog, organization, &access->holders[i], e);
 		access->principals[i] = access->holders[i].principal;
 	}
 	if (code) {

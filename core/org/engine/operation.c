@@ -86,7 +86,8 @@ static int transition(struct cl_interaction_context *context, struct cl_err *e)
 		code = cl_fail(e, CL_E_RULE, "%.*s is not a workflow instance", CL_STR_ARGS(context->target));
 	}
 	if (!code)
-		code = cl_access_transition(context->rules->access, context->principal, instance.workflow, &context->rule, e);
+		code = cl_access_transition(context->rules->access, context->store, context->arena, context->principal,
+					    context->route->type, current.row, instance.workflow, &context->rule, e);
 	struct cl_str match = cl_request_header(context->request, "if-match");
 	if (!code && match.n && !cl_str_is(match, "*") && cl_etag_version(match) != current.version)
 		code = cl_fail(e, CL_E_PRECONDITION, "%.*s is at version %lld, not %.*s", CL_STR_ARGS(context->target),
