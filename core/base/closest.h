@@ -5,7 +5,7 @@
 /* Set `wanted`, zero the rest, offer every candidate, read `best`. */
 struct cl_closest {
 	struct cl_str wanted;
-	const char *best;  /* borrowed from the offer; NULL when nothing is near enough */
+	const char *best; /* borrowed from the offer; NULL when nothing is near enough */
 	unsigned distance; /* letters changed, added, dropped or swapped */
 };
 

@@ -12,13 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_MAXIMUM ((size_t)1 << 20)    /* bytes of source */
+#define FILE_MAXIMUM ((size_t)1 << 20) /* bytes of source */
 #define MEMORY_MAXIMUM ((size_t)32 << 20) /* bytes in the Lua state */
-#define STEPS_MAXIMUM 20000000            /* Lua instructions: well below a second */
+#define STEPS_MAXIMUM 20000000 /* Lua instructions: well below a second */
 #define STEPS_BETWEEN_CHECKS 10000
-#define DEPTH_MAXIMUM 32                  /* tables within tables */
+#define DEPTH_MAXIMUM 32 /* tables within tables */
 #define NODES_MAXIMUM 200000
-#define TEXT_MAXIMUM ((size_t)8 << 20)    /* bytes of names and strings in the tree */
+#define TEXT_MAXIMUM ((size_t)8 << 20) /* bytes of names and strings in the tree */
 
 struct evaluation {
 	struct cl_arena *arena;
@@ -26,7 +26,7 @@ struct evaluation {
 	struct cl_str text;
 	struct cl_json *root;
 	struct cl_err *e;
-	int code;          /* set before lua_error when `e` is filled already */
+	int code; /* set before lua_error when `e` is filled already */
 	size_t memory;
 	bool out_of_memory;
 	int64_t steps;
@@ -36,8 +36,8 @@ struct evaluation {
 /* The way from the root to the value at hand. */
 struct trail {
 	const struct trail *parent;
-	const void *table;  /* identity of the table that holds the value */
-	const char *name;   /* NULL for an array element */
+	const void *table; /* identity of the table that holds the value */
+	const char *name; /* NULL for an array element */
 	lua_Integer index;
 };
 
@@ -85,7 +85,8 @@ static void count_steps(lua_State *lua, lua_Debug *activation)
 	if (evaluation->steps < STEPS_MAXIMUM)
 		return;
 	lua_getinfo(lua, "l", activation);
-	evaluation->code = cl_fail(evaluation->e, CL_E_LIMIT, "runs too long; a configuration file describes, it does not compute");
+	evaluation->code = cl_fail(evaluation->e, CL_E_LIMIT,
+	                           "runs too long; a configuration file describes, it does not compute");
 	set_where(evaluation->e, evaluation->name, activation->currentline);
 	lua_pushnil(lua);
 	lua_error(lua);
@@ -274,7 +275,8 @@ static int explain(struct evaluation *evaluation, const char *message)
 {
 	int line = 0;
 	if (evaluation->out_of_memory) {
-		cl_fail(evaluation->e, CL_E_LIMIT, "needs more than 32 MiB of memory; a configuration file describes, it does not compute");
+		cl_fail(evaluation->e, CL_E_LIMIT,
+		        "needs more than 32 MiB of memory; a configuration file describes, it does not compute");
 		set_where(evaluation->e, evaluation->name, 0);
 		return CL_E_LIMIT;
 	}
@@ -293,7 +295,8 @@ static int explain(struct evaluation *evaluation, const char *message)
 	return code;
 }
 
-int cl_config_load_text(struct cl_arena *arena, const char *name, struct cl_str text, struct cl_json **out, struct cl_err *e)
+int cl_config_load_text(struct cl_arena *arena, const char *name, struct cl_str text, struct cl_json **out,
+                        struct cl_err *e)
 {
 	*out = NULL;
 	if (text.n > FILE_MAXIMUM) {
@@ -331,7 +334,8 @@ static int read_file(struct cl_arena *arena, const char *path, struct cl_str *ou
 	int result = CL_OK;
 	int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (file < 0) {
-		result = cl_fail(e, errno == ENOENT ? CL_E_NOT_FOUND : CL_E_IO, "cannot be opened: %s", strerror(errno));
+		result =
+		        cl_fail(e, errno == ENOENT ? CL_E_NOT_FOUND : CL_E_IO, "cannot be opened: %s", strerror(errno));
 		goto done;
 	}
 	if (fstat(file, &status) || !S_ISREG(status.st_mode)) {

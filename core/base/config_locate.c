@@ -6,7 +6,7 @@ enum token_kind { TOKEN_END, TOKEN_NAME, TOKEN_STRING, TOKEN_NUMBER, TOKEN_SIGN 
 struct token {
 	enum token_kind kind;
 	struct cl_str text; /* of a string: what stands between its quotes, escapes not resolved */
-	size_t start;       /* byte offset of the first character, quote included */
+	size_t start; /* byte offset of the first character, quote included */
 };
 
 struct reader {
@@ -148,8 +148,8 @@ static bool is_word(const struct token *token, const char *word)
 	return token->kind == TOKEN_NAME && cl_str_is(token->text, word);
 }
 
-/* How a token changes the nesting: brackets and the blocks of functions and statements. `do` of for and while counts for
- * them. */
+/* How a token changes the nesting: brackets and the blocks of functions and statements. `do` of for and while counts
+ * for them. */
 static int nesting(const struct token *token)
 {
 	if (is_sign(token, "{") || is_sign(token, "(") || is_sign(token, "["))
@@ -168,14 +168,16 @@ static void skip_expression(struct reader *reader)
 {
 	int depth = 0;
 	while (reader->now.kind != TOKEN_END) {
-		if (depth == 0 && (is_sign(&reader->now, ",") || is_sign(&reader->now, ";") || is_sign(&reader->now, "}")))
+		if (depth == 0 &&
+		    (is_sign(&reader->now, ",") || is_sign(&reader->now, ";") || is_sign(&reader->now, "}")))
 			return;
 		depth += nesting(&reader->now);
 		advance(reader);
 	}
 }
 
-/* Reads "name =" or "[...] =" and says which member of `node` it names (NULL when unknown). False for a positional field. */
+/* Reads "name =" or "[...] =" and says which member of `node` it names (NULL when unknown). False for a positional
+ * field. */
 static bool read_name(struct reader *reader, struct cl_json *node, struct cl_json **member, struct cl_str *name)
 {
 	*member = NULL;
@@ -221,7 +223,7 @@ static int read_table(struct reader *reader, struct cl_json *node, int depth, st
 			cl_json_place(reader->text, value->offset, &first, &column);
 			cl_json_place(reader->text, (uint32_t)reader->now.start, &line, &column);
 			cl_fail(e, CL_E_INVALID, "\"%.*s\" is given twice in one table; the first is on line %d",
-				CL_STR_ARGS(name), first);
+			        CL_STR_ARGS(name), first);
 			if (e) {
 				e->line = line;
 				e->column = column;

@@ -1,5 +1,5 @@
-/* certificate.c: see certificate.h. Names follow wire/frame.h: first SAN URI, else "dns:" and the first SAN DNS name, else "cn:" and the
- * common name. */
+/* certificate.c: see certificate.h. Names follow wire/frame.h: first SAN URI, else "dns:" and the first SAN DNS
+ * name, else "cn:" and the common name. */
 #include "console/certificate.h"
 #include "base/hash.h"
 #include <openssl/pem.h>
@@ -32,7 +32,8 @@ static bool alternative_name(X509 *certificate, int kind, const char *prefix, ch
 
 static void principal_name(X509 *certificate, char *out, size_t size)
 {
-	if (alternative_name(certificate, GEN_URI, "", out, size) || alternative_name(certificate, GEN_DNS, "dns:", out, size))
+	if (alternative_name(certificate, GEN_URI, "", out, size) ||
+	    alternative_name(certificate, GEN_DNS, "dns:", out, size))
 		return;
 	const X509_NAME *subject = X509_get_subject_name(certificate);
 	int place = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
@@ -84,9 +85,10 @@ int cl_certificate_main(int argc, char **argv)
 	if (argc < 2 || argv[1][0] == '-') {
 		bool help = argc == 2 && strcmp(argv[1], "--help") == 0;
 		fprintf(help ? stdout : stderr,
-			"usage: careloop certificate FILE ...\n"
-			"Shows what the server sees in each certificate: the name and fingerprint of a client, the anchor of an authority.\n"
-			"scripts/certificates DIR ORGANIZATION ... makes certificates for development.\n");
+		        "usage: careloop certificate FILE ...\n"
+		        "Shows what the server sees in each certificate: the name and fingerprint of a client, the "
+		        "anchor of an authority.\n"
+		        "scripts/certificates DIR ORGANIZATION ... makes certificates for development.\n");
 		return help ? 0 : 2;
 	}
 	for (int i = 1; i < argc; i++)

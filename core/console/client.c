@@ -11,16 +11,16 @@ struct cl_client {
 	char *socket_path;
 	struct event_base *base;
 	struct cl_channel *channel; /* NULL when not connected */
-	uint64_t asked;             /* number of the last question */
+	uint64_t asked; /* number of the last question */
 	bool waiting, lost, interrupted;
-	struct event *held;         /* catches Ctrl-C over several questions, or NULL */
-	struct cl_arena *arena;     /* where the answer goes */
+	struct event *held; /* catches Ctrl-C over several questions, or NULL */
+	struct cl_arena *arena; /* where the answer goes */
 	struct cl_response response;
 	int problem;
 };
 
-static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload, int descriptor,
-		     void *context)
+static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload,
+                     int descriptor, void *context)
 {
 	struct cl_client *client = context;
 	(void)channel;
@@ -90,13 +90,13 @@ static int connect_client(struct cl_client *client, struct cl_err *e)
 		return CL_OK;
 	if (access(client->socket_path, F_OK) == 0 && access(client->socket_path, R_OK | W_OK) && errno == EACCES)
 		return cl_fail(e, CL_E_FORBIDDEN, "%s may only be opened by root and by the server's own user",
-			       client->socket_path);
+		               client->socket_path);
 	int result = cl_channel_connect(client->socket_path, &socket, e);
 	if (result == CL_E_INVALID)
 		return result;
 	if (result)
-		return cl_fail(e, CL_E_UNAUTHENTICATED, "no server answers at %s; is it running, with this data folder?",
-			       client->socket_path);
+		return cl_fail(e, CL_E_UNAUTHENTICATED,
+		               "no server answers at %s; is it running, with this data folder?", client->socket_path);
 	/* The role says "neither gateway nor organization"; administrators are known by the socket's peer. */
 	client->channel = cl_channel_new(client->base, socket, CL_ROLE_TEST, &callbacks, client);
 	client->lost = false;
@@ -122,7 +122,7 @@ static void let_go(struct event *interrupt)
 }
 
 int cl_client_ask(struct cl_client *client, struct cl_arena *arena, struct cl_str organization, struct cl_str body,
-		  int *status, struct cl_json **answer, struct cl_err *e)
+                  int *status, struct cl_json **answer, struct cl_err *e)
 {
 	*answer = NULL;
 	if (!client->held)

@@ -8,6 +8,7 @@
 #define READ CL_COMMAND_READ
 #define CHANGE CL_COMMAND_CHANGE
 #define DANGER CL_COMMAND_DANGER
+/* clang-format off */
 #define NOTHING {{.name = NULL}}
 
 static const struct cl_command commands[] = {
@@ -28,7 +29,8 @@ static const struct cl_command commands[] = {
 	{"heads", SERVER, READ, false, NOTHING, "The newest head of every organization's audit log", "heads"},
 	{"log level", SERVER, CHANGE, false, {{"level", CL_ARGUMENT_CHOICE, false, "debug info warning error"}},
 	 "How much all processes log, until they restart", "log level debug"},
-	{"organizations", SERVER, READ, false, NOTHING, "Organizations and the state of their processes", "organizations"},
+	{"organizations", SERVER, READ, false, NOTHING,
+	 "Organizations and the state of their processes", "organizations"},
 	{"processes", SERVER, READ, false, NOTHING, "Every process of the server", "processes"},
 	{"quarantine clear", SERVER, DANGER, false, {{"organization", CL_ARGUMENT_ORGANIZATION, false, NULL}},
 	 "Let requests, timers and plugins that crashed twice run again", "quarantine clear riverside"},
@@ -47,11 +49,13 @@ static const struct cl_command commands[] = {
 	 {{"count", CL_ARGUMENT_NUMBER, true, NULL}, {"principal", CL_ARGUMENT_WORD, true, NULL},
 	  {"target", CL_ARGUMENT_WORD, true, NULL}},
 	 "The newest leaves of the audit log, of one principal, about one target", "audit 50 coordinator Patient/ana"},
-	{"audit verify", ORGANIZATION, READ, false, NOTHING, "Recompute the audit log and compare its head", "audit verify"},
+	{"audit verify", ORGANIZATION, READ, false, NOTHING,
+	 "Recompute the audit log and compare its head", "audit verify"},
 	{"backup", ORGANIZATION, CHANGE, false, {{"path", CL_ARGUMENT_WORD, false, NULL}},
 	 "Copy the organization's file while it is in use, into its own folder", "backup before-upgrade.db"},
 	{"check", ORGANIZATION, READ, false, NOTHING, "Look for damage in the organization's file", "check"},
-	{"events", ORGANIZATION, READ, false, {{"count", CL_ARGUMENT_NUMBER, true, NULL}}, "The newest events", "events 20"},
+	{"events", ORGANIZATION, READ, false, {{"count", CL_ARGUMENT_NUMBER, true, NULL}},
+	 "The newest events", "events 20"},
 	{"explain", ORGANIZATION, READ, false, {{"what", CL_ARGUMENT_WORD, true, NULL}},
 	 "The merged plugins, and the file and line each part came from", "explain referral"},
 	{"instance", ORGANIZATION, READ, false, {{"task", CL_ARGUMENT_WORD, false, NULL}},
@@ -61,7 +65,8 @@ static const struct cl_command commands[] = {
 	 "Live workflow instances, soonest due first", "instances referral received"},
 	{"lua", ORGANIZATION, READ, false, {{"code", CL_ARGUMENT_REST, false, NULL}},
 	 "Evaluate Lua in the organization, changing nothing; short: > CODE. With changes: >! CODE", "> 1 + 1"},
-	{"machine", ORGANIZATION, READ, false, {{"name", CL_ARGUMENT_WORD, false, NULL}}, "A workflow as a Mermaid diagram",
+	{"machine", ORGANIZATION, READ, false, {{"name", CL_ARGUMENT_WORD, false, NULL}},
+	 "A workflow as a Mermaid diagram",
 	 "machine referral"},
 	{"metric", ORGANIZATION, READ, false,
 	 {{"name", CL_ARGUMENT_WORD, false, NULL}, {"months", CL_ARGUMENT_NUMBER, true, NULL}},
@@ -72,15 +77,19 @@ static const struct cl_command commands[] = {
 	 "Messages to partners", "outbox dead"},
 	{"outbox replay", ORGANIZATION, CHANGE, false, {{"number", CL_ARGUMENT_NUMBER, false, NULL}},
 	 "Send a message that was given up once more", "outbox replay 17"},
-	{"plugins", ORGANIZATION, READ, false, NOTHING, "Plugins in force, with version, time and memory used", "plugins"},
-	{"principals", ORGANIZATION, READ, false, NOTHING, "Who may come in, with roles and certificates", "principals"},
-	{"quarantine", ORGANIZATION, READ, false, NOTHING, "Timers that were put aside because they failed", "quarantine"},
+	{"plugins", ORGANIZATION, READ, false, NOTHING,
+	 "Plugins in force, with version, time and memory used", "plugins"},
+	{"principals", ORGANIZATION, READ, false, NOTHING,
+	 "Who may come in, with roles and certificates", "principals"},
+	{"quarantine", ORGANIZATION, READ, false, NOTHING,
+	 "Timers that were put aside because they failed", "quarantine"},
 	{"read", ORGANIZATION, READ, false, {{"resource", CL_ARGUMENT_RESOURCE, false, NULL}}, "One resource (audited)",
 	 "read Task/01k9"},
 	{"resources", ORGANIZATION, READ, false, NOTHING, "How many there are of each kind", "resources"},
 	{"search", ORGANIZATION, READ, false, {{"query", CL_ARGUMENT_REST, false, NULL}}, "A FHIR search (audited)",
 	 "search Task?status=requested&_count=5"},
-	{"settings", ORGANIZATION, READ, false, NOTHING, "Plugin settings, their values and where they were set", "settings"},
+	{"settings", ORGANIZATION, READ, false, NOTHING,
+	 "Plugin settings, their values and where they were set", "settings"},
 	{"timers", ORGANIZATION, READ, false, {{"task", CL_ARGUMENT_WORD, true, NULL}}, "Running clocks, soonest first",
 	 "timers 01k9"},
 	{"token create", ORGANIZATION, CHANGE, false,
@@ -97,10 +106,13 @@ static const struct cl_command commands[] = {
 	 {{"principal", CL_ARGUMENT_WORD, false, NULL}, {"action", CL_ARGUMENT_WORD, false, NULL},
 	  {"target", CL_ARGUMENT_WORD, false, NULL}},
 	 "Which rule allows or refuses an action", "why coordinator read Patient/ana"},
-	{"workflow", ORGANIZATION, READ, false, {{"name", CL_ARGUMENT_WORD, false, NULL}}, "States and transitions of a workflow",
+	{"workflow", ORGANIZATION, READ, false, {{"name", CL_ARGUMENT_WORD, false, NULL}},
+	 "States and transitions of a workflow",
 	 "workflow referral"},
 	{"workflows", ORGANIZATION, READ, false, NOTHING, "Workflows in force, with live instances", "workflows"},
 };
+
+/* clang-format on */
 
 #define COUNT (sizeof commands / sizeof *commands)
 

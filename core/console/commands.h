@@ -1,10 +1,11 @@
-/* commands.h: the table of console commands. The prompt, one-shot use, help, completion and the checks of arguments all read it;
- * organizations implement what has scope CL_COMMAND_ORGANIZATION under the same names, arguments as a JSON object. */
+/* commands.h: the table of console commands. The prompt, one-shot use, help, completion and the checks of arguments
+ * all read it; organizations implement what has scope CL_COMMAND_ORGANIZATION under the same names, arguments as a
+ * JSON object. */
 #pragma once
 #include "base/text.h"
 
 enum cl_command_scope {
-	CL_COMMAND_LOCAL,        /* this console */
+	CL_COMMAND_LOCAL, /* this console */
 	CL_COMMAND_SUPERVISOR,
 	CL_COMMAND_ORGANIZATION, /* needs a selected organization */
 };
@@ -17,14 +18,14 @@ enum cl_command_effect {
 
 enum cl_argument_kind {
 	CL_ARGUMENT_WORD,
-	CL_ARGUMENT_NUMBER,       /* whole number from 0: a JSON number */
-	CL_ARGUMENT_CHOICE,       /* one of `choices` */
-	CL_ARGUMENT_MONTH,        /* 2026-11 */
-	CL_ARGUMENT_RESOURCE,     /* Type/id */
+	CL_ARGUMENT_NUMBER, /* whole number from 0: a JSON number */
+	CL_ARGUMENT_CHOICE, /* one of `choices` */
+	CL_ARGUMENT_MONTH, /* 2026-11 */
+	CL_ARGUMENT_RESOURCE, /* Type/id */
 	CL_ARGUMENT_ORGANIZATION, /* defaults to the selected one, if any */
-	CL_ARGUMENT_COMMAND,      /* the rest of the line as it stands, completed as a command */
-	CL_ARGUMENT_REST,         /* the rest of the line as it stands */
-	CL_ARGUMENT_PAIRS,        /* key=value ...: a JSON object of texts */
+	CL_ARGUMENT_COMMAND, /* the rest of the line as it stands, completed as a command */
+	CL_ARGUMENT_REST, /* the rest of the line as it stands */
+	CL_ARGUMENT_PAIRS, /* key=value ...: a JSON object of texts */
 };
 
 #define CL_COMMAND_ARGUMENTS 4
@@ -40,7 +41,7 @@ struct cl_command {
 	const char *name; /* one or two words */
 	enum cl_command_scope scope;
 	enum cl_command_effect effect;
-	bool secret;      /* its line is neither kept in the history nor sent as text */
+	bool secret; /* its line is neither kept in the history nor sent as text */
 	struct cl_command_argument arguments[CL_COMMAND_ARGUMENTS];
 	const char *help; /* one line */
 	const char *example;

@@ -26,30 +26,32 @@ static bool ask_at_prompt(struct cl_session *session, const char *prompt, char *
 
 static int usage(FILE *out, int code)
 {
-	fprintf(out,
-		"usage: careloop console [OPTION ...]\n"
-		"Without -e and at a terminal: a prompt. Otherwise commands are read from standard input; the first error ends them.\n"
-		"  --socket PATH        the server's admin socket\n"
-		"  --data DIR           the server's data folder; its socket is DIR/run/admin.sock\n"
-		"                       (default: $CARELOOP_DATA, ./data, /var/lib/careloop)\n"
-		"  -o, --organization N the organization that commands go to\n"
-		"  -e, --execute LINE   run this command; may be given several times\n"
-		"  --json, --csv        how answers are shown\n"
-		"  --yes                dangerous commands need no confirmation\n"
-		"  --write              > EXPRESSION may change something\n"
-		"  --reason TEXT        why, for the audit log\n"
-		"Exit codes: 0 good, 1 a command failed, 2 usage, 3 no server, 4 refused.\n");
+	fprintf(out, "usage: careloop console [OPTION ...]\n"
+	             "Without -e and at a terminal: a prompt. Otherwise commands are read from standard input; the "
+	             "first error ends them.\n"
+	             "  --socket PATH        the server's admin socket\n"
+	             "  --data DIR           the server's data folder; its socket is DIR/run/admin.sock\n"
+	             "                       (default: $CARELOOP_DATA, ./data, /var/lib/careloop)\n"
+	             "  -o, --organization N the organization that commands go to\n"
+	             "  -e, --execute LINE   run this command; may be given several times\n"
+	             "  --json, --csv        how answers are shown\n"
+	             "  --yes                dangerous commands need no confirmation\n"
+	             "  --write              > EXPRESSION may change something\n"
+	             "  --reason TEXT        why, for the audit log\n"
+	             "Exit codes: 0 good, 1 a command failed, 2 usage, 3 no server, 4 refused.\n");
 	return code;
 }
 
 /* -1 to go on, or the exit code. */
 static int read_options(int argc, char **argv, struct options *options)
 {
+	/* clang-format off */
 	static const struct option known[] = {
 		{"socket", required_argument, NULL, 's'}, {"data", required_argument, NULL, 'd'},
 		{"organization", required_argument, NULL, 'o'}, {"execute", required_argument, NULL, 'e'},
 		{"json", no_argument, NULL, 'j'}, {"csv", no_argument, NULL, 'c'}, {"yes", no_argument, NULL, 'y'},
-		{"write", no_argument, NULL, 'w'}, {"reason", required_argument, NULL, 'r'}, {"help", no_argument, NULL, 'h'},
+		{"write", no_argument, NULL, 'w'}, {"reason", required_argument, NULL, 'r'},
+		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0}};
 	int option;
 	while ((option = getopt_long(argc, argv, "o:e:h", known, NULL)) != -1) {
@@ -71,6 +73,7 @@ static int read_options(int argc, char **argv, struct options *options)
 		default: return usage(stderr, CL_SESSION_USAGE);
 		}
 	}
+	/* clang-format on */
 	if (optind < argc || (options->socket && options->data))
 		return usage(stderr, CL_SESSION_USAGE);
 	if (options->organization && strlen(options->organization) >= sizeof options->session.organization) {

@@ -122,12 +122,12 @@ static unsigned char complete(EditLine *edit, int key)
 	struct cl_arena *arena = cl_arena_new(0);
 	line = cl_arena_copy(arena, line);
 	cl_line_complete(arena, line, (const char *const *)editor->session->organizations,
-			 editor->session->organization_count, &completion);
+	                 editor->session->organization_count, &completion);
 	if (completion.count) {
 		size_t common = common_length(&completion);
-		struct cl_str insert = cl_arena_printf(arena, "%.*s%s", (int)(common - completion.begun),
-						       completion.items[0] + completion.begun,
-						       completion.count == 1 ? " " : "");
+		struct cl_str insert =
+		        cl_arena_printf(arena, "%.*s%s", (int)(common - completion.begun),
+		                        completion.items[0] + completion.begun, completion.count == 1 ? " " : "");
 		if (insert.n && el_insertstr(edit, insert.p) == 0)
 			result = CC_REFRESH;
 		if (completion.count > 1 && common == completion.begun) {

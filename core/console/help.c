@@ -5,10 +5,11 @@
 
 static void print_one(struct cl_arena *arena, const struct cl_command *command)
 {
-	static const char *const effects[] = {"changes nothing", "changes something", "changes something and asks first"};
+	static const char *const effects[] = {"changes nothing", "changes something",
+	                                      "changes something and asks first"};
 	static const char *const scopes[] = {"this console", "the server", "the selected organization"};
-	printf("%.*s\n    %s.\n    Concerns %s; %s.\n    Example: %s\n", CL_STR_ARGS(cl_line_usage(arena, command)), command->help,
-	       scopes[command->scope], effects[command->effect], command->example);
+	printf("%.*s\n    %s.\n    Concerns %s; %s.\n    Example: %s\n", CL_STR_ARGS(cl_line_usage(arena, command)),
+	       command->help, scopes[command->scope], effects[command->effect], command->example);
 }
 
 static void print_group(struct cl_arena *arena, enum cl_command_scope scope, const char *heading, bool colour)
@@ -47,7 +48,8 @@ enum cl_session_result cl_help(struct cl_session *session, struct cl_arena *aren
 		print_one(arena, found);
 	for (size_t i = 0; i < count; i++) {
 		size_t n = strcspn(commands[i].name, " ");
-		if (&commands[i] == found || n != topic.n || memcmp(commands[i].name, topic.p, n) != 0 || !commands[i].name[n])
+		if (&commands[i] == found || n != topic.n || memcmp(commands[i].name, topic.p, n) != 0 ||
+		    !commands[i].name[n])
 			continue;
 		print_one(arena, &commands[i]);
 		any = true;
@@ -55,7 +57,7 @@ enum cl_session_result cl_help(struct cl_session *session, struct cl_arena *aren
 	if (any)
 		return CL_SESSION_OK;
 	const char *best = cl_command_closest(topic);
-	fprintf(stderr, "error: there is no command \"%.*s\"%s%s%s\n", CL_STR_ARGS(topic), best ? " (did you mean \"" : "",
-		best ? best : "", best ? "\"?)" : "");
+	fprintf(stderr, "error: there is no command \"%.*s\"%s%s%s\n", CL_STR_ARGS(topic),
+	        best ? " (did you mean \"" : "", best ? best : "", best ? "\"?)" : "");
 	return CL_SESSION_USAGE;
 }

@@ -116,7 +116,7 @@ static const struct cl_command *find_command(struct cl_arena *arena, const struc
 {
 	if (words->count >= 2) {
 		struct cl_str both = cl_arena_printf(arena, "%.*s %.*s", CL_STR_ARGS(words->items[0].text),
-						     CL_STR_ARGS(words->items[1].text));
+		                                     CL_STR_ARGS(words->items[1].text));
 		const struct cl_command *command = cl_command_find(both);
 		*used = 2;
 		if (command)
@@ -132,15 +132,15 @@ static int unknown(struct cl_arena *arena, const struct cl_words *words, struct 
 	struct cl_str wanted = words->items[0].text;
 	const char *best = NULL;
 	if (words->count >= 2)
-		best = cl_command_closest(cl_arena_printf(arena, "%.*s %.*s", CL_STR_ARGS(wanted),
-							  CL_STR_ARGS(words->items[1].text)));
+		best = cl_command_closest(
+		        cl_arena_printf(arena, "%.*s %.*s", CL_STR_ARGS(wanted), CL_STR_ARGS(words->items[1].text)));
 	if (!best)
 		best = cl_command_closest(wanted);
 	if (best)
 		return cl_fail(e, CL_E_INVALID, "there is no command \"%.*s\" (did you mean \"%s\"?)",
-			       (int)(wanted.n < 60 ? wanted.n : 60), wanted.p, best);
+		               (int)(wanted.n < 60 ? wanted.n : 60), wanted.p, best);
 	return cl_fail(e, CL_E_INVALID, "there is no command \"%.*s\"; help lists those that there are",
-		       (int)(wanted.n < 60 ? wanted.n : 60), wanted.p);
+	               (int)(wanted.n < 60 ? wanted.n : 60), wanted.p);
 }
 
 static bool is_month(struct cl_str text)
@@ -187,7 +187,7 @@ static bool is_choice(const char *choices, struct cl_str text, struct cl_closest
 
 /* One word as the argument says. */
 static int take_word(struct cl_arena *arena, const struct cl_command_argument *argument, struct cl_str word,
-		     struct cl_json *arguments, struct cl_err *e)
+                     struct cl_json *arguments, struct cl_err *e)
 {
 	struct cl_closest closest = {0};
 	char names[8][16];
@@ -195,7 +195,8 @@ static int take_word(struct cl_arena *arena, const struct cl_command_argument *a
 	switch (argument->kind) {
 	case CL_ARGUMENT_NUMBER:
 		if (!is_number(word))
-			return cl_fail(e, CL_E_INVALID, "%s must be a whole number, not \"%.*s\"", argument->name, shown, word.p);
+			return cl_fail(e, CL_E_INVALID, "%s must be a whole number, not \"%.*s\"", argument->name,
+			               shown, word.p);
 		cl_json_set_integer(arena, arguments, argument->name, strtoll(cl_arena_cstring(arena, word), NULL, 10));
 		return CL_OK;
 	case CL_ARGUMENT_CHOICE:
@@ -203,16 +204,17 @@ static int take_word(struct cl_arena *arena, const struct cl_command_argument *a
 			break;
 		if (closest.best)
 			return cl_fail(e, CL_E_INVALID, "%s must be one of %s (did you mean \"%s\"?)", argument->name,
-				       argument->choices, closest.best);
+			               argument->choices, closest.best);
 		return cl_fail(e, CL_E_INVALID, "%s must be one of %s", argument->name, argument->choices);
 	case CL_ARGUMENT_MONTH:
 		if (!is_month(word))
-			return cl_fail(e, CL_E_INVALID, "%s must look like 2026-11, not \"%.*s\"", argument->name, shown, word.p);
+			return cl_fail(e, CL_E_INVALID, "%s must look like 2026-11, not \"%.*s\"", argument->name,
+			               shown, word.p);
 		break;
 	case CL_ARGUMENT_RESOURCE:
 		if (!is_resource(word))
 			return cl_fail(e, CL_E_INVALID, "%s must be a type and an id, as in Task/01k9, not \"%.*s\"",
-				       argument->name, shown, word.p);
+			               argument->name, shown, word.p);
 		break;
 	default:
 		break;
@@ -222,7 +224,7 @@ static int take_word(struct cl_arena *arena, const struct cl_command_argument *a
 }
 
 static int take_pairs(struct cl_arena *arena, const struct cl_command_argument *argument, const struct cl_words *words,
-		      size_t from, struct cl_json *arguments, struct cl_err *e)
+                      size_t from, struct cl_json *arguments, struct cl_err *e)
 {
 	struct cl_json *pairs = cl_json_set_object(arena, arguments, argument->name);
 	if (words->count - from > PAIRS_MAXIMUM)
@@ -231,11 +233,12 @@ static int take_pairs(struct cl_arena *arena, const struct cl_command_argument *
 		struct cl_str word = words->items[i].text;
 		const char *equals = word.n ? memchr(word.p, '=', word.n) : NULL;
 		if (!equals || equals == word.p)
-			return cl_fail(e, CL_E_INVALID, "\"%.*s\" must have the form key=value", (int)(word.n < 60 ? word.n : 60),
-				       word.p ? word.p : "");
+			return cl_fail(e, CL_E_INVALID, "\"%.*s\" must have the form key=value",
+			               (int)(word.n < 60 ? word.n : 60), word.p ? word.p : "");
 		struct cl_str key = {word.p, (size_t)(equals - word.p)};
 		if (cl_json_get_str(pairs, key))
-			return cl_fail(e, CL_E_INVALID, "\"%.*s\" is given twice", (int)(key.n < 60 ? key.n : 60), key.p);
+			return cl_fail(e, CL_E_INVALID, "\"%.*s\" is given twice", (int)(key.n < 60 ? key.n : 60),
+			               key.p);
 		struct cl_json *value = cl_json_set(arena, pairs, key);
 		value->kind = CL_JSON_STRING;
 		value->text = (struct cl_str){equals + 1, word.n - key.n - 1};
@@ -244,7 +247,7 @@ static int take_pairs(struct cl_arena *arena, const struct cl_command_argument *
 }
 
 static int take_arguments(struct cl_arena *arena, struct cl_str line, const struct cl_words *words, size_t next,
-			  struct cl_str organization, struct cl_line *out, struct cl_err *e)
+                          struct cl_str organization, struct cl_line *out, struct cl_err *e)
 {
 	const struct cl_command *command = out->command;
 	struct cl_str usage = cl_line_usage(arena, command);
@@ -257,11 +260,13 @@ static int take_arguments(struct cl_arena *arena, struct cl_str line, const stru
 			next = words->count;
 		} else if (next == words->count) {
 			bool fill = argument->kind == CL_ARGUMENT_ORGANIZATION && command->scope != CL_COMMAND_LOCAL &&
-				    organization.n;
+			            organization.n;
 			if (fill)
-				cl_json_set_text(arena, out->arguments, argument->name, cl_arena_copy(arena, organization));
+				cl_json_set_text(arena, out->arguments, argument->name,
+				                 cl_arena_copy(arena, organization));
 			else if (!argument->optional)
-				return cl_fail(e, CL_E_INVALID, "%s is missing: %.*s", argument->name, CL_STR_ARGS(usage));
+				return cl_fail(e, CL_E_INVALID, "%s is missing: %.*s", argument->name,
+				               CL_STR_ARGS(usage));
 		} else if (whole_rest) {
 			size_t start = words->items[next].start;
 			struct cl_str rest = trim((struct cl_str){line.p + start, line.n - start});
@@ -275,8 +280,8 @@ static int take_arguments(struct cl_arena *arena, struct cl_str line, const stru
 	}
 	if (next < words->count) {
 		struct cl_str word = words->items[next].text;
-		return cl_fail(e, CL_E_INVALID, "\"%.*s\" is more than the command takes: %.*s", (int)(word.n < 60 ? word.n : 60),
-			       word.p, CL_STR_ARGS(usage));
+		return cl_fail(e, CL_E_INVALID, "\"%.*s\" is more than the command takes: %.*s",
+		               (int)(word.n < 60 ? word.n : 60), word.p, CL_STR_ARGS(usage));
 	}
 	return CL_OK;
 }
@@ -289,12 +294,14 @@ static int parse_lua(struct cl_arena *arena, struct cl_str line, struct cl_line 
 	size_t skip = out->write ? 2 : 1;
 	struct cl_str code = trim((struct cl_str){line.p + skip, line.n - skip});
 	if (code.n == 0)
-		return cl_fail(e, CL_E_INVALID, "there is nothing after \">\": > EXPRESSION, or >! STATEMENT to change something");
+		return cl_fail(e, CL_E_INVALID,
+		               "there is nothing after \">\": > EXPRESSION, or >! STATEMENT to change something");
 	cl_json_set_text(arena, out->arguments, "code", cl_arena_copy(arena, code));
 	return CL_OK;
 }
 
-int cl_line_parse(struct cl_arena *arena, struct cl_str line, struct cl_str organization, struct cl_line *out, struct cl_err *e)
+int cl_line_parse(struct cl_arena *arena, struct cl_str line, struct cl_str organization, struct cl_line *out,
+                  struct cl_err *e)
 {
 	struct cl_words words;
 	size_t used;
@@ -317,7 +324,8 @@ int cl_line_parse(struct cl_arena *arena, struct cl_str line, struct cl_str orga
 		return unknown(arena, &words, e);
 	/* Code and commands in commands have quotations of their own. */
 	enum cl_argument_kind first = out->command->arguments[0].kind;
-	if (words.open && !(out->command->arguments[0].name && (first == CL_ARGUMENT_REST || first == CL_ARGUMENT_COMMAND)))
+	if (words.open &&
+	    !(out->command->arguments[0].name && (first == CL_ARGUMENT_REST || first == CL_ARGUMENT_COMMAND)))
 		return cl_fail(e, CL_E_INVALID, "a quotation is not closed");
 	out->write = out->command->effect != CL_COMMAND_READ;
 	if (out->command->secret) {
@@ -338,7 +346,8 @@ struct candidates {
 
 static void offer(struct candidates *candidates, struct cl_str text)
 {
-	if (text.n < candidates->begun.n || (candidates->begun.n && memcmp(text.p, candidates->begun.p, candidates->begun.n) != 0))
+	if (text.n < candidates->begun.n ||
+	    (candidates->begun.n && memcmp(text.p, candidates->begun.p, candidates->begun.n) != 0))
 		return;
 	for (size_t i = 0; i < candidates->out->count; i++)
 		if (cl_str_is(text, candidates->out->items[i]))
@@ -375,7 +384,7 @@ static int compare_items(const void *a, const void *b)
 }
 
 static void complete_argument(struct candidates *candidates, const struct cl_command_argument *argument,
-			      const char *const *organizations, size_t organization_count)
+                              const char *const *organizations, size_t organization_count)
 {
 	if (argument->kind == CL_ARGUMENT_ORGANIZATION)
 		for (size_t i = 0; i < organization_count; i++)
@@ -390,8 +399,8 @@ static void complete_argument(struct candidates *candidates, const struct cl_com
 }
 
 /* `nested`: within help or watch, whose own command argument is not followed further. */
-static void complete(struct cl_arena *arena, struct cl_str line, const char *const *organizations, size_t organization_count,
-		     bool nested, struct cl_completion *out)
+static void complete(struct cl_arena *arena, struct cl_str line, const char *const *organizations,
+                     size_t organization_count, bool nested, struct cl_completion *out)
 {
 	struct cl_words words;
 	size_t used;
@@ -410,7 +419,8 @@ static void complete(struct cl_arena *arena, struct cl_str line, const char *con
 		if (command->arguments[i].kind != CL_ARGUMENT_COMMAND || nested)
 			continue;
 		size_t start = used + i < words.count ? words.items[used + i].start : line.n;
-		complete(arena, (struct cl_str){line.p + start, line.n - start}, organizations, organization_count, true, out);
+		complete(arena, (struct cl_str){line.p + start, line.n - start}, organizations, organization_count,
+		         true, out);
 		return;
 	}
 	if (before == 0)
@@ -423,8 +433,8 @@ static void complete(struct cl_arena *arena, struct cl_str line, const char *con
 		qsort(out->items, out->count, sizeof *out->items, compare_items);
 }
 
-void cl_line_complete(struct cl_arena *arena, struct cl_str line, const char *const *organizations, size_t organization_count,
-		      struct cl_completion *out)
+void cl_line_complete(struct cl_arena *arena, struct cl_str line, const char *const *organizations,
+                      size_t organization_count, struct cl_completion *out)
 {
 	complete(arena, line, organizations, organization_count, false, out);
 }

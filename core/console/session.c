@@ -38,7 +38,7 @@ static void show(const struct cl_session *session, const struct cl_json *answer)
 		cl_table_csv(&text, answer);
 	else
 		cl_table_print(&text, answer,
-			       &(struct cl_table_style){.width = terminal_width(), .colour = session->colour_out});
+		               &(struct cl_table_style){.width = terminal_width(), .colour = session->colour_out});
 	fwrite(text.p, 1, text.n, stdout);
 	fflush(stdout);
 	cl_buf_free(&text);
@@ -68,7 +68,7 @@ static enum cl_session_result result_of_error(const struct cl_session *session, 
 }
 
 static enum cl_session_result show_answer(const struct cl_session *session, struct cl_arena *arena, int status,
-					  const struct cl_json *answer)
+                                          const struct cl_json *answer)
 {
 	if (cl_json_is_true(cl_json_get(answer, "ok"))) {
 		show(session, answer);
@@ -80,8 +80,10 @@ static enum cl_session_result show_answer(const struct cl_session *session, stru
 		where = cl_json_text(cl_json_path(answer, "issue", "0", "expression", "0", NULL));
 	}
 	problem(session, "%s%s%s", clean(arena, where), where.n ? ": " : "",
-		error.n ? clean(arena, error) : "the server gave no reason");
-	return status == 403 || status == 401 ? CL_SESSION_REFUSED : status == 400 ? CL_SESSION_USAGE : CL_SESSION_FAILED;
+	        error.n ? clean(arena, error) : "the server gave no reason");
+	return status == 403 || status == 401 ? CL_SESSION_REFUSED
+	       : status == 400                ? CL_SESSION_USAGE
+	                                      : CL_SESSION_FAILED;
 }
 
 /* ---- changes ---- */
@@ -101,8 +103,9 @@ static bool confirm(struct cl_session *session, struct cl_arena *arena, const st
 		problem(session, "%s must be confirmed with --yes", line->command->name);
 		return false;
 	}
-	const char *prompt = cl_arena_printf(arena, "%s: %s\nType %.*s to go on: ", line->command->name, line->command->help,
-					     CL_STR_ARGS(name)).p;
+	const char *prompt = cl_arena_printf(arena, "%s: %s\nType %.*s to go on: ", line->command->name,
+	                                     line->command->help, CL_STR_ARGS(name))
+	                             .p;
 	if (session->question(session, prompt, typed, sizeof typed) && cl_str_is(name, typed))
 		return true;
 	problem(session, "not confirmed; nothing was done");
@@ -138,7 +141,8 @@ static enum cl_session_result ask(struct cl_session *session, struct cl_arena *a
 	bool organization = line->command->scope == CL_COMMAND_ORGANIZATION;
 	bool lua = strcmp(line->command->name, "lua") == 0;
 	if (organization && !session->organization[0]) {
-		problem(session, "%s is a command of an organization: select one with use NAME, or -o NAME", line->command->name);
+		problem(session, "%s is a command of an organization: select one with use NAME, or -o NAME",
+		        line->command->name);
 		return CL_SESSION_USAGE;
 	}
 	if (lua && session->write)
@@ -155,8 +159,9 @@ static enum cl_session_result ask(struct cl_session *session, struct cl_arena *a
 	cl_json_set_boolean(arena, request, "write", line->write);
 	cl_buf_init(&body, 0);
 	cl_json_write(&body, request);
-	int result = cl_client_ask(session->client, arena, organization ? cl_str_of(session->organization) : CL_STR_NONE,
-				   cl_buf_str(&body), &status, &answer, &e);
+	int result =
+	        cl_client_ask(session->client, arena, organization ? cl_str_of(session->organization) : CL_STR_NONE,
+	                      cl_buf_str(&body), &status, &answer, &e);
 	cl_buf_free(&body);
 	return result ? result_of_error(session, &e) : show_answer(session, arena, status, answer);
 }
@@ -177,7 +182,8 @@ static enum cl_session_result run_use(struct cl_session *session, struct cl_str 
 			known |= cl_str_is(name, session->organizations[i]);
 	}
 	if (!known && session->organization_count) {
-		problem(session, "there is no organization \"%.*s\"; organizations lists those that there are", CL_STR_ARGS(name));
+		problem(session, "there is no organization \"%.*s\"; organizations lists those that there are",
+		        CL_STR_ARGS(name));
 		return CL_SESSION_FAILED;
 	}
 	memcpy(session->organization, name.p ? name.p : "", name.n);
@@ -206,7 +212,8 @@ static enum cl_session_result run_watch(struct cl_session *session, const struct
 	cl_client_hold(session->client, true);
 	while (result == CL_SESSION_OK) {
 		if (clear)
-			printf("\x1b[H\x1b[2Jevery %lld s: %.*s   (Ctrl-C ends)\n\n", (long long)seconds, CL_STR_ARGS(command));
+			printf("\x1b[H\x1b[2Jevery %lld s: %.*s   (Ctrl-C ends)\n\n", (long long)seconds,
+			       CL_STR_ARGS(command));
 		result = cl_session_run(session, command);
 		if (cl_client_interrupted(session->client) || !cl_client_sleep(session->client, seconds * CL_SECOND)) {
 			fputc('\n', stdout);
@@ -235,8 +242,9 @@ static enum cl_session_result run_local(struct cl_session *session, struct cl_ar
 		printf("timing is %s\n", session->timing ? "on" : "off");
 	} else {
 		struct cl_str format = cl_json_get_text(line->arguments, "format");
-		session->output = cl_str_is(format, "json") ? CL_OUTPUT_JSON :
-				  cl_str_is(format, "csv")  ? CL_OUTPUT_CSV : CL_OUTPUT_TABLE;
+		session->output = cl_str_is(format, "json")  ? CL_OUTPUT_JSON
+		                  : cl_str_is(format, "csv") ? CL_OUTPUT_CSV
+		                                             : CL_OUTPUT_TABLE;
 	}
 	return CL_SESSION_OK;
 }
@@ -284,14 +292,16 @@ void cl_session_load_organizations(struct cl_session *session)
 	forget_organizations(session);
 	struct cl_arena *arena = cl_arena_new(0);
 	if (cl_client_ask(session->client, arena, CL_STR_NONE,
-			  CL_STR("{\"command\":\"organizations\",\"arguments\":{},\"line\":\"organizations\",\"write\":false}"),
-			  &status, &answer, NULL) == CL_OK) {
+	                  CL_STR("{\"command\":\"organizations\",\"arguments\":{},\"line\":\"organizations\",\"write\":"
+	                         "false}"),
+	                  &status, &answer, NULL) == CL_OK) {
 		const struct cl_json *rows = cl_json_get(answer, "rows");
 		uint32_t count = rows && rows->kind == CL_JSON_ARRAY ? rows->count : 0;
 		session->organizations = calloc((size_t)count + 1, sizeof *session->organizations);
 		for (uint32_t i = 0; session->organizations && i < count; i++) {
 			const struct cl_json *row = &rows->items[i];
-			struct cl_str name = row->kind == CL_JSON_ARRAY && row->count ? cl_json_text(&row->items[0]) : CL_STR_NONE;
+			struct cl_str name =
+			        row->kind == CL_JSON_ARRAY && row->count ? cl_json_text(&row->items[0]) : CL_STR_NONE;
 			session->organizations[session->organization_count++] = strndup(name.p ? name.p : "", name.n);
 		}
 	}

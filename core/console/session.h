@@ -16,16 +16,17 @@ enum cl_session_output { CL_OUTPUT_TABLE, CL_OUTPUT_JSON, CL_OUTPUT_CSV };
 
 struct cl_session {
 	struct cl_client *client;
-	char organization[64];    /* selected; empty for none */
+	char organization[64]; /* selected; empty for none */
 	enum cl_session_output output;
 	bool timing;
-	bool interactive;         /* a person types: questions may be asked */
+	bool interactive; /* a person types: questions may be asked */
 	bool colour_out, colour_error;
-	bool yes;                 /* dangerous commands need no confirmation */
-	bool write;               /* --write: > changes too */
-	const char *reason;       /* --reason for changes by Lua, or NULL */
-	bool quit;                /* the user wants to leave */
-	/* Asks a question with `prompt` and reads a line into `answer`; false at the end of input. Only when interactive. */
+	bool yes; /* dangerous commands need no confirmation */
+	bool write; /* --write: > changes too */
+	const char *reason; /* --reason for changes by Lua, or NULL */
+	bool quit; /* the user wants to leave */
+	/* Asks a question with `prompt` and reads a line into `answer`; false at the end of input. Only when
+	 * interactive. */
 	bool (*question)(struct cl_session *session, const char *prompt, char *answer, size_t size);
 	/* Names for completion, asked when first needed and after `use`. */
 	char **organizations;

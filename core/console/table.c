@@ -3,16 +3,18 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
-#define GAP 2           /* spaces between columns */
-#define NARROWEST 4     /* a column is not cut below this */
+#define GAP 2 /* spaces between columns */
+#define NARROWEST 4 /* a column is not cut below this */
 #define COLUMNS_MAXIMUM 64
 #define ELLIPSIS "\xe2\x80\xa6"
 
-/* One character as it is shown. Returns the bytes it takes in the text; broken UTF-8 and control characters become "?". */
+/* One character as it is shown. Returns the bytes it takes in the text; broken UTF-8 and control characters become
+ * "?". */
 static size_t next_character(struct cl_str text, size_t at, const char **shown, size_t *shown_n, int *width)
 {
 	utf8proc_int32_t point;
-	utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text.p + at, (utf8proc_ssize_t)(text.n - at), &point);
+	utf8proc_ssize_t n =
+	        utf8proc_iterate((const utf8proc_uint8_t *)text.p + at, (utf8proc_ssize_t)(text.n - at), &point);
 	*shown = text.p + at;
 	if (n <= 0 || point < 0x20 || (point >= 0x7f && point < 0xa0) || (point >= 0x200e && point <= 0x200f) ||
 	    (point >= 0x202a && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069)) {
@@ -100,7 +102,7 @@ struct layout {
 
 /* Natural widths, then the widest column gives way until all fit. */
 static void measure(struct cl_arena *arena, const struct cl_json *columns, const struct cl_json *rows, int terminal,
-		    struct layout *layout)
+                    struct layout *layout)
 {
 	uint32_t count = column_count(columns);
 	int total = count ? GAP * ((int)count - 1) : 0;
@@ -145,7 +147,7 @@ static void spaces(struct cl_buf *out, int count)
 }
 
 static void print_row(struct cl_buf *out, struct cl_arena *arena, const struct cl_json *row, uint32_t count,
-		      const struct layout *layout)
+                      const struct layout *layout)
 {
 	for (uint32_t c = 0; c < count; c++) {
 		struct cl_str text = cell_text(arena, cell_at(row, c));

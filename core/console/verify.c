@@ -15,9 +15,10 @@ struct verification {
 static int usage(FILE *out, int code)
 {
 	fprintf(out, "usage: careloop audit verify --data DIR --organization ID [--folder DIR]\n"
-		     "Recomputes the audit log of an organization and compares it with the newest head in DIR/audit-heads.log.\n"
-		     "  --folder DIR  where ID.db is, when not in DIR/organizations/ID\n"
-		     "Exit codes: 0 whole, 1 not whole or not readable, 2 usage.\n");
+	             "Recomputes the audit log of an organization and compares it with the newest head in "
+	             "DIR/audit-heads.log.\n"
+	             "  --folder DIR  where ID.db is, when not in DIR/organizations/ID\n"
+	             "Exit codes: 0 whole, 1 not whole or not readable, 2 usage.\n");
 	return code;
 }
 
@@ -36,7 +37,8 @@ static int verify(const struct verification *wanted)
 	struct cl_audit_head head;
 	if (snprintf(heads_path, sizeof heads_path, "%s/audit-heads.log", wanted->data) >= (int)sizeof heads_path ||
 	    snprintf(folder, sizeof folder, "%s%s%s", wanted->folder ? wanted->folder : wanted->data,
-		     wanted->folder ? "" : "/organizations/", wanted->folder ? "" : wanted->organization) >= (int)sizeof folder)
+	             wanted->folder ? "" : "/organizations/",
+	             wanted->folder ? "" : wanted->organization) >= (int)sizeof folder)
 		return usage(stderr, 2);
 	int known = cl_heads_read(heads_path, wanted->organization, &witnessed, &e);
 	if (known && known != CL_E_NOT_FOUND)
@@ -56,7 +58,8 @@ static int verify(const struct verification *wanted)
 		printf("extends what the supervisor witnessed at %s: %llu leaves\n", witnessed.at,
 		       (unsigned long long)witnessed.size);
 	else
-		printf("the supervisor has witnessed no head of %s yet: a log that was replaced as a whole would not be noticed\n",
+		printf("the supervisor has witnessed no head of %s yet: a log that was replaced as a whole would not "
+		       "be noticed\n",
 		       wanted->organization);
 	return 0;
 }
@@ -64,12 +67,13 @@ static int verify(const struct verification *wanted)
 int cl_verify_main(int argc, char **argv)
 {
 	static const struct option options[] = {{"data", required_argument, NULL, 'd'},
-						{"organization", required_argument, NULL, 'o'},
-						{"folder", required_argument, NULL, 'f'},
-						{"help", no_argument, NULL, 'h'},
-						{NULL, 0, NULL, 0}};
+	                                        {"organization", required_argument, NULL, 'o'},
+	                                        {"folder", required_argument, NULL, 'f'},
+	                                        {"help", no_argument, NULL, 'h'},
+	                                        {NULL, 0, NULL, 0}};
 	struct verification wanted = {0};
 	int option;
+	/* clang-format off */
 	while ((option = getopt_long(argc, argv, "o:h", options, NULL)) != -1) {
 		switch (option) {
 		case 'd': wanted.data = optarg; break;
@@ -79,6 +83,7 @@ int cl_verify_main(int argc, char **argv)
 		default: return usage(stderr, 2);
 		}
 	}
+	/* clang-format on */
 	if (optind + 1 != argc || strcmp(argv[optind], "verify") != 0 || !wanted.data || !wanted.organization)
 		return usage(stderr, 2);
 	return verify(&wanted);

@@ -39,6 +39,7 @@ struct cl_mailbag {
 	char id[80], socket[4096], certificate[4096], key[4096];
 	uint64_t frames, stream, listing;      /* frame ids; listing = 0 when none is asked for */
 	bool again;                            /* the outbox changed while a listing was on its way */
+	bool stale;                            /* a report was made while a listing was on its way */
 	int64_t flight[CL_COURIER_FLIGHT];     /* numbers being delivered; 0 = free */
 };
 
@@ -53,14 +54,14 @@ static void ask(struct cl_mailbag *mailbag, const char *target, struct cl_str bo
 	request.credential.kind = CL_CREDENTIAL_COURIER;
 	cl_random(request.id, sizeof request.id);
 	mailbag->frames++;
-	if (frame)
+	if (mailbag->channel && !cl_channel_send_request(mailbag->channel, mailbag->frames, &request) && frame)
 		*frame = mailbag->frames;
-	if (mailbag->channel)
-		cl_channel_send_request(mailbag->channel, mailbag->frames, &request);
 }
 
 static void list_outbox(struct cl_mailbag *mailbag)
 {
+	if (!mailbag->channel)
+		return; /* asked for again when it is connected; a question that was never sent would be waited for for ever */
 	if (mailbag->listing) {
 		mailbag->again = true;
 		return;
@@ -96,6 +97,8 @@ static void on_delivered(void *context, long status, const char *problem)
 			mailbag->flight[i] = 0;
 	report(mailbag, letter, status, words);
 	free(letter);
+	/* A listing that is on its way may have been made before the report: this letter would go out once more. */
+	mailbag->stale = mailbag->listing != 0;
 	list_outbox(mailbag);
 }
 
@@ -136,11 +139,13 @@ static void on_listing(struct cl_mailbag *mailbag, const struct cl_response *res
 {
 	struct cl_json *body;
 	struct cl_err e = {0};
+	bool stale = mailbag->stale;
 	mailbag->listing = 0;
+	mailbag->stale = false;
 	if (response->status != 200 || cl_json_parse(arena, response->body, NULL, &body, &e))
 		return;
 	const struct cl_json *messages = cl_json_get(body, "messages");
-	for (uint32_t i = 0; messages && i < messages->count; i++)
+	for (uint32_t i = 0; messages && !stale && i < messages->count; i++)
 		send_letter(mailbag, &messages->items[i]);
 	if (mailbag->again) {
 		mailbag->again = false;
@@ -176,6 +181,7 @@ static void on_closed(struct cl_channel *channel, const char *reason, void *cont
 	cl_channel_free(channel);
 	mailbag->channel = NULL;
 	mailbag->listing = 0;
+	mailbag->stale = false;
 	struct timeval wait = {CL_COURIER_RETRY, 0};
 	event_add(mailbag->timer, &wait);
 }
@@ -303,7 +309,7 @@ int cl_courier_main(int argc, char **argv)
 		if (c == 'c')
 			config = optarg;
 		else if (c == 'k')
-			control = atoi(optarg);
+			control = (int)strtol(optarg, NULL, 10);
 		else
 			return 2;
 	}

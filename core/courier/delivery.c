@@ -147,6 +147,10 @@ int cl_delivery_send(struct cl_delivery *delivery, struct cl_str url, struct cl_
 	char address[2048], idempotency[300];
 	if (!cl_str_starts(url, "https://") || url.n + 40 > sizeof address)
 		return cl_fail(e, CL_E_RULE, "a partner's url must begin with https://");
+	/* It becomes a line of the request: a plugin must not be able to write others (attack: a line break in the key). */
+	for (size_t i = 0; i < key.n; i++)
+		if (key.p[i] < '!' || key.p[i] > '~')
+			return cl_fail(e, CL_E_RULE, "a message's key has characters that no header may have");
 	snprintf(address, sizeof address, "%.*s/fhir/$process-message", CL_STR_ARGS(url));
 	snprintf(idempotency, sizeof idempotency, "Idempotency-Key: %.*s", CL_STR_ARGS(key));
 	struct cl_transfer *transfer = calloc(1, sizeof *transfer);

@@ -88,10 +88,14 @@ static void write_journal(struct cl_admin_call *call, const char *outcome, const
 	cl_buf_init(&arguments, 4096);
 	if (call->arguments)
 		cl_json_write(&arguments, call->arguments);
-	struct cl_journal_entry entry = {
-		.at = cl_clock_now(&(struct cl_clock){0}), .user = call->user, .pid = call->pid,
-		.organization = call->organization, .command = call->command,
-		.arguments = arguments.overflow ? CL_STR_NONE : cl_buf_str(&arguments), .outcome = outcome, .detail = detail};
+	struct cl_journal_entry entry = {.at = cl_clock_now(&(struct cl_clock){0}),
+	                                 .user = call->user,
+	                                 .pid = call->pid,
+	                                 .organization = call->organization,
+	                                 .command = call->command,
+	                                 .arguments = arguments.overflow ? CL_STR_NONE : cl_buf_str(&arguments),
+	                                 .outcome = outcome,
+	                                 .detail = detail};
 	if (cl_journal_write(call->admin->journal, &entry, &e))
 		cl_log(CL_LOG_ERROR, "admin-log-failed", "error=\"%s\"", e.message);
 	cl_buf_free(&arguments);
@@ -203,8 +207,8 @@ static const char *read_call(struct cl_admin_call *call, struct cl_str payload, 
 	return call->command.n ? NULL : "\"command\" is missing";
 }
 
-static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload, int descriptor,
-		     void *context)
+static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload,
+                     int descriptor, void *context)
 {
 	struct cl_admin_client *client = context;
 	struct cl_admin *admin = client->admin;
@@ -217,21 +221,27 @@ static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64
 				break;
 			}
 	} else if (type == CL_FRAME_REQUEST && client->calls >= CALLS_MAXIMUM) {
-		cl_channel_send_response(channel, id,
-			&(struct cl_response){.status = 503,
-					      .body = CL_STR("{\"ok\":false,\"error\":\"too many commands at once\"}")});
+		cl_channel_send_response(
+		        channel, id,
+		        &(struct cl_response){
+		                .status = 503,
+		                .body = CL_STR("{\"ok\":false,\"error\":\"too many commands at once\"}")});
 	} else if (type == CL_FRAME_REQUEST) {
 		struct cl_arena *arena = cl_arena_new(CALL_MEMORY);
 		struct cl_admin_call *call = CL_NEW(arena, struct cl_admin_call);
-		*call = (struct cl_admin_call){.arena = arena, .pid = client->pid, .admin = admin, .client = client, .request = id,
-					 .next = admin->calls};
+		*call = (struct cl_admin_call){.arena = arena,
+		                               .pid = client->pid,
+		                               .admin = admin,
+		                               .client = client,
+		                               .request = id,
+		                               .next = admin->calls};
 		memcpy(call->user, client->user, sizeof call->user);
 		admin->calls = call;
 		client->calls++;
 		const char *problem = read_call(call, payload, descriptor, &e);
 		if (client->refused)
 			cl_admin_fail(call, 403, "only root and the server's own user may use the console; you are %s",
-				     client->user);
+			              client->user);
 		else if (problem)
 			cl_admin_fail(call, 400, "%s", problem);
 		else
@@ -285,14 +295,15 @@ static void on_acceptable(evutil_socket_t listener, short what, void *context)
 }
 
 int cl_admin_open(struct event_base *base, const char *path, struct cl_journal *journal,
-		  void (*command)(struct cl_admin_call *call, void *context), void *context, struct cl_admin **out,
-		  struct cl_err *e)
+                  void (*command)(struct cl_admin_call *call, void *context), void *context, struct cl_admin **out,
+                  struct cl_err *e)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	*out = NULL;
 	if (strlen(path) >= sizeof address.sun_path)
-		return cl_fail(e, CL_E_INVALID, "the socket path %s is longer than %zu bytes; choose a shorter data folder",
-			       path, sizeof address.sun_path - 1);
+		return cl_fail(e, CL_E_INVALID,
+		               "the socket path %s is longer than %zu bytes; choose a shorter data folder", path,
+		               sizeof address.sun_path - 1);
 	memcpy(address.sun_path, path, strlen(path));
 	struct cl_admin *admin = calloc(1, sizeof *admin);
 	if (!admin)

@@ -11,9 +11,10 @@
 #include <unistd.h>
 
 #define STOP_PATIENCE (10 * CL_SECOND)
-#define HANG_UP_PATIENCE (2 * CL_SECOND)       /* a process without its control channel is given this long to end */
+#define HANG_UP_PATIENCE (2 * CL_SECOND) /* a process without its control channel is given this long to end */
 #define LAST_WORDS_PATIENCE (50 * CL_SECOND / 1000) /* to read what an ended process still said */
-#define HEALTHY_AFTER (30 * CL_SECOND)
+/* Who served that long did not fail by how it starts: back at once, service waits for it. */
+#define HEALTHY_AFTER (2 * CL_SECOND)
 #define BACK_OFF_FIRST (100 * CL_SECOND / 1000)
 #define BACK_OFF_MOST (10 * CL_SECOND)
 
@@ -39,8 +40,8 @@ static void arm(struct cl_child *child, int64_t microseconds)
 	event_add(child->timer, &delay);
 }
 
-static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload, int descriptor,
-		     void *context)
+static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload,
+                     int descriptor, void *context)
 {
 	struct cl_child *child = context;
 	struct cl_json *message;
@@ -61,8 +62,8 @@ static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64
 		} else if (child->state == CL_CHILD_STARTING) {
 			child->state = CL_CHILD_READY;
 			child->ready_at = cl_monotonic();
-			cl_log(CL_LOG_INFO, "child-ready", "child=%s pid=%d milliseconds=%lld", child->name, (int)child->pid,
-			       (long long)((child->ready_at - child->started) / 1000));
+			cl_log(CL_LOG_INFO, "child-ready", "child=%s pid=%d milliseconds=%lld", child->name,
+			       (int)child->pid, (long long)((child->ready_at - child->started) / 1000));
 			child->callbacks.changed(child, false, child->context);
 		}
 	}
@@ -135,7 +136,7 @@ static void describe_exit(struct cl_child *child)
 	int status = child->wait_status;
 	if (WIFSIGNALED(status))
 		snprintf(child->last_exit, sizeof child->last_exit, "signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
+		         strsignal(WTERMSIG(status)));
 	else
 		snprintf(child->last_exit, sizeof child->last_exit, "exit code %d", WEXITSTATUS(status));
 }
@@ -183,7 +184,8 @@ static void on_timer(evutil_socket_t socket, short what, void *context)
 	} else if (child->state == CL_CHILD_WAITING) {
 		cl_child_start(child);
 	} else if (child->pid) {
-		cl_log(CL_LOG_WARNING, "child-does-not-stop", "child=%s pid=%d action=SIGKILL", child->name, (int)child->pid);
+		cl_log(CL_LOG_WARNING, "child-does-not-stop", "child=%s pid=%d action=SIGKILL", child->name,
+		       (int)child->pid);
 		kill(child->pid, SIGKILL);
 	}
 }

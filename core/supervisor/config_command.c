@@ -45,7 +45,7 @@ static X509 *read_certificate(const char *path)
 static EVP_PKEY *read_key(const char *path)
 {
 	FILE *file = fopen(path, "re");
-	EVP_PKEY *key = file ? PEM_read_PrivateKey(file, NULL, NULL, (void *)(uintptr_t)"") : NULL;
+	EVP_PKEY *key = file ? PEM_read_PrivateKey(file, NULL, NULL, (void *)(uintptr_t) "") : NULL;
 	if (file)
 		fclose(file);
 	return key;
@@ -55,8 +55,10 @@ static void check_certificate_file(struct check *check, const struct cl_json *at
 {
 	X509 *certificate = read_certificate(path);
 	if (!certificate)
-		report(check, true, at, "%s %s cannot be read as a PEM certificate (scripts/certificates makes some for "
-		       "development)", what, path);
+		report(check, true, at,
+		       "%s %s cannot be read as a PEM certificate (scripts/certificates makes some for "
+		       "development)",
+		       what, path);
 	else if (X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0)
 		report(check, true, at, "%s %s has expired", what, path);
 	X509_free(certificate);
@@ -71,8 +73,10 @@ static const char *path_of(const struct cl_json *value)
 static void check_tls(struct check *check)
 {
 	const struct cl_server_settings *settings = check->settings;
-	const struct cl_json *tls = cl_json_get(settings->tree, "tls"), *written = cl_json_get(settings->written, "tls");
-	const char *certificate_path = path_of(cl_json_get(tls, "certificate")), *key_path = path_of(cl_json_get(tls, "key"));
+	const struct cl_json *tls = cl_json_get(settings->tree, "tls"),
+	                     *written = cl_json_get(settings->written, "tls");
+	const char *certificate_path = path_of(cl_json_get(tls, "certificate")),
+	           *key_path = path_of(cl_json_get(tls, "key"));
 	struct stat status;
 	if (!certificate_path || !key_path)
 		return;
@@ -80,12 +84,13 @@ static void check_tls(struct check *check)
 	EVP_PKEY *key = read_key(key_path);
 	X509 *certificate = read_certificate(certificate_path);
 	if (!key)
-		report(check, true, cl_json_get(written, "key"), "tls.key %s cannot be read as a PEM key without password",
-		       key_path);
+		report(check, true, cl_json_get(written, "key"),
+		       "tls.key %s cannot be read as a PEM key without password", key_path);
 	else if (certificate && X509_check_private_key(certificate, key) != 1)
 		report(check, true, cl_json_get(written, "key"), "tls.key does not belong to tls.certificate");
 	if (key && stat(key_path, &status) == 0 && (status.st_mode & 077))
-		report(check, false, cl_json_get(written, "key"), "tls.key %s can be read by others; use chmod 600", key_path);
+		report(check, false, cl_json_get(written, "key"), "tls.key %s can be read by others; use chmod 600",
+		       key_path);
 	EVP_PKEY_free(key);
 	X509_free(certificate);
 	const struct cl_json *authorities = cl_json_get(tls, "client_authorities");
@@ -93,7 +98,7 @@ static void check_tls(struct check *check)
 	for (uint32_t i = 0; authorities && authorities->kind == CL_JSON_ARRAY && i < authorities->count; i++)
 		if (path_of(&authorities->items[i]))
 			check_certificate_file(check, &written_authorities->items[i], "tls.client_authorities",
-					       path_of(&authorities->items[i]));
+			                       path_of(&authorities->items[i]));
 }
 
 static void check_folder(struct check *check, const char *name)
@@ -101,7 +106,8 @@ static void check_folder(struct check *check, const char *name)
 	struct stat status;
 	const char *path = path_of(cl_json_get(check->settings->tree, name));
 	if (path && (stat(path, &status) || !S_ISDIR(status.st_mode)))
-		report(check, true, cl_json_get(check->settings->written, name), "%s: there is no folder %s", name, path);
+		report(check, true, cl_json_get(check->settings->written, name), "%s: there is no folder %s", name,
+		       path);
 }
 
 static void check_organizations(struct check *check)
@@ -111,8 +117,8 @@ static void check_organizations(struct check *check)
 		struct cl_err e = {0};
 		struct cl_json *tree;
 		struct cl_arena *arena = cl_arena_new(0);
-		struct cl_str path = cl_arena_printf(arena, "%s/%s.lua", settings->organizations_folder,
-						     settings->organizations[i]);
+		struct cl_str path =
+		        cl_arena_printf(arena, "%s/%s.lua", settings->organizations_folder, settings->organizations[i]);
 		if (cl_config_load(arena, path.p, &tree, &e)) {
 			fprintf(stderr, "%s: error: %s\n", e.where, e.message);
 			check->errors++;
@@ -171,15 +177,17 @@ static int dump_configuration(struct cl_arena *arena, const char *path)
 
 static int usage(FILE *out, int code)
 {
-	fprintf(out, "usage: careloop config check [--config] FILE   look for mistakes; exit code 1 when there are any\n"
-		     "       careloop config dump [--config] FILE    print what is in force, and where each value comes from\n");
+	fprintf(out,
+	        "usage: careloop config check [--config] FILE   look for mistakes; exit code 1 when there are any\n"
+	        "       careloop config dump [--config] FILE    print what is in force, and where each value comes "
+	        "from\n");
 	return code;
 }
 
 int cl_config_command_main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+	        {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	const char *path = NULL;
 	int option;
 	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {

@@ -19,7 +19,7 @@ static int make_folder(const char *path, struct cl_err *e)
 		return cl_fail(e, CL_E_IO, "%s is no folder", path);
 	if (status.st_uid != geteuid())
 		return cl_fail(e, CL_E_FORBIDDEN, "the folder %s belongs to another user (uid %u)", path,
-			       (unsigned)status.st_uid);
+		               (unsigned)status.st_uid);
 	if ((status.st_mode & 077) && chmod(path, 0700))
 		return cl_fail(e, CL_E_IO, "the folder %s cannot be made private: %s", path, strerror(errno));
 	return CL_OK;
@@ -43,7 +43,7 @@ int cl_folder_take(const char *data, const char *run, int *lock_file, struct cl_
 		ssize_t n = read(file, owner, sizeof owner - 1);
 		close(file);
 		return cl_fail(e, CL_E_BUSY, "the data folder %s is in use by another supervisor (process %ld)", data,
-			       n > 0 ? strtol(owner, NULL, 10) : 0L);
+		               n > 0 ? strtol(owner, NULL, 10) : 0L);
 	}
 	int length = snprintf(owner, sizeof owner, "%d\n", (int)getpid());
 	if (ftruncate(file, 0) || write(file, owner, (size_t)length) != length) {

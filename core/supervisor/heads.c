@@ -15,9 +15,9 @@
 
 struct cl_heads {
 	int file;
-	bool dirty;            /* appended and not yet synced */
-	bool torn;             /* the file does not end with a newline */
-	struct cl_buf last;    /* the last head's line, and torn lines after it; empty before the first */
+	bool dirty; /* appended and not yet synced */
+	bool torn; /* the file does not end with a newline */
+	struct cl_buf last; /* the last head's line, and torn lines after it; empty before the first */
 	struct cl_head *items;
 	size_t count, room;
 };
@@ -114,8 +114,9 @@ static int read_all(struct cl_heads *heads, FILE *stream, const char *path, stru
 		}
 		chain(heads, previous);
 		if (result == CL_OK && (heads->last.overflow || strcmp(named, previous) != 0)) {
-			result = cl_fail(e, CL_E_CORRUPT, "line %ld does not follow from the line before it: the log was changed",
-					 number);
+			result = cl_fail(e, CL_E_CORRUPT,
+			                 "line %ld does not follow from the line before it: the log was changed",
+			                 number);
 			cl_fail_at(e, "%s:%ld", path, number);
 		}
 		remember(heads, &head);
@@ -171,9 +172,10 @@ int cl_heads_append(struct cl_heads *heads, const struct cl_head *head, cl_insta
 	if (last && last->size == head->size && memcmp(last->root, head->root, sizeof head->root) == 0)
 		return CL_OK;
 	if (last && head->size <= last->size)
-		result = cl_fail(e, CL_E_CORRUPT, "the audit log of %s had %llu leaves and now has %llu with another root: "
-				 "it was restored or changed", head->organization, (unsigned long long)last->size,
-				 (unsigned long long)head->size);
+		result = cl_fail(e, CL_E_CORRUPT,
+		                 "the audit log of %s had %llu leaves and now has %llu with another root: "
+		                 "it was restored or changed",
+		                 head->organization, (unsigned long long)last->size, (unsigned long long)head->size);
 	cl_hex(head->root, sizeof head->root, root);
 	chain(heads, previous);
 	cl_instant_format(now, seen);
@@ -183,13 +185,14 @@ int cl_heads_append(struct cl_heads *heads, const struct cl_head *head, cl_insta
 	cl_json_write_text(&line, cl_str_of(head->at[0] ? head->at : seen));
 	cl_buf_add_cstring(&line, ",\"organization\":");
 	cl_json_write_text(&line, cl_str_of(head->organization));
-	cl_buf_printf(&line, ",\"size\":%llu,\"root\":\"%s\",\"previous\":\"%s\"}\n", (unsigned long long)head->size, root,
-		      previous);
+	cl_buf_printf(&line, ",\"size\":%llu,\"root\":\"%s\",\"previous\":\"%s\"}\n", (unsigned long long)head->size,
+	              root, previous);
 	if (heads->torn && write(heads->file, "\n", 1) == 1)
 		heads->torn = false;
 	ssize_t written = line.overflow || heads->torn ? -1 : write(heads->file, line.p, line.n);
 	if (written != (ssize_t)line.n) {
-		result = cl_fail(e, CL_E_IO, "audit-heads.log cannot be written: %s", written < 0 ? strerror(errno) : "disk full");
+		result = cl_fail(e, CL_E_IO, "audit-heads.log cannot be written: %s",
+		                 written < 0 ? strerror(errno) : "disk full");
 		/* What was written of it stays as a torn line; the chain goes on from there. */
 		if (written > 0) {
 			add_torn_line(heads, (struct cl_str){line.p, (size_t)written});

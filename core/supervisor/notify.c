@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -28,9 +29,11 @@ void cl_notify(const char *format, ...)
 	if (length <= 0)
 		return;
 	size_t n = (size_t)length < sizeof text ? (size_t)length : sizeof text - 1;
-	int file = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int file = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (file < 0)
 		return;
+	/* A busy service manager is waited for, but not long: organizations matter more. */
+	setsockopt(file, SOL_SOCKET, SO_SNDTIMEO, &(struct timeval){0, 500000}, sizeof(struct timeval));
 	sendto(file, text, n, MSG_NOSIGNAL, (const struct sockaddr *)&address, size);
 	close(file);
 }

@@ -48,25 +48,26 @@ static void run_status(struct cl_supervisor *supervisor, struct cl_admin_call *c
 	struct cl_json *answer = cl_admin_table(call, columns);
 	struct cl_tree_count count = cl_tree_count(supervisor);
 	status_row(call, answer, "version", CL_VERSION);
-	status_row(call, answer, "state", supervisor->phase == CL_TREE_RUNNING && !supervisor->ready ? "starting" :
-		   phases[supervisor->phase]);
+	status_row(call, answer, "state",
+	           supervisor->phase == CL_TREE_RUNNING && !supervisor->ready ? "starting" : phases[supervisor->phase]);
 	status_row(call, answer, "process", cl_arena_printf(call->arena, "%d", (int)getpid()).p);
 	status_row(call, answer, "up", duration(call->arena, cl_monotonic() - supervisor->started));
 	status_row(call, answer, "configuration", supervisor->config);
 	status_row(call, answer, "data", supervisor->data);
 	status_row(call, answer, "organizations",
-		   cl_arena_printf(call->arena, "%d of %d ready", count.organizations_ready, count.organizations).p);
+	           cl_arena_printf(call->arena, "%d of %d ready", count.organizations_ready, count.organizations).p);
 	status_row(call, answer, "gateways",
-		   cl_arena_printf(call->arena, "%d of %d ready", count.gateways_ready, supervisor->gateway_count).p);
+	           cl_arena_printf(call->arena, "%d of %d ready", count.gateways_ready, supervisor->gateway_count).p);
 	status_row(call, answer, "courier", cl_child_state_name(supervisor->courier.state));
-	status_row(call, answer, "audit heads", supervisor->heads_problem[0] ? supervisor->heads_problem : "chain is whole");
+	status_row(call, answer, "audit heads",
+	           supervisor->heads_problem[0] ? supervisor->heads_problem : "chain is whole");
 	cl_admin_answer(call, answer);
 }
 
 static void run_organizations(struct cl_supervisor *supervisor, struct cl_admin_call *call)
 {
-	static const char *const columns[] = {"organization", "state", "process", "up", "restarts", "commits", "quarantined",
-					      "last exit", NULL};
+	static const char *const columns[] = {"organization", "state",       "process",   "up", "restarts",
+	                                      "commits",      "quarantined", "last exit", NULL};
 	struct cl_json *answer = cl_admin_table(call, columns);
 	for (struct cl_seat *seat = supervisor->organizations; seat; seat = seat->next) {
 		const struct cl_child *child = &seat->child;
@@ -115,10 +116,11 @@ static void process_row(struct cl_admin_call *call, struct cl_json *answer, cons
 
 static void run_processes(struct cl_supervisor *supervisor, struct cl_admin_call *call)
 {
-	static const char *const columns[] = {"name", "process", "state", "up", "restarts", "memory KiB", "last exit", NULL};
+	static const char *const columns[] = {"name",     "process",    "state",     "up",
+	                                      "restarts", "memory KiB", "last exit", NULL};
 	struct cl_json *answer = cl_admin_table(call, columns);
-	const struct cl_child self = {.name = "supervisor", .pid = getpid(), .state = CL_CHILD_READY,
-				      .started = supervisor->started};
+	const struct cl_child self = {
+	        .name = "supervisor", .pid = getpid(), .state = CL_CHILD_READY, .started = supervisor->started};
 	process_row(call, answer, &self);
 	for (int i = 0; i < supervisor->gateway_count; i++)
 		process_row(call, answer, &supervisor->gateways[i].child);
@@ -155,8 +157,8 @@ static void on_inquiry_patience(evutil_socket_t socket, short what, void *contex
 	(void)socket;
 	(void)what;
 	cl_json_set_text(inquiry->call->arena, inquiry->answer, "text",
-			 cl_arena_printf(inquiry->call->arena, "%d gateway(s) did not answer within %d s", inquiry->awaited,
-					 INQUIRY_PATIENCE_SECONDS));
+	                 cl_arena_printf(inquiry->call->arena, "%d gateway(s) did not answer within %d s",
+	                                 inquiry->awaited, INQUIRY_PATIENCE_SECONDS));
 	finish_inquiry(inquiry);
 }
 
@@ -171,12 +173,13 @@ static void run_connections(struct cl_supervisor *supervisor, struct cl_admin_ca
 	struct cl_inquiry *inquiry = calloc(1, sizeof *inquiry);
 	if (!inquiry)
 		abort();
-	*inquiry = (struct cl_inquiry){.supervisor = supervisor, .call = call, .number = ++number,
-				       .answer = cl_admin_table(call, columns)};
+	*inquiry = (struct cl_inquiry){
+	        .supervisor = supervisor, .call = call, .number = ++number, .answer = cl_admin_table(call, columns)};
 	inquiry->patience = event_new(supervisor->base, -1, 0, on_inquiry_patience, inquiry);
 	if (!inquiry->patience)
 		abort();
-	struct cl_str question = cl_arena_printf(call->arena, "{\"do\":\"status\",\"id\":%" PRIu64 "}", inquiry->number);
+	struct cl_str question =
+	        cl_arena_printf(call->arena, "{\"do\":\"status\",\"id\":%" PRIu64 "}", inquiry->number);
 	for (int i = 0; i < supervisor->gateway_count; i++)
 		inquiry->awaited += cl_child_send(&supervisor->gateways[i].child, question) == CL_OK;
 	supervisor->inquiry = inquiry;
@@ -187,7 +190,8 @@ static void run_connections(struct cl_supervisor *supervisor, struct cl_admin_ca
 }
 
 /* A row for each value; "organizations.riverside" for what is nested. */
-static void add_values(struct cl_inquiry *inquiry, const struct cl_child *child, const char *prefix, const struct cl_json *object)
+static void add_values(struct cl_inquiry *inquiry, const struct cl_child *child, const char *prefix,
+                       const struct cl_json *object)
 {
 	struct cl_admin_call *call = inquiry->call;
 	for (uint32_t i = 0; object->kind == CL_JSON_OBJECT && i < object->count; i++) {
@@ -206,7 +210,8 @@ static void add_values(struct cl_inquiry *inquiry, const struct cl_child *child,
 	}
 }
 
-void cl_operations_answered(struct cl_supervisor *supervisor, const struct cl_child *child, const struct cl_json *message)
+void cl_operations_answered(struct cl_supervisor *supervisor, const struct cl_child *child,
+                            const struct cl_json *message)
 {
 	struct cl_inquiry *inquiry = supervisor->inquiry;
 	int64_t number;
@@ -248,7 +253,8 @@ static void run_quarantine_list(struct cl_supervisor *supervisor, struct cl_admi
 		for (int i = 0; i < memory->quarantined_count; i++) {
 			char subject[33];
 			struct cl_json *row = cl_admin_row(call, answer);
-			cl_hex(memory->quarantined[i].subject.bytes, sizeof memory->quarantined[i].subject.bytes, subject);
+			cl_hex(memory->quarantined[i].subject.bytes, sizeof memory->quarantined[i].subject.bytes,
+			       subject);
 			cl_admin_cell_text(call, row, "%s", seat->id);
 			cl_admin_cell_text(call, row, "%s", kinds[memory->quarantined[i].kind]);
 			cl_admin_cell_text(call, row, "%s", memory->quarantined[i].plugin);
@@ -281,8 +287,10 @@ static void run_quarantine_clear(struct cl_supervisor *supervisor, struct cl_adm
 	cl_log(CL_LOG_INFO, "quarantine-cleared", "organization=%s entries=%d user=%s", seat->id, count, call->user);
 	struct cl_json *answer = cl_json_new(call->arena, CL_JSON_OBJECT);
 	cl_json_set_text(call->arena, answer, "text",
-			 cl_arena_printf(call->arena, "%d entries of %s were let go; a plugin among them is loaded again by "
-					 "reload", count, seat->id));
+	                 cl_arena_printf(call->arena,
+	                                 "%d entries of %s were let go; a plugin among them is loaded again by "
+	                                 "reload",
+	                                 count, seat->id));
 	cl_admin_answer(call, answer);
 }
 
@@ -339,16 +347,16 @@ static const struct operation {
 	const char *name;
 	void (*run)(struct cl_supervisor *supervisor, struct cl_admin_call *call);
 } operations[] = {
-	{"status", run_status},
-	{"organizations", run_organizations},
-	{"processes", run_processes},
-	{"connections", run_connections},
-	{"reload", run_reload},
-	{"quarantine list", run_quarantine_list},
-	{"quarantine clear", run_quarantine_clear},
-	{"heads", run_heads},
-	{"log level", run_log_level},
-	{"stop", run_stop},
+        {"status", run_status},
+        {"organizations", run_organizations},
+        {"processes", run_processes},
+        {"connections", run_connections},
+        {"reload", run_reload},
+        {"quarantine list", run_quarantine_list},
+        {"quarantine clear", run_quarantine_clear},
+        {"heads", run_heads},
+        {"log level", run_log_level},
+        {"stop", run_stop},
 };
 
 void cl_operations_run(struct cl_supervisor *supervisor, struct cl_admin_call *call)
@@ -361,9 +369,9 @@ void cl_operations_run(struct cl_supervisor *supervisor, struct cl_admin_call *c
 		if (seat && !seat->removed)
 			cl_admin_forward(call, seat->relay);
 		else
-			cl_admin_fail(call, 404, "there is no organization \"%.*s\"%s%s%s", CL_STR_ARGS(call->organization),
-				     closest.best ? " (did you mean \"" : "", closest.best ? closest.best : "",
-				     closest.best ? "\"?)" : "");
+			cl_admin_fail(call, 404, "there is no organization \"%.*s\"%s%s%s",
+			              CL_STR_ARGS(call->organization), closest.best ? " (did you mean \"" : "",
+			              closest.best ? closest.best : "", closest.best ? "\"?)" : "");
 		return;
 	}
 	for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
@@ -374,5 +382,6 @@ void cl_operations_run(struct cl_supervisor *supervisor, struct cl_admin_call *c
 		cl_closest_offer(&closest, operations[i].name);
 	}
 	cl_admin_fail(call, 400, "the supervisor knows no command \"%.*s\"%s%s%s", CL_STR_ARGS(call->command),
-		     closest.best ? " (did you mean \"" : "", closest.best ? closest.best : "", closest.best ? "\"?)" : "");
+	              closest.best ? " (did you mean \"" : "", closest.best ? closest.best : "",
+	              closest.best ? "\"?)" : "");
 }

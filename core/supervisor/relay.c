@@ -50,8 +50,8 @@ static bool take(struct cl_relay *relay, uint64_t number, struct waiting *out)
 	return false;
 }
 
-static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload, int descriptor,
-		     void *context)
+static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload,
+                     int descriptor, void *context)
 {
 	struct cl_relay *relay = context;
 	struct waiting waiting;
@@ -77,7 +77,8 @@ static void on_closed(struct cl_channel *channel, const char *reason, void *cont
 	cl_channel_free(channel);
 	relay->channel = NULL;
 	while (relay->count && take(relay, relay->open[0].number, &waiting))
-		refuse(&waiting, 503, "the organization's process ended before it answered; whether the command took effect is "
+		refuse(&waiting, 503,
+		       "the organization's process ended before it answered; whether the command took effect is "
 		       "unknown. It restarts by itself: look before you repeat it");
 }
 
@@ -148,7 +149,7 @@ static void request_id(uint8_t id[16])
 }
 
 int cl_relay_send(struct cl_relay *relay, const char *user, const char *organization, struct cl_str body,
-		  cl_relay_answer answer, void *context, uint64_t *number, struct cl_err *e)
+                  cl_relay_answer answer, void *context, uint64_t *number, struct cl_err *e)
 {
 	if (relay->count == OPEN_MAXIMUM)
 		return cl_fail(e, CL_E_BUSY, "too many commands wait for %s already", organization);
@@ -156,18 +157,18 @@ int cl_relay_send(struct cl_relay *relay, const char *user, const char *organiza
 	if (result)
 		return result;
 	struct cl_request request = {
-		.deadline = cl_clock_now(&(struct cl_clock){0}) + PATIENCE,
-		.credential = {.kind = CL_CREDENTIAL_CONSOLE, .name = cl_str_of(user)},
-		.method = CL_STR("CONSOLE"),
-		.target = cl_str_of(organization),
-		.body = body,
+	        .deadline = cl_clock_now(&(struct cl_clock){0}) + PATIENCE,
+	        .credential = {.kind = CL_CREDENTIAL_CONSOLE, .name = cl_str_of(user)},
+	        .method = CL_STR("CONSOLE"),
+	        .target = cl_str_of(organization),
+	        .body = body,
 	};
 	request_id(request.id);
 	result = cl_channel_send_request(relay->channel, ++relay->last, &request);
 	if (result)
 		return cl_fail(e, result, "the command cannot be sent to %s now", organization);
 	relay->open[relay->count++] = (struct waiting){
-		.number = relay->last, .until = cl_monotonic() + PATIENCE, .answer = answer, .context = context};
+	        .number = relay->last, .until = cl_monotonic() + PATIENCE, .answer = answer, .context = context};
 	if (!event_pending(relay->sweep, EV_TIMEOUT, NULL))
 		event_add(relay->sweep, &(struct timeval){1, 0});
 	*number = relay->last;

@@ -12,9 +12,9 @@
 
 struct cl_reload {
 	struct cl_supervisor *supervisor;
-	struct cl_admin_call *call;     /* NULL for SIGHUP */
-	struct cl_arena *arena;   /* for `answer` when there is no call */
-	struct cl_json *answer;   /* table: what, outcome, detail */
+	struct cl_admin_call *call; /* NULL for SIGHUP */
+	struct cl_arena *arena; /* for `answer` when there is no call */
+	struct cl_json *answer; /* table: what, outcome, detail */
 	struct event *patience;
 	int staging;
 	int failed;
@@ -76,8 +76,10 @@ static void finish(struct cl_reload *reload)
 	if (call) {
 		if (failed)
 			cl_json_set_text(call->arena, answer, "text",
-					 cl_arena_printf(call->arena, "%d of these did not take the new version; they go on "
-							 "with the old one", failed));
+			                 cl_arena_printf(call->arena,
+			                                 "%d of these did not take the new version; they go on "
+			                                 "with the old one",
+			                                 failed));
 		cl_admin_answer(call, answer);
 	}
 }
@@ -114,7 +116,8 @@ static void on_staged(bool good, struct cl_str output, void *context)
 static void start_stage(struct cl_reload *reload, struct cl_seat *seat)
 {
 	struct cl_supervisor *supervisor = reload->supervisor;
-	seat->stage = cl_stage_start(supervisor->base, supervisor->executable, supervisor->config, seat->id, on_staged, seat);
+	seat->stage =
+	        cl_stage_start(supervisor->base, supervisor->executable, supervisor->config, seat->id, on_staged, seat);
 	seat->reload = seat->stage ? CL_SEAT_STAGING : CL_SEAT_AS_IT_IS;
 	if (seat->stage)
 		reload->staging++;
@@ -212,7 +215,8 @@ static void apply_organizations(struct cl_reload *reload)
 }
 
 /* What a running server cannot change. */
-static void note_fixed(struct cl_reload *reload, const struct cl_server_settings *old, const struct cl_server_settings *new)
+static void note_fixed(struct cl_reload *reload, const struct cl_server_settings *old,
+                       const struct cl_server_settings *new)
 {
 	static const char *const fixed[] = {"gateways", "listen", "limits", "timeouts"};
 	for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
@@ -243,13 +247,13 @@ static struct cl_reload *new_reload(struct cl_supervisor *supervisor, struct cl_
 
 /* The configuration as it stands now, checked, in an arena of its own. */
 static int read_settings(struct cl_supervisor *supervisor, struct cl_arena **arena, struct cl_server_settings *settings,
-			 struct cl_err *e)
+                         struct cl_err *e)
 {
 	*arena = cl_arena_new(0);
 	int result = cl_server_settings_load(*arena, supervisor->config, settings, NULL, e);
 	if (result == CL_OK && strcmp(settings->data, supervisor->data) != 0)
 		result = cl_fail(e, CL_E_RULE, "the data folder of a running server cannot change from %s to %s",
-				 supervisor->data, settings->data);
+		                 supervisor->data, settings->data);
 	if (result)
 		cl_arena_free(*arena);
 	return result;
@@ -276,7 +280,8 @@ void cl_reload_begin(struct cl_supervisor *supervisor, struct cl_admin_call *cal
 	if (read_settings(supervisor, &arena, &settings, &e)) {
 		cl_log(CL_LOG_ERROR, "reload-refused", "where=\"%s\" error=\"%s\"", e.where, e.message);
 		if (call)
-			cl_admin_fail(call, 422, "%s%s%s; nothing was changed", e.where, e.where[0] ? ": " : "", e.message);
+			cl_admin_fail(call, 422, "%s%s%s; nothing was changed", e.where, e.where[0] ? ": " : "",
+			              e.message);
 		return;
 	}
 	cl_notify_reloading();
@@ -289,7 +294,7 @@ void cl_reload_begin(struct cl_supervisor *supervisor, struct cl_admin_call *cal
 	supervisor->settings = settings;
 	for (int i = 0; i < supervisor->gateway_count; i++)
 		supervisor->gateways[i].reloading =
-			cl_child_send(&supervisor->gateways[i].child, CL_STR("{\"do\":\"reload\"}")) == CL_OK;
+		        cl_child_send(&supervisor->gateways[i].child, CL_STR("{\"do\":\"reload\"}")) == CL_OK;
 	cl_child_send(&supervisor->courier, CL_STR("{\"do\":\"reload\"}"));
 	apply_organizations(reload);
 	go_on(reload);
@@ -328,7 +333,8 @@ void cl_reload_answered_other(struct cl_supervisor *supervisor, struct cl_child 
 		go_on(reload);
 	} else if (!good) {
 		struct cl_str error = cl_json_get_text(message, "error");
-		cl_log(CL_LOG_ERROR, "reload", "what=%s outcome=refused detail=\"%.*s\"", child->name, CL_STR_ARGS(error));
+		cl_log(CL_LOG_ERROR, "reload", "what=%s outcome=refused detail=\"%.*s\"", child->name,
+		       CL_STR_ARGS(error));
 	}
 }
 
@@ -350,7 +356,8 @@ void cl_reload_lost_other(struct cl_supervisor *supervisor, struct cl_child *chi
 	gateway->reloading = false;
 	if (!supervisor->reload)
 		return;
-	add_row(supervisor->reload, child->name, "refused", "the process ended (%s); it restarts by itself", child->last_exit);
+	add_row(supervisor->reload, child->name, "refused", "the process ended (%s); it restarts by itself",
+	        child->last_exit);
 	go_on(supervisor->reload);
 }
 

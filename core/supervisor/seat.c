@@ -21,15 +21,16 @@ static int make_listener(struct cl_seat *seat, struct cl_err *e)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	size_t length = strlen(seat->socket_path);
 	if (length >= sizeof address.sun_path)
-		return cl_fail(e, CL_E_INVALID, "the socket path %s is longer than %zu bytes; choose a shorter data folder",
-			       seat->socket_path, sizeof address.sun_path - 1);
+		return cl_fail(e, CL_E_INVALID,
+		               "the socket path %s is longer than %zu bytes; choose a shorter data folder",
+		               seat->socket_path, sizeof address.sun_path - 1);
 	memcpy(address.sun_path, seat->socket_path, length);
 	seat->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (seat->listener < 0)
 		return cl_fail(e, CL_E_IO, "socket: %s", strerror(errno));
 	unlink(seat->socket_path);
-	if (bind(seat->listener, (const struct sockaddr *)&address, sizeof address) ||
-	    chmod(seat->socket_path, 0600) || listen(seat->listener, BACKLOG))
+	if (bind(seat->listener, (const struct sockaddr *)&address, sizeof address) || chmod(seat->socket_path, 0600) ||
+	    listen(seat->listener, BACKLOG))
 		return cl_fail(e, CL_E_IO, "%s: %s", seat->socket_path, strerror(errno));
 	return CL_OK;
 }
@@ -48,8 +49,8 @@ static int make_page(struct cl_seat *seat, struct cl_err *e)
 }
 
 int cl_seat_new(struct event_base *base, const char *id, const char *run_folder, const char *executable,
-			const char *config, const struct cl_child_callbacks *callbacks, void *context,
-			struct cl_seat **out, struct cl_err *e)
+                const char *config, const struct cl_child_callbacks *callbacks, void *context, struct cl_seat **out,
+                struct cl_err *e)
 {
 	struct cl_seat *seat = calloc(1, sizeof *seat);
 	*out = NULL;
@@ -62,8 +63,10 @@ int cl_seat_new(struct event_base *base, const char *id, const char *run_folder,
 	int length = snprintf(seat->socket_path, sizeof seat->socket_path, "%s/%s.sock", run_folder, id);
 	int result = CL_OK;
 	if ((size_t)length >= sizeof seat->socket_path)
-		result = cl_fail(e, CL_E_INVALID, "the path of socket %s/%s.sock is longer than 107 bytes; choose a shorter "
-				 "data folder", run_folder, id);
+		result = cl_fail(e, CL_E_INVALID,
+		                 "the path of socket %s/%s.sock is longer than 107 bytes; choose a shorter "
+		                 "data folder",
+		                 run_folder, id);
 	if (result == CL_OK)
 		result = make_listener(seat, e);
 	if (result == CL_OK)
@@ -75,14 +78,14 @@ int cl_seat_new(struct event_base *base, const char *id, const char *run_folder,
 	snprintf(seat->listen_text, sizeof seat->listen_text, "%d", seat->listener);
 	snprintf(seat->watch_text, sizeof seat->watch_text, "%d", seat->page_file);
 	seat->child = (struct cl_child){
-		.base = base,
-		.name = seat->name,
-		.executable = executable,
-		.arguments = {"organization", "--config", config, "--id", seat->id, "--listen-fd",
-			      seat->listen_text, "--watch-fd", seat->watch_text},
-		.files = {seat->listener, seat->page_file, -1},
-		.callbacks = *callbacks,
-		.context = seat,
+	        .base = base,
+	        .name = seat->name,
+	        .executable = executable,
+	        .arguments = {"organization", "--config", config, "--id", seat->id, "--listen-fd", seat->listen_text,
+	                      "--watch-fd", seat->watch_text},
+	        .files = {seat->listener, seat->page_file, -1},
+	        .callbacks = *callbacks,
+	        .context = seat,
 	};
 	cl_child_init(&seat->child);
 	seat->relay = cl_relay_new(base, seat->socket_path);
@@ -138,17 +141,19 @@ void cl_seat_watch(struct cl_seat *seat, int64_t lua_limit)
 	switch (cl_watchdog_look(&seat->watchdog, seat->page, cl_monotonic(), lua_limit)) {
 	case CL_WATCHDOG_STUCK:
 		cl_watchdog_scene(seat->page, &scene);
-		cl_log(CL_LOG_ERROR, "stuck-in-lua", "organization=%s pid=%d plugin=\"%s\" what=\"%s\" limit_milliseconds=%lld "
-		       "action=SIGKILL", seat->id, (int)seat->child.pid, scene.plugin, scene.what,
-		       (long long)(lua_limit / 1000));
+		cl_log(CL_LOG_ERROR, "stuck-in-lua",
+		       "organization=%s pid=%d plugin=\"%s\" what=\"%s\" limit_milliseconds=%lld "
+		       "action=SIGKILL",
+		       seat->id, (int)seat->child.pid, scene.plugin, scene.what, (long long)(lua_limit / 1000));
 		seat->killed_for_lua = true;
 		cl_child_kill(&seat->child);
 		break;
 	case CL_WATCHDOG_STALLED:
 		cl_watchdog_scene(seat->page, &scene);
-		cl_log(CL_LOG_WARNING, "stalled", "organization=%s pid=%d what=\"%s\" for_seconds=%lld cause=\"outside Lua, "
-		       "probably the disk\"", seat->id, (int)seat->child.pid, scene.what,
-		       (long long)(seat->watchdog.waiting / CL_SECOND));
+		cl_log(CL_LOG_WARNING, "stalled",
+		       "organization=%s pid=%d what=\"%s\" for_seconds=%lld cause=\"outside Lua, "
+		       "probably the disk\"",
+		       seat->id, (int)seat->child.pid, scene.what, (long long)(seat->watchdog.waiting / CL_SECOND));
 		break;
 	default:
 		break;

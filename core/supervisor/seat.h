@@ -1,5 +1,5 @@
-/* seat.h: what the supervisor keeps for one organization while its processes come and go: the listening socket, the watch page,
- * the memory of crashes, and the connection over which administrators' commands reach it. */
+/* seat.h: what the supervisor keeps for one organization while its processes come and go: the listening socket, the
+ * watch page, the memory of crashes, and the connection over which administrators' commands reach it. */
 #pragma once
 #include "supervisor/child.h"
 #include "supervisor/watchdog.h"
@@ -13,7 +13,7 @@ enum cl_seat_reload { CL_SEAT_AS_IT_IS, CL_SEAT_QUEUED, CL_SEAT_STAGING, CL_SEAT
 struct cl_seat {
 	struct cl_seat *next; /* of the supervisor's list, sorted by id */
 	char id[48];
-	char name[56];             /* "org/<id>" */
+	char name[56]; /* "org/<id>" */
 	char listen_text[16], watch_text[16];
 	char socket_path[108];
 	int listener, page_file;
@@ -22,18 +22,18 @@ struct cl_seat {
 	struct cl_watchdog watchdog;
 	struct cl_watchdog_memory memory;
 	struct cl_relay *relay;
-	bool removed;              /* no longer in the configuration: freed once stopped */
-	bool killed_for_lua;       /* the watchdog ended this process */
+	bool removed; /* no longer in the configuration: freed once stopped */
+	bool killed_for_lua; /* the watchdog ended this process */
 	enum cl_seat_reload reload;
-	struct cl_stage *stage;    /* while `reload` is CL_SEAT_STAGING */
-	void *context;             /* the supervisor */
+	struct cl_stage *stage; /* while `reload` is CL_SEAT_STAGING */
+	void *context; /* the supervisor */
 };
 
-/* Makes the socket <run>/<id>.sock (listening from now on) and the page; starts nothing. `callbacks` and `context` are those of
- * the child, whose `context` is the organization. */
+/* Makes the socket <run>/<id>.sock (listening from now on) and the page; starts nothing. `callbacks` and `context`
+ * are those of the child, whose `context` is the organization. */
 int cl_seat_new(struct event_base *base, const char *id, const char *run_folder, const char *executable,
-			const char *config, const struct cl_child_callbacks *callbacks, void *context,
-			struct cl_seat **out, struct cl_err *e);
+                const char *config, const struct cl_child_callbacks *callbacks, void *context, struct cl_seat **out,
+                struct cl_err *e);
 /* The process must have ended, or is killed. Removes the socket. */
 void cl_seat_free(struct cl_seat *seat);
 /* Before each start: a clean page with the quarantine on it. */

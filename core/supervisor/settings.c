@@ -9,84 +9,93 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum rule_kind { RULE_TEXT, RULE_PATH, RULE_INTEGER, RULE_CHOICE, RULE_TABLE, RULE_TABLES, RULE_PATHS, RULE_TEXTS,
-		 RULE_ORGANIZATIONS };
+enum rule_kind {
+	RULE_TEXT,
+	RULE_PATH,
+	RULE_INTEGER,
+	RULE_CHOICE,
+	RULE_TABLE,
+	RULE_TABLES,
+	RULE_PATHS,
+	RULE_TEXTS,
+	RULE_ORGANIZATIONS
+};
 
 struct rule {
 	const char *name;
 	enum rule_kind kind;
-	int64_t least, most;       /* integers: value; lists: number of elements */
-	const char *otherwise;     /* default as text; NULL: absent unless `required` */
+	int64_t least, most; /* integers: value; lists: number of elements */
+	const char *otherwise; /* default as text; NULL: absent unless `required` */
 	bool required;
-	const char *choices;       /* " a b c " for RULE_CHOICE */
+	const char *choices; /* " a b c " for RULE_CHOICE */
 	const struct rule *inside; /* of tables */
 };
 
 #define MANY 1000000
 
 static const struct rule listen_rules[] = {
-	{.name = "address", .kind = RULE_TEXT, .otherwise = "127.0.0.1"},
-	{.name = "port", .kind = RULE_INTEGER, .least = 0, .most = 65535, .otherwise = "8443"},
-	{.name = "client_certificates", .kind = RULE_CHOICE, .choices = " optional none ", .otherwise = "optional"},
-	{.name = NULL},
+        {.name = "address", .kind = RULE_TEXT, .otherwise = "127.0.0.1"},
+        {.name = "port", .kind = RULE_INTEGER, .least = 0, .most = 65535, .otherwise = "8443"},
+        {.name = "client_certificates", .kind = RULE_CHOICE, .choices = " optional none ", .otherwise = "optional"},
+        {.name = NULL},
 };
 static const struct rule pair_rules[] = {
-	{.name = "certificate", .kind = RULE_PATH, .required = true},
-	{.name = "key", .kind = RULE_PATH, .required = true},
-	{.name = NULL},
+        {.name = "certificate", .kind = RULE_PATH, .required = true},
+        {.name = "key", .kind = RULE_PATH, .required = true},
+        {.name = NULL},
 };
 static const struct rule tls_rules[] = {
-	{.name = "certificate", .kind = RULE_PATH, .required = true},
-	{.name = "key", .kind = RULE_PATH, .required = true},
-	{.name = "client_authorities", .kind = RULE_PATHS, .most = 64},
-	{.name = "crl", .kind = RULE_PATH},
-	{.name = "certificates", .kind = RULE_TABLES, .most = 1000, .inside = pair_rules},
-	{.name = NULL},
+        {.name = "certificate", .kind = RULE_PATH, .required = true},
+        {.name = "key", .kind = RULE_PATH, .required = true},
+        {.name = "client_authorities", .kind = RULE_PATHS, .most = 64},
+        {.name = "crl", .kind = RULE_PATH},
+        {.name = "certificates", .kind = RULE_TABLES, .most = 1000, .inside = pair_rules},
+        {.name = NULL},
 };
 /* Refused or put off beyond these: gateway/settings.h. */
 static const struct rule limits_rules[] = {
-	{.name = "body", .kind = RULE_INTEGER, .least = 1, .most = 16777216, .otherwise = "16777216"},
-	{.name = "connections", .kind = RULE_INTEGER, .least = 1, .most = MANY, .otherwise = "10000"},
-	{.name = "connections_per_address", .kind = RULE_INTEGER, .least = 1, .most = MANY, .otherwise = "256"},
-	{.name = "in_flight", .kind = RULE_INTEGER, .least = 1, .most = MANY, .otherwise = "2048"},
-	{.name = "in_flight_per_organization", .kind = RULE_INTEGER, .least = 1, .most = MANY, .otherwise = "1024"},
-	{.name = "handshakes_per_second", .kind = RULE_INTEGER, .least = 1, .most = MANY, .otherwise = "1000"},
-	{.name = "held", .kind = RULE_INTEGER, .least = 1, .most = INT64_C(1) << 40, .otherwise = "268435456"},
-	{.name = NULL},
+        {.name = "body", .kind = RULE_INTEGER, .least = 1, .most = 16777216, .otherwise = "16777216"},
+        {.name = "connections", .kind = RULE_INTEGER, .least = 1, .most = MANY, .otherwise = "10000"},
+        {.name = "connections_per_address", .kind = RULE_INTEGER, .least = 1, .most = MANY, .otherwise = "256"},
+        {.name = "in_flight", .kind = RULE_INTEGER, .least = 1, .most = MANY, .otherwise = "2048"},
+        {.name = "in_flight_per_organization", .kind = RULE_INTEGER, .least = 1, .most = MANY, .otherwise = "1024"},
+        {.name = "handshakes_per_second", .kind = RULE_INTEGER, .least = 1, .most = MANY, .otherwise = "1000"},
+        {.name = "held", .kind = RULE_INTEGER, .least = 1, .most = INT64_C(1) << 40, .otherwise = "268435456"},
+        {.name = NULL},
 };
 static const struct rule timeouts_rules[] = {
-	{.name = "handshake", .kind = RULE_INTEGER, .least = 1, .most = 3600, .otherwise = "5"},
-	{.name = "head", .kind = RULE_INTEGER, .least = 1, .most = 3600, .otherwise = "10"},
-	{.name = "idle", .kind = RULE_INTEGER, .least = 1, .most = 3600, .otherwise = "75"},
-	{.name = "body", .kind = RULE_INTEGER, .least = 1, .most = 3600, .otherwise = "300"},
-	{.name = "request", .kind = RULE_INTEGER, .least = 1, .most = 3600, .otherwise = "30"},
-	{.name = NULL},
+        {.name = "handshake", .kind = RULE_INTEGER, .least = 1, .most = 3600, .otherwise = "5"},
+        {.name = "head", .kind = RULE_INTEGER, .least = 1, .most = 3600, .otherwise = "10"},
+        {.name = "idle", .kind = RULE_INTEGER, .least = 1, .most = 3600, .otherwise = "75"},
+        {.name = "body", .kind = RULE_INTEGER, .least = 1, .most = 3600, .otherwise = "300"},
+        {.name = "request", .kind = RULE_INTEGER, .least = 1, .most = 3600, .otherwise = "30"},
+        {.name = NULL},
 };
 static const struct rule courier_rules[] = {
-	{.name = "certificates", .kind = RULE_PATH},
-	{.name = "authority", .kind = RULE_PATH},
-	{.name = NULL},
+        {.name = "certificates", .kind = RULE_PATH},
+        {.name = "authority", .kind = RULE_PATH},
+        {.name = NULL},
 };
 static const struct rule watchdog_rules[] = {
-	{.name = "lua_milliseconds", .kind = RULE_INTEGER, .least = 100, .most = 600000, .otherwise = "2000"},
-	{.name = NULL},
+        {.name = "lua_milliseconds", .kind = RULE_INTEGER, .least = 100, .most = 600000, .otherwise = "2000"},
+        {.name = NULL},
 };
 static const struct rule root_rules[] = {
-	{.name = "data", .kind = RULE_PATH, .required = true},
-	{.name = "organizations_folder", .kind = RULE_PATH, .otherwise = "orgs"},
-	{.name = "organizations", .kind = RULE_ORGANIZATIONS, .most = 10000},
-	{.name = "plugins", .kind = RULE_PATH, .otherwise = "../plugins"},
-	{.name = "domain", .kind = RULE_TEXT, .otherwise = "localhost"},
-	{.name = "gateways", .kind = RULE_INTEGER, .least = 1, .most = 64},
-	{.name = "listen", .kind = RULE_TABLES, .least = 1, .most = 16, .inside = listen_rules, .required = true},
-	{.name = "tls", .kind = RULE_TABLE, .inside = tls_rules, .required = true},
-	{.name = "board", .kind = RULE_PATH},
-	{.name = "limits", .kind = RULE_TABLE, .inside = limits_rules},
-	{.name = "timeouts", .kind = RULE_TABLE, .inside = timeouts_rules},
-	{.name = "courier", .kind = RULE_TABLE, .inside = courier_rules},
-	{.name = "watchdog", .kind = RULE_TABLE, .inside = watchdog_rules},
-	{.name = "log", .kind = RULE_CHOICE, .choices = " debug info warning error ", .otherwise = "info"},
-	{.name = NULL},
+        {.name = "data", .kind = RULE_PATH, .required = true},
+        {.name = "organizations_folder", .kind = RULE_PATH, .otherwise = "orgs"},
+        {.name = "organizations", .kind = RULE_ORGANIZATIONS, .most = 10000},
+        {.name = "plugins", .kind = RULE_PATH, .otherwise = "../plugins"},
+        {.name = "domain", .kind = RULE_TEXT, .otherwise = "localhost"},
+        {.name = "gateways", .kind = RULE_INTEGER, .least = 1, .most = 64},
+        {.name = "listen", .kind = RULE_TABLES, .least = 1, .most = 16, .inside = listen_rules, .required = true},
+        {.name = "tls", .kind = RULE_TABLE, .inside = tls_rules, .required = true},
+        {.name = "board", .kind = RULE_PATH},
+        {.name = "limits", .kind = RULE_TABLE, .inside = limits_rules},
+        {.name = "timeouts", .kind = RULE_TABLE, .inside = timeouts_rules},
+        {.name = "courier", .kind = RULE_TABLE, .inside = courier_rules},
+        {.name = "watchdog", .kind = RULE_TABLE, .inside = watchdog_rules},
+        {.name = "log", .kind = RULE_CHOICE, .choices = " debug info warning error ", .otherwise = "info"},
+        {.name = NULL},
 };
 
 /* One pass over the file: the copy being completed beside what was written. */
@@ -119,13 +128,14 @@ complain(struct pass *pass, const struct cl_json *at, const char *format, ...)
 	pass->end = &problem->next;
 }
 
-/* Without "..", whether the last part of the path exists yet or not: the same before and after the data folder was made. */
+/* Without "..", whether the last part of the path exists yet or not: the same before and after the data folder was
+ * made. */
 static const char *absolute(struct pass *pass, struct cl_str path)
 {
 	char real[PATH_MAX];
 	bool whole = cl_str_starts(path, "/");
-	struct cl_str joined = whole ? cl_arena_copy(pass->arena, path) :
-				       cl_arena_printf(pass->arena, "%s/%.*s", pass->folder, CL_STR_ARGS(path));
+	struct cl_str joined = whole ? cl_arena_copy(pass->arena, path)
+	                             : cl_arena_printf(pass->arena, "%s/%.*s", pass->folder, CL_STR_ARGS(path));
 	while (joined.n > 1 && joined.p[joined.n - 1] == '/')
 		joined.n--;
 	char *text = cl_arena_cstring(pass->arena, joined);
@@ -146,8 +156,8 @@ static bool is_table(const struct cl_json *value)
 	return value->kind == CL_JSON_OBJECT || (value->kind == CL_JSON_ARRAY && value->count == 0);
 }
 
-static void check_table(struct pass *pass, const struct rule *rules, struct cl_json *tree, const struct cl_json *written,
-			const char *name);
+static void check_table(struct pass *pass, const struct rule *rules, struct cl_json *tree,
+                        const struct cl_json *written, const char *name);
 
 static void check_path(struct pass *pass, struct cl_json *value, const struct cl_json *written, const char *name)
 {
@@ -158,11 +168,12 @@ static void check_path(struct pass *pass, struct cl_json *value, const struct cl
 }
 
 /* "riverside" or { id = "lakeside", hosts = { "care.lakeside.example" } } */
-static void check_organization(struct pass *pass, struct cl_json *value, const struct cl_json *written, const char *name)
+static void check_organization(struct pass *pass, struct cl_json *value, const struct cl_json *written,
+                               const char *name)
 {
 	static const struct rule rules[] = {{.name = "id", .kind = RULE_TEXT, .required = true},
-					    {.name = "hosts", .kind = RULE_TEXTS, .most = 64},
-					    {.name = NULL}};
+	                                    {.name = "hosts", .kind = RULE_TEXTS, .most = 64},
+	                                    {.name = NULL}};
 	if (value->kind != CL_JSON_STRING && !is_table(value))
 		complain(pass, written, "%s must be an organization's id, or { id = ..., hosts = { ... } }", name);
 	else if (value->kind != CL_JSON_STRING)
@@ -170,16 +181,16 @@ static void check_organization(struct pass *pass, struct cl_json *value, const s
 }
 
 static void check_list(struct pass *pass, const struct rule *rule, struct cl_json *value, const struct cl_json *written,
-		       const char *name)
+                       const char *name)
 {
 	if (value->kind != CL_JSON_ARRAY) {
 		complain(pass, written, "%s must be a list: { ... }%s", name,
-			 rule->kind == RULE_TABLES ? " of tables, as in { { port = 8443 } }" : "");
+		         rule->kind == RULE_TABLES ? " of tables, as in { { port = 8443 } }" : "");
 		return;
 	}
 	if (value->count < (uint64_t)rule->least || value->count > (uint64_t)rule->most)
 		complain(pass, written, "%s must have %lld to %lld elements", name, (long long)rule->least,
-			 (long long)rule->most);
+		         (long long)rule->most);
 	for (uint32_t i = 0; i < value->count; i++) {
 		const char *element = cl_arena_printf(pass->arena, "%s[%u]", name, i + 1).p;
 		if (rule->kind == RULE_PATHS)
@@ -197,8 +208,8 @@ static void check_list(struct pass *pass, const struct rule *rule, struct cl_jso
 	}
 }
 
-static void check_value(struct pass *pass, const struct rule *rule, struct cl_json *value, const struct cl_json *written,
-			const char *name)
+static void check_value(struct pass *pass, const struct rule *rule, struct cl_json *value,
+                        const struct cl_json *written, const char *name)
 {
 	int64_t number;
 	switch (rule->kind) {
@@ -214,7 +225,7 @@ static void check_value(struct pass *pass, const struct rule *rule, struct cl_js
 			complain(pass, written, "%s must be a whole number", name);
 		else if (number < rule->least || number > rule->most)
 			complain(pass, written, "%s must be between %lld and %lld", name, (long long)rule->least,
-				 (long long)rule->most);
+			         (long long)rule->most);
 		break;
 	case RULE_CHOICE: {
 		struct cl_str text = cl_json_text(value);
@@ -251,7 +262,7 @@ static void check_unknown(struct pass *pass, const struct rule *rules, const str
 		const char *what = *name ? cl_arena_printf(pass->arena, " in %s", name).p : "";
 		if (closest.best)
 			complain(pass, &member->value, "unknown setting \"%.*s\"%s (did you mean \"%s\"?)",
-				 CL_STR_ARGS(member->name), what, closest.best);
+			         CL_STR_ARGS(member->name), what, closest.best);
 		else
 			complain(pass, &member->value, "unknown setting \"%.*s\"%s", CL_STR_ARGS(member->name), what);
 	}
@@ -267,8 +278,8 @@ static void fill_in(struct pass *pass, const struct rule *rule, struct cl_json *
 	cl_json_set_text(pass->arena, tree, rule->name, cl_str_of(text));
 }
 
-static void check_table(struct pass *pass, const struct rule *rules, struct cl_json *tree, const struct cl_json *written,
-			const char *name)
+static void check_table(struct pass *pass, const struct rule *rules, struct cl_json *tree,
+                        const struct cl_json *written, const char *name)
 {
 	tree->kind = CL_JSON_OBJECT; /* an empty one was read as an array */
 	check_unknown(pass, rules, written, name);
@@ -283,7 +294,7 @@ static void check_table(struct pass *pass, const struct rule *rules, struct cl_j
 			fill_in(pass, rule, tree);
 		else if (rule->kind == RULE_TABLE)
 			check_table(pass, rule->inside, cl_json_set_object(pass->arena, tree, rule->name),
-				    &(struct cl_json){.kind = CL_JSON_OBJECT}, full);
+			            &(struct cl_json){.kind = CL_JSON_OBJECT}, full);
 	}
 }
 
@@ -308,11 +319,13 @@ static int compare_names(const void *a, const void *b)
 }
 
 static void add_organization(struct pass *pass, struct cl_server_settings *settings, struct cl_str id,
-			     const struct cl_json *at)
+                             const struct cl_json *at)
 {
 	if (!cl_server_settings_id_good(id)) {
-		complain(pass, at, "\"%.*s\" cannot be an organization's id: it is a part of its host name (a to z, digits, "
-			 "hyphens, at most 40 letters), and not admin, board, fhir, healthz or readyz", CL_STR_ARGS(id));
+		complain(pass, at,
+		         "\"%.*s\" cannot be an organization's id: it is a part of its host name (a to z, digits, "
+		         "hyphens, at most 40 letters), and not admin, board, fhir, healthz or readyz",
+		         CL_STR_ARGS(id));
 		return;
 	}
 	size_t count = settings->organization_count;
@@ -361,7 +374,8 @@ static void list_organizations(struct pass *pass, struct cl_server_settings *set
 			add_organization(pass, settings, id, &written->items[i]);
 	}
 	if (settings->organization_count)
-		qsort(settings->organizations, settings->organization_count, sizeof *settings->organizations, compare_names);
+		qsort(settings->organizations, settings->organization_count, sizeof *settings->organizations,
+		      compare_names);
 }
 
 static int64_t integer_of(const struct cl_json *value, int64_t otherwise)
@@ -380,7 +394,7 @@ static enum cl_log_level log_level_of(struct cl_str name)
 }
 
 int cl_server_settings_load(struct cl_arena *arena, const char *path, struct cl_server_settings *out,
-		     struct cl_server_problem **problems, struct cl_err *e)
+                            struct cl_server_problem **problems, struct cl_err *e)
 {
 	char real[PATH_MAX];
 	*out = (struct cl_server_settings){0};
@@ -434,7 +448,7 @@ static void dump_text(struct cl_buf *out, struct cl_str text)
 }
 
 static void dump_value(const struct cl_server_settings *settings, struct cl_buf *out, const struct cl_json *value,
-		       const struct cl_json *written, int depth);
+                       const struct cl_json *written, int depth);
 
 static void dump_origin(const struct cl_server_settings *settings, struct cl_buf *out, const struct cl_json *written)
 {
@@ -446,7 +460,7 @@ static void dump_origin(const struct cl_server_settings *settings, struct cl_buf
 }
 
 static void dump_children(const struct cl_server_settings *settings, struct cl_buf *out, const struct cl_json *value,
-			  const struct cl_json *written, int depth)
+                          const struct cl_json *written, int depth)
 {
 	for (uint32_t i = 0; i < value->count; i++) {
 		bool named = value->kind == CL_JSON_OBJECT;
@@ -470,7 +484,7 @@ static void dump_children(const struct cl_server_settings *settings, struct cl_b
 }
 
 static void dump_value(const struct cl_server_settings *settings, struct cl_buf *out, const struct cl_json *value,
-		       const struct cl_json *written, int depth)
+                       const struct cl_json *written, int depth)
 {
 	switch (value->kind) {
 	case CL_JSON_STRING:

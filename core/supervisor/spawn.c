@@ -1,4 +1,5 @@
-/* spawn.c: see spawn.h. Always exec after fork: a copy of this process must not carry another's secrets (pitfalls 8). */
+/* spawn.c: see spawn.h. Always exec after fork: a copy of this process must not carry another's secrets (pitfalls
+ * 8). */
 #include "supervisor/spawn.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,7 @@
 #define ARGUMENTS_MAXIMUM 24
 
 static _Noreturn void become(const char *executable, const char *const *arguments, const int *files, size_t file_count,
-			     int output, pid_t supervisor)
+                             int output, pid_t supervisor)
 {
 	static const int reset[] = {SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 	char *all[ARGUMENTS_MAXIMUM + 2];
@@ -45,7 +46,7 @@ static _Noreturn void become(const char *executable, const char *const *argument
 	unsetenv("WATCHDOG_USEC");
 	unsetenv("WATCHDOG_PID");
 
-	all[count++] = (char *)(uintptr_t)"careloop";
+	all[count++] = (char *)(uintptr_t) "careloop";
 	for (; *arguments && count <= ARGUMENTS_MAXIMUM; arguments++)
 		all[count++] = (char *)(uintptr_t)*arguments;
 	all[count] = NULL;

@@ -59,8 +59,8 @@ static void free_stage(struct cl_stage *stage)
 	free(stage);
 }
 
-struct cl_stage *cl_stage_start(struct event_base *base, const char *executable, const char *config, const char *organization,
-				cl_stage_done done, void *context)
+struct cl_stage *cl_stage_start(struct event_base *base, const char *executable, const char *config,
+                                const char *organization, cl_stage_done done, void *context)
 {
 	const char *arguments[] = {"organization", "--config", config, "--id", organization, "--stage", NULL};
 	int ends[2];
@@ -100,7 +100,8 @@ void cl_stage_reaped(struct cl_stage *stage, int wait_status)
 	if (stage->late)
 		cl_buf_add_cstring(&stage->output, "the plugins were not loaded and tested within 60 seconds\n");
 	else if (WIFSIGNALED(wait_status))
-		cl_buf_printf(&stage->output, "loading or testing the plugins crashed: signal %d\n", WTERMSIG(wait_status));
+		cl_buf_printf(&stage->output, "loading or testing the plugins crashed: signal %d\n",
+		              WTERMSIG(wait_status));
 	bool good = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
 	stage->done(good, cl_buf_str(&stage->output), stage->context);
 	free_stage(stage);

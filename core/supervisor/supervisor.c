@@ -132,7 +132,8 @@ static int serve(struct cl_supervisor *supervisor, struct cl_err *e)
 	if (result)
 		goto done;
 	snprintf(path, sizeof path, "%s/admin.sock", supervisor->run_folder);
-	result = cl_admin_open(supervisor->base, path, supervisor->journal, on_command, supervisor, &supervisor->admin, e);
+	result = cl_admin_open(supervisor->base, path, supervisor->journal, on_command, supervisor, &supervisor->admin,
+	                       e);
 	if (result)
 		goto done;
 	for (size_t i = 0; i < SIGNALS; i++)
@@ -167,18 +168,18 @@ done:
 static int usage(FILE *out, int code)
 {
 	fprintf(out, "usage: careloop serve --config FILE\n"
-		     "Starts the server in the foreground. Logs go to standard error.\n"
-		     "  --config FILE      the configuration, config/careloop.lua\n"
-		     "  --executable FILE  run FILE instead of this program for the other processes (tests)\n");
+	             "Starts the server in the foreground. Logs go to standard error.\n"
+	             "  --config FILE      the configuration, config/careloop.lua\n"
+	             "  --executable FILE  run FILE instead of this program for the other processes (tests)\n");
 	return code;
 }
 
 int cl_supervisor_main(int argc, char **argv)
 {
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-						{"executable", required_argument, NULL, 'x'},
-						{"help", no_argument, NULL, 'h'},
-						{NULL, 0, NULL, 0}};
+	                                        {"executable", required_argument, NULL, 'x'},
+	                                        {"help", no_argument, NULL, 'h'},
+	                                        {NULL, 0, NULL, 0}};
 	char executable[PATH_MAX] = "";
 	const char *config = NULL;
 	struct cl_err e = {0};

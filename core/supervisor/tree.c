@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-/* The server counts as started although a process crashed this often in a row: one broken organization must not keep the
- * others from being announced. */
+/* The server counts as started although a process crashed this often in a row: one broken organization must not keep
+ * the others from being announced. */
 #define FAILURES_ENDURED 5
 
 struct cl_tree_count cl_tree_count(const struct cl_supervisor *supervisor)
@@ -45,11 +45,12 @@ static void announce(struct cl_supervisor *supervisor)
 	for (int i = 0; i < supervisor->gateway_count; i++)
 		settled = settled && is_settled(&supervisor->gateways[i].child);
 	cl_notify("STATUS=%d of %d organizations and %d of %d gateways ready", count.organizations_ready,
-		  count.organizations, count.gateways_ready, supervisor->gateway_count);
+	          count.organizations, count.gateways_ready, supervisor->gateway_count);
 	if (!settled || supervisor->ready)
 		return;
 	supervisor->ready = true;
-	bool all = count.organizations_ready == count.organizations && count.gateways_ready == supervisor->gateway_count;
+	bool all =
+	        count.organizations_ready == count.organizations && count.gateways_ready == supervisor->gateway_count;
 	cl_log(all ? CL_LOG_INFO : CL_LOG_WARNING, "ready", "organizations=%d/%d gateways=%d/%d milliseconds=%lld",
 	       count.organizations_ready, count.organizations, count.gateways_ready, supervisor->gateway_count,
 	       (long long)((cl_monotonic() - supervisor->started) / 1000));
@@ -83,11 +84,12 @@ static void take_head(struct cl_seat *seat, const struct cl_json *message)
 		memcpy(head.at, text.p, text.n);
 	head.size = (uint64_t)size;
 	if (cl_heads_append(supervisor->heads, &head, cl_clock_now(&(struct cl_clock){0}), &e))
-		cl_log(CL_LOG_ERROR, e.code == CL_E_CORRUPT ? "audit-head-contradicts" : "audit-head-not-kept", "error=\"%s\"",
-		       e.message);
+		cl_log(CL_LOG_ERROR, e.code == CL_E_CORRUPT ? "audit-head-contradicts" : "audit-head-not-kept",
+		       "error=\"%s\"", e.message);
 }
 
-static void on_organization_control(struct cl_child *child, struct cl_str what, const struct cl_json *message, void *context)
+static void on_organization_control(struct cl_child *child, struct cl_str what, const struct cl_json *message,
+                                    void *context)
 {
 	struct cl_seat *seat = context;
 	if (cl_str_is(what, "head"))
@@ -134,7 +136,7 @@ static void on_other_changed(struct cl_child *child, bool crashed, void *context
 }
 
 static const struct cl_child_callbacks organization_callbacks = {
-	.starting = on_organization_starting, .control = on_organization_control, .changed = on_organization_changed};
+        .starting = on_organization_starting, .control = on_organization_control, .changed = on_organization_changed};
 static const struct cl_child_callbacks other_callbacks = {.control = on_other_control, .changed = on_other_changed};
 
 /* ---- stopping ---- */
@@ -177,8 +179,7 @@ static void on_advance(evutil_socket_t socket, short what, void *context)
 	(void)what;
 	/* One that was removed and taken back while it stopped. */
 	for (struct cl_seat *seat = supervisor->organizations; seat; seat = seat->next)
-		if (supervisor->phase == CL_TREE_RUNNING && !seat->removed &&
-		    seat->child.state == CL_CHILD_STOPPED)
+		if (supervisor->phase == CL_TREE_RUNNING && !seat->removed && seat->child.state == CL_CHILD_STOPPED)
 			cl_child_start(&seat->child);
 	announce(supervisor);
 	while (supervisor->phase != CL_TREE_RUNNING && supervisor->phase != CL_TREE_STOPPED &&
@@ -222,7 +223,7 @@ int cl_tree_add(struct cl_supervisor *supervisor, const char *id, struct cl_err 
 		return CL_OK;
 	}
 	int result = cl_seat_new(supervisor->base, id, supervisor->run_folder, supervisor->executable,
-					 supervisor->config, &organization_callbacks, supervisor, &seat, e);
+	                         supervisor->config, &organization_callbacks, supervisor, &seat, e);
 	if (result)
 		return result;
 	struct cl_seat **place = &supervisor->organizations;
@@ -304,8 +305,7 @@ void cl_tree_watch(struct cl_supervisor *supervisor)
 {
 	for (struct cl_seat **place = &supervisor->organizations; *place;) {
 		struct cl_seat *seat = *place;
-		if (seat->removed && seat->child.state == CL_CHILD_STOPPED &&
-		    supervisor->phase == CL_TREE_RUNNING) {
+		if (seat->removed && seat->child.state == CL_CHILD_STOPPED && supervisor->phase == CL_TREE_RUNNING) {
 			*place = seat->next;
 			cl_log(CL_LOG_INFO, "organization-removed", "organization=%s", seat->id);
 			cl_seat_free(seat);

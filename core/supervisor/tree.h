@@ -1,5 +1,5 @@
-/* tree.h: the process tree: what runs, when all of it is ready, how it stops. One struct holds everything that the supervisor
- * knows; the files of this room work on it. */
+/* tree.h: the process tree: what runs, when all of it is ready, how it stops. One struct holds everything that the
+ * supervisor knows; the files of this room work on it. */
 #pragma once
 #include "supervisor/admin.h"
 #include "supervisor/heads.h"
@@ -11,7 +11,7 @@ struct cl_inquiry;
 
 enum cl_tree_phase {
 	CL_TREE_RUNNING,
-	CL_TREE_STOPPING_GATEWAYS,      /* first, so that nothing new comes in */
+	CL_TREE_STOPPING_GATEWAYS, /* first, so that nothing new comes in */
 	CL_TREE_STOPPING_ORGANIZATIONS,
 	CL_TREE_STOPPING_COURIER,
 	CL_TREE_STOPPED,
@@ -19,18 +19,18 @@ enum cl_tree_phase {
 
 struct cl_tree_gateway {
 	struct cl_child child;
-	char name[24];       /* "gateway/0" */
+	char name[24]; /* "gateway/0" */
 	char index_text[12];
-	bool reloading;      /* its answer to {"do":"reload"} is awaited */
+	bool reloading; /* its answer to {"do":"reload"} is awaited */
 };
 
 struct cl_supervisor {
 	struct event_base *base;
-	const char *executable;   /* what is exec'ed for children; owned by main */
-	const char *config;       /* absolute path of the configuration file; owned by main */
-	const char *data;         /* owned by main: cannot change while running */
+	const char *executable; /* what is exec'ed for children; owned by main */
+	const char *config; /* absolute path of the configuration file; owned by main */
+	const char *data; /* owned by main: cannot change while running */
 	char run_folder[256];
-	struct cl_arena *arena;   /* holds `settings`; replaced with them on reload */
+	struct cl_arena *arena; /* holds `settings`; replaced with them on reload */
 	struct cl_server_settings settings;
 	struct cl_heads *heads;
 	struct cl_journal *journal;
@@ -40,10 +40,10 @@ struct cl_supervisor {
 	int gateway_count;
 	struct cl_child courier;
 	enum cl_tree_phase phase;
-	bool ready;               /* said "ready" once */
-	char heads_problem[256];  /* why the chain of heads is not whole; empty when it is */
-	int64_t started;          /* monotonic */
-	struct event *advance;    /* looks at the phase after a child changed */
+	bool ready; /* said "ready" once */
+	char heads_problem[256]; /* why the chain of heads is not whole; empty when it is */
+	int64_t started; /* monotonic */
+	struct event *advance; /* looks at the phase after a child changed */
 	struct cl_reload *reload; /* under way, or NULL */
 	struct cl_inquiry *inquiry; /* asks the gateways something, or NULL */
 };

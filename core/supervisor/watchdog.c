@@ -9,7 +9,7 @@
 #define STALL_REPEATED (30 * SECOND)
 
 enum cl_watchdog_verdict cl_watchdog_look(struct cl_watchdog *watchdog, const struct cl_watch *page, int64_t now,
-					  int64_t limit)
+                                          int64_t limit)
 {
 	int64_t passed = now - watchdog->looked;
 	if (watchdog->looked == 0 || passed < 0)
@@ -117,7 +117,7 @@ enum cl_watchdog_judgement cl_watchdog_crashed(struct cl_watchdog_memory *memory
 	memory->suspects[suspect].kind = CL_WATCH_IDLE;
 	if (memory->quarantined_count == CL_WATCH_QUARANTINE) {
 		memmove(&memory->quarantined[0], &memory->quarantined[1],
-			sizeof memory->quarantined - sizeof memory->quarantined[0]);
+		        sizeof memory->quarantined - sizeof memory->quarantined[0]);
 		memory->quarantined_count--;
 	}
 	memory->quarantined[memory->quarantined_count++] = *scene;

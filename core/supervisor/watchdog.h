@@ -1,5 +1,5 @@
-/* watchdog.h: reads an organization's watch page: is it stuck in Lua, waiting for the disk, and what crashed it? Decides
- * only; killing, logging and restarting is its caller's. */
+/* watchdog.h: reads an organization's watch page: is it stuck in Lua, waiting for the disk, and what crashed it?
+ * Decides only; killing, logging and restarting is its caller's. */
 #pragma once
 #include "wire/watch.h"
 #include <stdbool.h>
@@ -7,22 +7,22 @@
 enum cl_watchdog_verdict {
 	CL_WATCHDOG_FINE,
 	CL_WATCHDOG_STALLED, /* works on something outside Lua and nothing was committed for 5 s: the disk, probably */
-	CL_WATCHDOG_STUCK,   /* one Lua call took longer than the limit */
+	CL_WATCHDOG_STUCK, /* one Lua call took longer than the limit */
 };
 
 /* What was seen so far of the running process. Zero it when the process is started. */
 struct cl_watchdog {
-	int64_t looked;   /* monotonic time of the last look */
-	uint32_t call;    /* the Lua call that was seen then */
-	int64_t in_call;  /* time it was watched for: time that nobody ran (suspended machine) does not count */
+	int64_t looked; /* monotonic time of the last look */
+	uint32_t call; /* the Lua call that was seen then */
+	int64_t in_call; /* time it was watched for: time that nobody ran (suspended machine) does not count */
 	uint64_t ticks;
-	int64_t waiting;  /* time watched with work but without Lua and without a commit */
-	int64_t warned;   /* when a stall was last reported */
+	int64_t waiting; /* time watched with work but without Lua and without a commit */
+	int64_t warned; /* when a stall was last reported */
 };
 
 /* `now` is cl_monotonic(), `limit` microseconds. STALLED is returned at most once in 30 s. */
 enum cl_watchdog_verdict cl_watchdog_look(struct cl_watchdog *watchdog, const struct cl_watch *page, int64_t now,
-					  int64_t limit);
+                                          int64_t limit);
 
 /* What the page says about the moment a process ended. The page is written by a process that may have been corrupted:
  * everything is copied with bounds. */
@@ -52,9 +52,10 @@ struct cl_watchdog_memory {
 
 enum cl_watchdog_judgement { CL_WATCHDOG_NOTHING, CL_WATCHDOG_SUSPECT, CL_WATCHDOG_QUARANTINED };
 
-/* Notes a crash; the second of the same subject (or of loading the same plugin) puts it in quarantine. When quarantine is
- * full its oldest entry is let go. */
-enum cl_watchdog_judgement cl_watchdog_crashed(struct cl_watchdog_memory *memory, const struct cl_watchdog_scene *scene);
+/* Notes a crash; the second of the same subject (or of loading the same plugin) puts it in quarantine. When
+ * quarantine is full its oldest entry is let go. */
+enum cl_watchdog_judgement cl_watchdog_crashed(struct cl_watchdog_memory *memory,
+                                               const struct cl_watchdog_scene *scene);
 /* Everything is forgiven. Returns how many entries were in quarantine. */
 int cl_watchdog_forgive(struct cl_watchdog_memory *memory);
 /* Makes the page ready for a new process: nothing runs, and the quarantine as remembered here, whatever the old process

@@ -189,7 +189,7 @@ class SupervisorTest(unittest.TestCase):
         self.addCleanup(manager.close)
         manager.bind(path)
         manager.settimeout(5)
-        server.start(NOTIFY_SOCKET=path, WATCHDOG_USEC="200000")
+        server.start(wait=False, NOTIFY_SOCKET=path, WATCHDOG_USEC="2000000")
         seen = ""
         while "READY=1" not in seen or "WATCHDOG=1" not in seen:
             seen += manager.recv(1000).decode() + "\n"

@@ -1,6 +1,9 @@
 /* store_bench.c: how fast the store creates, next to bare SQLite inserting the same rows, and how long searches take over
  * many Observations. Use: store_bench [create|search|all] [folder] [observations in thousands]. Prints figures, asserts
- * nothing: read the ratios, not the absolute numbers. */
+ * nothing: read the ratios, not the absolute numbers.
+ *   store_bench rows FILE GROUP COUNT FOLDER [all]
+ * inserts the rows of FILE's first COUNT resources (its versions and index values; `all`: also their events, answers and audit
+ * leaves) into an empty file in FOLDER by bare SQLite, GROUP resources a transaction; prints resources a second. */
 #include "base/clock.h"
 #include "org/store/audit.h"
 #include "org/store/internal.h"
@@ -351,6 +354,157 @@ static double create_by_sqlite(const char *folder, maker make, unsigned count, u
 	return count * 1e6 / (double)spent;
 }
 
+/* ---- the rows of a file that a server made, by bare SQLite ---- */
+
+/* One row of one table: its columns' kinds and bytes lie in `bytes` from `at`. */
+struct raw_row {
+	size_t at;
+	int64_t resource; /* the how manieth resource it belongs to */
+	int table;
+};
+
+static const struct {
+	const char *name, *order;
+	bool by_row; /* belongs to the resource with its number `row`; others are spread evenly */
+	int columns;
+} raw_tables[] = {{"resource", "row", true, 8}, {"live", "row", true, 5}, {"index_token", "row", true, 4},
+		  {"index_string", "row", true, 3}, {"index_date", "row", true, 4}, {"index_reference", "row", true, 4},
+		  {"index_number", "row", true, 4}, {"index_quantity", "row", true, 6}, {"index_uri", "row", true, 3},
+		  {"compartment", "row", true, 2}, {"event", "sequence", false, 14}, {"request", "number", false, 10},
+		  {"audit", "leaf", false, 9}};
+#define RAW_TABLES ((int)(sizeof(raw_tables) / sizeof(raw_tables[0])))
+#define RAW_OWN 10 /* those before `event` */
+
+static struct cl_buf raw_bytes;
+
+static void raw_keep(sqlite3_stmt *s, int column)
+{
+	int64_t number = sqlite3_column_int64(s, column);
+	double real = sqlite3_column_double(s, column);
+	char kind = (char)sqlite3_column_type(s, column);
+	cl_buf_add_byte(&raw_bytes, kind);
+	if (kind == SQLITE_INTEGER) {
+		cl_buf_add(&raw_bytes, &number, 8);
+	} else if (kind == SQLITE_FLOAT) {
+		cl_buf_add(&raw_bytes, &real, 8);
+	} else {
+		const void *p = sqlite3_column_blob(s, column);
+		number = sqlite3_column_bytes(s, column);
+		cl_buf_add(&raw_bytes, &number, 8);
+		cl_buf_add(&raw_bytes, p, (size_t)number);
+	}
+}
+
+static void raw_bind(sqlite3_stmt *s, const char *p, int columns)
+{
+	for (int c = 1; c <= columns; c++) {
+		char kind = *p;
+		int64_t number;
+		double real;
+		memcpy(&number, p + 1, 8);
+		memcpy(&real, p + 1, 8);
+		p += 9;
+		if (kind == SQLITE_INTEGER) {
+			sqlite3_bind_int64(s, c, number);
+		} else if (kind == SQLITE_FLOAT) {
+			sqlite3_bind_double(s, c, real);
+		} else {
+			if (kind == SQLITE_TEXT)
+				sqlite3_bind_text(s, c, p, (int)number, SQLITE_STATIC);
+			else
+				sqlite3_bind_blob(s, c, number ? p : "", (int)number, SQLITE_STATIC);
+			p += number;
+		}
+	}
+}
+
+static int by_resource(const void *x, const void *y)
+{
+	const struct raw_row *a = x, *b = y;
+	if (a->resource != b->resource)
+		return a->resource < b->resource ? -1 : 1;
+	return a->at < b->at ? -1 : a->at > b->at;
+}
+
+static struct raw_row *raw_load(const char *file, int tables, unsigned count, size_t *row_count)
+{
+	sqlite3 *db;
+	sqlite3_stmt *s;
+	char text[200];
+	size_t rows = 0, room = 1024;
+	struct raw_row *all = malloc(room * sizeof(*all));
+	must(sqlite3_open_v2(file, &db, SQLITE_OPEN_READONLY, NULL), file);
+	cl_buf_init(&raw_bytes, 0);
+	for (int t = 0; t < tables; t++) {
+		snprintf(text, sizeof(text), raw_tables[t].by_row ? "SELECT *, row FROM %s ORDER BY row" : "SELECT *, 0 FROM %s ORDER BY %s LIMIT %u",
+			 raw_tables[t].name, raw_tables[t].order, t == RAW_OWN ? 2 * count : count);
+		must(sqlite3_prepare_v2(db, text, -1, &s, NULL), text);
+		for (int64_t n = 0; sqlite3_step(s) == SQLITE_ROW; n++) {
+			int64_t row = sqlite3_column_int64(s, raw_tables[t].columns) & 0xffffffff;
+			if (raw_tables[t].by_row && row > count)
+				break;
+			if (rows == room)
+				all = realloc(all, (room *= 2) * sizeof(*all));
+			/* A request's input and its change are two events. */
+			all[rows++] = (struct raw_row){raw_bytes.n, raw_tables[t].by_row ? row : t == RAW_OWN ? n / 2 + 1 : n + 1, t};
+			for (int c = 0; c < raw_tables[t].columns; c++)
+				raw_keep(s, c);
+		}
+		sqlite3_finalize(s);
+	}
+	sqlite3_close(db);
+	qsort(all, rows, sizeof(*all), by_resource);
+	*row_count = rows;
+	return all;
+}
+
+static double insert_rows(const char *file, unsigned group, unsigned count, const char *folder, bool whole)
+{
+	int tables = whole ? RAW_TABLES : RAW_OWN;
+	size_t rows;
+	struct raw_row *all = raw_load(file, tables, count, &rows);
+	sqlite3 *db;
+	sqlite3_stmt *raw[RAW_TABLES];
+	char path[400], log[400], text[100];
+
+	remove_store(folder, "raw");
+	cl_store_close(open_store(folder, "raw"));
+	snprintf(path, sizeof(path), "%s/raw.db", folder);
+	snprintf(log, sizeof(log), "%s/raw.db-wal", folder);
+	must(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL), "raw open");
+	sqlite3_exec(db, "PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=0", NULL, NULL, NULL);
+	for (int t = 0; t < tables; t++) {
+		int n = snprintf(text, sizeof(text), "INSERT INTO %s VALUES(?", raw_tables[t].name);
+		for (int c = 1; c < raw_tables[t].columns; c++)
+			n += snprintf(text + n, sizeof(text) - (size_t)n, ",?");
+		snprintf(text + n, sizeof(text) - (size_t)n, ")");
+		must(sqlite3_prepare_v3(db, text, -1, SQLITE_PREPARE_PERSISTENT, &raw[t], NULL), text);
+	}
+	int64_t begun = cl_monotonic(), done = 0;
+	for (size_t i = 0; i < rows;) {
+		sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+		for (done += group; i < rows && all[i].resource <= done; i++) {
+			sqlite3_stmt *s = raw[all[i].table];
+			raw_bind(s, raw_bytes.p + all[i].at, raw_tables[all[i].table].columns);
+			sqlite3_step(s);
+			must(sqlite3_reset(s), raw_tables[all[i].table].name);
+		}
+		must(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), "raw commit");
+		struct stat status;
+		if (stat(log, &status) == 0 && status.st_size > 16 << 20)
+			sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	}
+	int64_t resources = rows ? all[rows - 1].resource : 0;
+	double rate = (double)resources * 1e6 / (double)(cl_monotonic() - begun);
+	for (int t = 0; t < tables; t++)
+		sqlite3_finalize(raw[t]);
+	sqlite3_close(db);
+	remove_store(folder, "raw");
+	free(all);
+	cl_buf_free(&raw_bytes);
+	return rate;
+}
+
 static int by_size(const void *x, const void *y)
 {
 	double a = *(const double *)x, b = *(const double *)y;
@@ -516,6 +670,11 @@ int main(int count, char **arguments)
 {
 	const char *what = count > 1 ? arguments[1] : "all", *folder = count > 2 ? arguments[2] : "/tmp/store-bench";
 	unsigned thousands = count > 3 ? (unsigned)atoi(arguments[3]) : 1000;
+	if (!strcmp(what, "rows") && count > 5) {
+		printf("%.1f\n", insert_rows(arguments[2], (unsigned)atoi(arguments[3]), (unsigned)atoi(arguments[4]), arguments[5],
+					     count > 6));
+		return 0;
+	}
 	mkdir(folder, 0700);
 	if (strcmp(what, "search") != 0)
 		bench_create(folder);

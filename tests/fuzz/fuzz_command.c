@@ -1,4 +1,5 @@
-/* fuzz_command.c: console lines and answers: parsed, completed and printed without harm to memory or to the terminal. */
+/* fuzz_command.c: console lines and answers: parsed, completed and printed without harm to memory or to the
+ * terminal. */
 #include "base/utf8.h"
 #include "console/line.h"
 #include "console/table.h"

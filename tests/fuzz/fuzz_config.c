@@ -1,4 +1,5 @@
-/* fuzz_config.c: whatever a configuration file holds, it is read within bounds or refused with a place, and what is read is JSON. */
+/* fuzz_config.c: whatever a configuration file holds, it is read within bounds or refused with a place, and what is
+ * read is JSON. */
 #include "base/config.h"
 #include <stdlib.h>
 

@@ -40,7 +40,8 @@ static void expect_refusal(void **state, const char *text, const char *message)
 {
 	struct cl_line line;
 	struct cl_err e = {0};
-	if (cl_line_parse(*state, cl_str_of(text), CL_STR_NONE, &line, &e) != CL_E_INVALID || !strstr(e.message, message))
+	if (cl_line_parse(*state, cl_str_of(text), CL_STR_NONE, &line, &e) != CL_E_INVALID ||
+	    !strstr(e.message, message))
 		fail_msg("%s: %s", text, e.message);
 }
 
@@ -72,7 +73,8 @@ static void table_is_sound(void **state)
 static void parses_commands(void **state)
 {
 	expect_command(state, "workflows", "workflows", "{}");
-	expect_command(state, "  instances   referral\treceived ", "instances", "{\"workflow\":\"referral\",\"state\":\"received\"}");
+	expect_command(state, "  instances   referral\treceived ", "instances",
+	               "{\"workflow\":\"referral\",\"state\":\"received\"}");
 	expect_command(state, "audit", "audit", "{}");
 	expect_command(state, "audit 50", "audit", "{\"count\":50}");
 	expect_command(state, "audit verify", "audit verify", "{}");
@@ -82,10 +84,12 @@ static void parses_commands(void **state)
 	expect_command(state, "search Task?owner=a b&x=\"y", "search", "{\"query\":\"Task?owner=a b&x=\\\"y\"}");
 	expect_command(state, "read Task/x", "read", "{\"resource\":\"Task/x\"}");
 	expect_command(state, "advance t1 decline reason='no room' note=\"say \\\"hi\\\"\" e=", "advance",
-		       "{\"task\":\"t1\",\"event\":\"decline\",\"data\":{\"reason\":\"no room\",\"note\":\"say \\\"hi\\\"\",\"e\":\"\"}}");
+	               "{\"task\":\"t1\",\"event\":\"decline\",\"data\":{\"reason\":\"no room\",\"note\":\"say "
+	               "\\\"hi\\\"\",\"e\":\"\"}}");
 	expect_command(state, "advance t1 send", "advance", "{\"task\":\"t1\",\"event\":\"send\",\"data\":{}}");
 	expect_command(state, "log level debug", "log level", "{\"level\":\"debug\"}");
-	expect_command(state, "watch 2 instances referral", "watch", "{\"seconds\":2,\"command\":\"instances referral\"}");
+	expect_command(state, "watch 2 instances referral", "watch",
+	               "{\"seconds\":2,\"command\":\"instances referral\"}");
 	expect_command(state, "exit", "quit", "{}");
 	expect_command(state, "view \"two words\"", "view", "{\"name\":\"two words\"}");
 	expect_command(state, "view a\\ b", "view", "{\"name\":\"a b\"}");
@@ -215,22 +219,26 @@ static void expect_table(void **state, const char *answer, int width, const char
 
 static void prints_tables(void **state)
 {
-	const char *answer = "{\"columns\":[\"name\",\"n\",\"when\"],\"rows\":[[\"r\xc3\xa9" "f\xc3\xa9rral\",3,null],"
-			     "[\"\xe6\x97\xa5\xe6\x9c\xac\",14,true],[\"x\",2]]}";
-	expect_table(state, answer, 0, "name       n  when\nr\xc3\xa9" "f\xc3\xa9rral   3  \n\xe6\x97\xa5\xe6\x9c\xac      14  yes\n"
-		     "x          2  \n(3 rows)\n");
+	const char *answer = "{\"columns\":[\"name\",\"n\",\"when\"],\"rows\":[[\"r\xc3\xa9"
+	                     "f\xc3\xa9rral\",3,null],"
+	                     "[\"\xe6\x97\xa5\xe6\x9c\xac\",14,true],[\"x\",2]]}";
+	expect_table(state, answer, 0,
+	             "name       n  when\nr\xc3\xa9"
+	             "f\xc3\xa9rral   3  \n\xe6\x97\xa5\xe6\x9c\xac      14  yes\n"
+	             "x          2  \n(3 rows)\n");
 	expect_table(state, "{\"columns\":[\"a\"],\"rows\":[]}", 80, "a\n(0 rows)\n");
 	expect_table(state, "{\"columns\":[\"a\"],\"rows\":[[1]]}", 80, "a\n1\n(1 row)\n");
 	expect_table(state, "{\"text\":\"one\\ntwo\\u001b[2J\"}", 80, "one\ntwo?[2J\n");
 	expect_table(state, "{\"columns\":[\"a\"],\"rows\":[[\"x\\ny\\u0007\\u202ez\"]]}", 80, "a\nx y??z\n(1 row)\n");
 	expect_table(state, "{\"columns\":[\"a\"],\"rows\":[[{\"b\":[1]}],[\"c\"]],\"text\":\"note\"}", 80,
-		     "a\n{\"b\":[1]}\nc\n(2 rows)\nnote\n");
+	             "a\n{\"b\":[1]}\nc\n(2 rows)\nnote\n");
 	expect_table(state, "{}", 80, "");
 }
 
 static void fits_tables_to_the_width(void **state)
 {
-	const char *answer = "{\"columns\":[\"id\",\"text\",\"other\"],\"rows\":[[1,\"a long text that does not fit\",\"short\"]]}";
+	const char *answer =
+	        "{\"columns\":[\"id\",\"text\",\"other\"],\"rows\":[[1,\"a long text that does not fit\",\"short\"]]}";
 	expect_table(state, answer, 24, "id  text           other\n 1  a long text \xe2\x80\xa6  short\n(1 row)\n");
 	expect_table(state, answer, 5, "id  text  oth\xe2\x80\xa6\n 1  a l\xe2\x80\xa6  sho\xe2\x80\xa6\n(1 row)\n");
 }
@@ -246,7 +254,8 @@ static void widths_count_columns(void **state)
 
 static void writes_csv_and_json(void **state)
 {
-	const struct cl_json *answer = parse(state, "{\"columns\":[\"a b\",\"c\"],\"rows\":[[\"x,\\\"y\\\"\",1],[\"l\\nm\"]]}");
+	const struct cl_json *answer =
+	        parse(state, "{\"columns\":[\"a b\",\"c\"],\"rows\":[[\"x,\\\"y\\\"\",1],[\"l\\nm\"]]}");
 	struct cl_buf out;
 	cl_buf_init(&out, 0);
 	cl_table_csv(&out, answer);
@@ -278,17 +287,17 @@ static void knows_incomplete_lua(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(table_is_sound),
-		cmocka_unit_test(parses_commands),
-		cmocka_unit_test(refuses_what_makes_no_sense),
-		cmocka_unit_test(knows_what_changes_and_what_is_secret),
-		cmocka_unit_test(completes),
-		cmocka_unit_test(shows_usage),
-		cmocka_unit_test(prints_tables),
-		cmocka_unit_test(fits_tables_to_the_width),
-		cmocka_unit_test(widths_count_columns),
-		cmocka_unit_test(writes_csv_and_json),
-		cmocka_unit_test(knows_incomplete_lua),
+	        cmocka_unit_test(table_is_sound),
+	        cmocka_unit_test(parses_commands),
+	        cmocka_unit_test(refuses_what_makes_no_sense),
+	        cmocka_unit_test(knows_what_changes_and_what_is_secret),
+	        cmocka_unit_test(completes),
+	        cmocka_unit_test(shows_usage),
+	        cmocka_unit_test(prints_tables),
+	        cmocka_unit_test(fits_tables_to_the_width),
+	        cmocka_unit_test(widths_count_columns),
+	        cmocka_unit_test(writes_csv_and_json),
+	        cmocka_unit_test(knows_incomplete_lua),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -333,7 +333,11 @@ static void test_faults_at_each_position(void **state)
 {
 	(void)state;
 	static const enum crash_fault faults[] = {CRASH_WRITE_EIO, CRASH_WRITE_SHORT, CRASH_WRITE_FULL, CRASH_SYNC_EIO};
-	unsigned stride = setting("CL_CRASH_STRIDE", 9);
+#ifdef CL_SANITIZE
+	unsigned stride = setting("CL_CRASH_STRIDE", 67);
+#else
+	unsigned stride = setting("CL_CRASH_STRIDE", 23);
+#endif
 
 	for (size_t kind = 0; kind < sizeof(faults) / sizeof(faults[0]); kind++) {
 		struct oracle o;
@@ -355,6 +359,103 @@ static void test_faults_at_each_position(void **state)
 		}
 		assert_true(struck > 10);
 	}
+}
+
+/* ---- no memory, at each allocation of SQLite's ---- */
+
+static sqlite3_mem_methods memory;
+static unsigned allocations, failing;
+
+static bool fails(void)
+{
+	return failing && ++allocations >= failing && allocations < failing + 2;
+}
+
+static void *failing_malloc(int n)
+{
+	return fails() ? NULL : memory.xMalloc(n);
+}
+
+static void *failing_realloc(void *p, int n)
+{
+	return fails() ? NULL : memory.xRealloc(p, n);
+}
+
+/* Before SQLite is used at all. */
+static void install_memory(void)
+{
+	sqlite3_mem_methods own;
+	sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory);
+	own = memory;
+	own.xMalloc = failing_malloc;
+	own.xRealloc = failing_realloc;
+	sqlite3_config(SQLITE_CONFIG_MALLOC, &own);
+}
+
+static int read_everything(struct oracle *o)
+{
+	struct fixture *f = &o->fixture;
+	struct cl_sort sorts[] = {{.parameter = P_NAME, .kind = CL_INDEX_STRING}};
+	struct cl_criterion where = {.kind = CL_DATE, .relation = CL_GE, .parameter = P_BIRTH, .lower = 3, .upper = 4};
+	struct cl_query query = {.type = T_PATIENT, .where = &where, .sorts = sorts, .sort_count = 1, .limit = 5, .want_total = true,
+				 .bodies = true};
+	struct cl_search_result result;
+	struct cl_version_list list;
+	struct cl_timer_list timers;
+	int code = cl_store_search(f->store, f->arena, &query, &result, &f->e);
+	if (!code)
+		code = cl_store_history(f->store, f->arena, 0, CL_STR_NONE, INT64_MIN, 0, 20, &list, &f->e);
+	if (!code)
+		code = cl_store_timers_due(f->store, f->arena, 20, 10, &timers, &f->e);
+	return code ? code : cl_audit_verify(f->store, NULL, NULL, &f->e);
+}
+
+static void test_no_memory(void **state)
+{
+	(void)state;
+	unsigned last = 0;
+	for (unsigned position = 1; position < 100000; position += 1 + position / 60) {
+		struct oracle o;
+		char now[65], why[200];
+		start(&o, 3);
+		o.fixture.arena = cl_arena_new(0);
+		assert_int_equal(open_again(&o), 0);
+		empty_state(&o);
+		allocations = 0;
+		failing = position;
+		int code = one_tick(&o);
+		if (!code)
+			code = read_everything(&o);
+		if (!code)
+			code = one_tick(&o);
+		bool through = allocations < position;
+		failing = 0;
+		cl_store_assert_idle(o.fixture.store);
+		if (o.fixture.store->broken) {
+			assert_int_equal(code, CL_E_IO);
+			cl_store_close(o.fixture.store);
+			crash_vfs_settle();
+			assert_int_equal(open_again(&o), 0);
+			if (!recovered(&o, why))
+				fail_msg("allocation %u: %s", position, why);
+		} else {
+			if (code && code != CL_E_MEMORY)
+				fail_msg("allocation %u: %d %s", position, code, o.fixture.e.message);
+			assert_false(cl_store_in_transaction(o.fixture.store));
+			assert_int_not_equal(sqlite3_get_autocommit(o.fixture.store->db), 0);
+			assert_int_equal(digest(&o, now), 0);
+			assert_string_equal(now, o.acknowledged);
+		}
+		assert_int_equal(one_tick(&o), 0);
+		assert_int_equal(read_everything(&o), 0);
+		assert_int_equal(cl_store_check(o.fixture.store, true, &o.fixture.e), 0);
+		cl_arena_free(o.fixture.arena);
+		finish(&o);
+		last = position;
+		if (through)
+			break;
+	}
+	assert_true(last > 500);
 }
 
 /* Nothing of SQLite's goes to the system's temporary folder, even for large savepoints and sorts (pitfalls 8). */
@@ -391,7 +492,9 @@ int main(void)
 		cmocka_unit_test(test_lying_disk_is_noticed),
 		cmocka_unit_test(test_synchronous_off_is_noticed),
 		cmocka_unit_test(test_faults_at_each_position),
+		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_no_temporary_files),
 	};
+	install_memory();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -440,6 +440,8 @@ static void test_faces_agree(void **state)
 	for (uint64_t seed = 1; seed <= last; seed++) {
 		struct fixture f;
 		fixture_open(&f, "clse");
+		if (seed % 3 == 0)
+			f.store->symbols.most = 3; /* nearly nothing is cached */
 		run_world(&f, seed, 250);
 		assert_ok(&f, cl_store_check(f.store, true, &f.e));
 		fixture_close(&f);

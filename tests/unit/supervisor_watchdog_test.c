@@ -172,7 +172,8 @@ static void a_corrupt_page_does_no_harm(void **state)
 
 static void back_off_doubles_to_ten_seconds(void **state)
 {
-	static const int64_t expected[] = {0, 100000, 200000, 400000, 800000, 1600000, 3200000, 6400000, 10000000, 10000000};
+	static const int64_t expected[] = {0,       100000,  200000,  400000,   800000,
+	                                   1600000, 3200000, 6400000, 10000000, 10000000};
 	(void)state;
 	for (unsigned i = 0; i < sizeof expected / sizeof *expected; i++)
 		assert_int_equal(cl_child_back_off(i), expected[i]);
@@ -263,15 +264,15 @@ static void heads_are_chained(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_long_call_is_stuck),
-		cmocka_unit_test(many_short_calls_are_not),
-		cmocka_unit_test(a_suspended_machine_is_not),
-		cmocka_unit_test(a_stalled_disk_is_warned_about),
-		cmocka_unit_test(the_second_crash_is_quarantined),
-		cmocka_unit_test(quarantine_lets_the_oldest_go),
-		cmocka_unit_test(a_corrupt_page_does_no_harm),
-		cmocka_unit_test(back_off_doubles_to_ten_seconds),
-		cmocka_unit_test(heads_are_chained),
+	        cmocka_unit_test(one_long_call_is_stuck),
+	        cmocka_unit_test(many_short_calls_are_not),
+	        cmocka_unit_test(a_suspended_machine_is_not),
+	        cmocka_unit_test(a_stalled_disk_is_warned_about),
+	        cmocka_unit_test(the_second_crash_is_quarantined),
+	        cmocka_unit_test(quarantine_lets_the_oldest_go),
+	        cmocka_unit_test(a_corrupt_page_does_no_harm),
+	        cmocka_unit_test(back_off_doubles_to_ten_seconds),
+	        cmocka_unit_test(heads_are_chained),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

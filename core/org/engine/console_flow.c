@@ -169,6 +169,25 @@ static int timers(struct cl_console *c, struct cl_err *e)
 	return 0;
 }
 
+static int quarantine(struct cl_console *c, struct cl_err *e)
+{
+	static const char *const columns[] = {"timer", "was due", "task", "plugin", "why", NULL};
+	struct cl_timer_list list;
+	int code = cl_store_timers_quarantined(c->context->store, c->arena, 1000, &list, e);
+	if (code)
+		return code;
+	cl_console_columns(c, columns);
+	for (size_t i = 0; i < list.count; i++) {
+		struct cl_json *row = cl_console_row(c);
+		cl_console_cell(c, row, list.items[i].name);
+		cl_console_cell_time(c, row, list.items[i].due);
+		cl_console_cell(c, row, list.items[i].task);
+		cl_console_cell(c, row, list.items[i].plugin);
+		cl_console_cell(c, row, list.items[i].rule);
+	}
+	return 0;
+}
+
 static struct cl_str number_text(struct cl_arena *arena, double value)
 {
 	return isnan(value) ? CL_STR("") : cl_arena_printf(arena, "%.4g", value);
@@ -395,6 +414,7 @@ static int lua(struct cl_console *c, struct cl_err *e)
 const struct cl_console_command cl_console_flow_commands[] = {
 	{"workflows", workflows, false}, {"workflow", workflow, false}, {"machine", machine, false},
 	{"instances", instances, false}, {"instance", trace, false},	{"trace", trace, false},
+	{"quarantine", quarantine, false},
 	{"timers", timers, false},	 {"metrics", metrics, false},	{"metric", metric, false},
 	{"views", views, false},	 {"view", view, false},		{"plugins", plugins, false},
 	{"explain", explain, false},	 {"settings", settings, false}, {"advance", advance, true},

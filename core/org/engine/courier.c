@@ -4,6 +4,7 @@
 
 #define CL_COURIER_BATCH 32
 #define CL_COURIER_ATTEMPTS 20 /* about two days with the back-off below; then a person decides */
+#define CL_COURIER_BYTES ((size_t)4 * 1024 * 1024) /* of one list: it must fit an answer */
 
 /* 2, 4, 8 ... seconds, at most four hours. */
 static cl_instant back_off(int attempts)
@@ -23,7 +24,9 @@ static int list_due(struct cl_interaction_context *context, struct cl_err *e)
 	struct cl_json *body = cl_json_new(arena, CL_JSON_OBJECT);
 	struct cl_json *list = cl_json_set_array(arena, body, "messages");
 	const struct cl_json *partners = cl_json_get(context->rules->facts->config, "partners");
-	for (size_t i = 0; i < due.count; i++) {
+	size_t bytes = 0;
+	for (size_t i = 0; i < due.count && bytes < CL_COURIER_BYTES; i++) {
+		bytes += due.items[i].body.n;
 		struct cl_json *entry = cl_json_append(arena, list);
 		*entry = *cl_json_new(arena, CL_JSON_OBJECT);
 		struct cl_str url = cl_json_get_text(cl_json_get_str(partners, due.items[i].destination), "url");

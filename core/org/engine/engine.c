@@ -33,21 +33,98 @@ static bool was_cancelled(const struct cl_link *link, uint64_t frame)
 	return false;
 }
 
-static void send_answer(struct cl_job *job)
+/* What was done was done, though its answer is too large for a frame; a read is refused. */
+static void answer_too_large(struct cl_job *job)
 {
-	if (!job->link || !job->link->channel || was_cancelled(job->link, job->frame))
+	struct cl_response *response = &job->outcome.response;
+	struct cl_err problem = {0};
+	struct cl_buf text;
+	int status = response->status;
+	bool read = cl_str_is(job->request.method, "GET") || job->route.kind == CL_ROUTE_SEARCH;
+	cl_fail(&problem, CL_E_TOO_LARGE, "the answer is larger than %d MiB; %s", CL_BODY_MAX >> 20,
+		read ? "ask for less" : "the request itself was carried out: read what it made");
+	cl_interaction_answer_error(job->arena, NULL, &problem, response);
+	if (read || status >= 300)
 		return;
-	if (job->route.head)
-		job->outcome.response.body = CL_STR_NONE;
-	if (cl_channel_send_response(job->link->channel, job->frame, &job->outcome.response))
-		cl_log(CL_LOG_WARNING, "answer-dropped", "frame=%llu", (unsigned long long)job->frame);
+	struct cl_issues issues;
+	cl_issues_init(&issues, job->arena, 0);
+	cl_issues_add(&issues, CL_SEVERITY_WARNING, "too-long", CL_STR_NONE, "%s", problem.message);
+	cl_buf_init(&text, 0);
+	cl_outcome_write(&text, &issues);
+	response->status = status;
+	response->body = cl_arena_copy(job->arena, cl_buf_str(&text));
+	cl_buf_free(&text);
 }
 
-static void answer_problem(struct cl_job *job, const struct cl_err *problem)
+/* False when the channel's queue is full: then the answer waits. */
+static bool send_answer(struct cl_job *job)
+{
+	struct cl_channel *channel = job->link ? job->link->channel : NULL;
+	if (!channel || was_cancelled(job->link, job->frame))
+		return true;
+	if (job->route.head)
+		job->outcome.response.body = CL_STR_NONE;
+	int code = cl_channel_send_response(channel, job->frame, &job->outcome.response);
+	if (code == CL_E_TOO_LARGE) {
+		answer_too_large(job);
+		code = cl_channel_send_response(channel, job->frame, &job->outcome.response);
+	}
+	if (code && code != CL_E_BUSY)
+		cl_log(CL_LOG_WARNING, "answer-dropped", "frame=%llu code=%s", (unsigned long long)job->frame, cl_code_name(code));
+	return code != CL_E_BUSY;
+}
+
+/* Sends the answer, or keeps the job until there is room for it: an answer that was dropped would leave its client to guess. */
+static void finish(struct cl_engine *engine, struct cl_job *job)
+{
+	struct cl_link *link = job->link;
+	if ((!link || !link->unsent) && send_answer(job)) {
+		job_free(job);
+		return;
+	}
+	job->next = NULL;
+	if (!link->unsent)
+		link->unsent_end = &link->unsent;
+	*link->unsent_end = job;
+	link->unsent_end = &job->next;
+	cl_engine_retry_soon(engine);
+}
+
+static void answer_problem(struct cl_engine *engine, struct cl_job *job, const struct cl_err *problem)
 {
 	cl_interaction_answer_error(job->arena, NULL, problem, &job->outcome.response);
-	send_answer(job);
-	job_free(job);
+	finish(engine, job);
+}
+
+void cl_engine_retry_soon(struct cl_engine *engine)
+{
+	static const struct timeval soon = {0, 20 * 1000};
+	if (!event_pending(engine->retry, EV_TIMEOUT, NULL))
+		event_add(engine->retry, &soon);
+}
+
+/* True when nothing waits any more. */
+static bool send_unsent(struct cl_link *link)
+{
+	while (link->unsent && send_answer(link->unsent)) {
+		struct cl_job *job = link->unsent;
+		link->unsent = job->next;
+		job_free(job);
+	}
+	return !link->unsent;
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *context)
+{
+	struct cl_engine *engine = context;
+	bool all = true;
+	(void)fd;
+	(void)what;
+	for (struct cl_link *link = engine->links; link; link = link->next)
+		all &= send_unsent(link);
+	all &= cl_stream_catch_up(engine);
+	if (!all)
+		cl_engine_retry_soon(engine);
 }
 
 void cl_engine_poke(struct cl_engine *engine)
@@ -131,9 +208,14 @@ static void on_completed(evutil_socket_t fd, short what, void *context)
 	}
 	while (job) {
 		struct cl_job *next = job->next;
-		send_answer(job);
-		cl_stream_publish(engine, job->outcome.changes);
-		job_free(job);
+		const struct cl_change *changes = job->outcome.changes;
+		/* Its memory is needed once more: the answer goes first, the job last. */
+		bool sent = (!job->link || !job->link->unsent) && send_answer(job);
+		cl_stream_publish(engine, changes);
+		if (sent)
+			job_free(job);
+		else
+			finish(engine, job);
 		job = next;
 	}
 	if (outbox_new)
@@ -166,11 +248,12 @@ static void answer_on_loop(struct cl_engine *engine, struct cl_job *job, const s
 		.issues = &issues,
 	};
 	cl_interaction_run_read(&context, engine->organization->tail);
-	if (context.streams)
+	if (context.streams) {
 		cl_stream_open(engine, job, principal);
-	else
-		send_answer(job);
-	job_free(job);
+		job_free(job);
+	} else {
+		finish(engine, job);
+	}
 }
 
 static void hand_over(struct cl_engine *engine, struct cl_job *job, struct cl_lane_queue *lane)
@@ -181,7 +264,7 @@ static void hand_over(struct cl_engine *engine, struct cl_job *job, struct cl_la
 	if (cl_lane_push(lane, job))
 		return;
 	cl_fail(&problem, CL_E_BUSY, "the organization is busy; try again in a moment");
-	answer_problem(job, &problem);
+	answer_problem(engine, job, &problem);
 }
 
 static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t frame, struct cl_str payload, int descriptor)
@@ -193,22 +276,25 @@ static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t 
 	job->link = link;
 	link->references++;
 	job->frame = frame;
+	link->last = frame > link->last ? frame : link->last;
 	if (cl_request_decode(job->arena, payload, descriptor, &job->request, &problem)) {
-		answer_problem(job, &problem);
+		answer_problem(engine, job, &problem);
 		return;
 	}
-	/* Only the supervisor speaks for administrators and only the courier for itself, whatever a frame says. */
+	/* Only the supervisor speaks for administrators and only the courier for itself, whatever a frame says; and either does
+	 * nothing but that. */
 	enum cl_role role = cl_channel_peer(link->channel);
 	uint8_t kind = job->request.credential.kind;
-	bool courier = cl_str_is(job->request.method, "COURIER");
-	if ((kind == CL_CREDENTIAL_CONSOLE && role != CL_ROLE_SUPERVISOR && role != CL_ROLE_TEST) ||
-	    ((courier || kind == CL_CREDENTIAL_COURIER) && role != CL_ROLE_COURIER && role != CL_ROLE_TEST)) {
+	bool courier = cl_str_is(job->request.method, "COURIER"), console = cl_str_is(job->request.method, "CONSOLE");
+	if (console != (kind == CL_CREDENTIAL_CONSOLE) || courier != (kind == CL_CREDENTIAL_COURIER) ||
+	    (console && role != CL_ROLE_SUPERVISOR && role != CL_ROLE_TEST) ||
+	    (courier && role != CL_ROLE_COURIER && role != CL_ROLE_TEST)) {
 		cl_fail(&problem, CL_E_FORBIDDEN, "not from this process");
-		answer_problem(job, &problem);
+		answer_problem(engine, job, &problem);
 		return;
 	}
 	if (cl_route_find(job->arena, &job->request, &job->route, &problem)) {
-		answer_problem(job, &problem);
+		answer_problem(engine, job, &problem);
 		return;
 	}
 	if (courier && cl_str_is(job->request.target, "/outbox/stream")) {
@@ -228,7 +314,7 @@ static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t 
 	}
 	if (cl_access_resolve(engine->rules->access, engine->reader, job->arena, &job->request.credential,
 			      cl_clock_now(engine->organization->clock), &principal, &problem)) {
-		answer_problem(job, &problem);
+		answer_problem(engine, job, &problem);
 		return;
 	}
 	answer_on_loop(engine, job, principal);
@@ -241,7 +327,9 @@ static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64
 	struct cl_engine *engine = link->engine;
 	switch (type) {
 	case CL_FRAME_REQUEST:
-		on_request(engine, link, id, payload, descriptor);
+		/* After GOAWAY: its sender sends it again to the next process. */
+		if (!atomic_load(&engine->stopping))
+			on_request(engine, link, id, payload, descriptor);
 		break;
 	case CL_FRAME_CANCEL:
 		link->cancelled[link->cancelled_next++ % (sizeof link->cancelled / sizeof *link->cancelled)] = id;
@@ -270,6 +358,7 @@ static void on_closed(struct cl_channel *channel, const char *reason, void *cont
 		}
 	link->channel = NULL;
 	cl_channel_free(channel);
+	send_unsent(link);
 	link_release(link);
 }
 
@@ -300,37 +389,18 @@ static void stop(struct cl_engine *engine)
 	event_base_loopbreak(engine->base);
 }
 
-/* The staged archive was loaded and tested by a staging process; here it is loaded again and swapped in between two ticks. */
+/* The staged archive was loaded and tested by a staging process; the writer loads it again, because all Lua is the writer's,
+ * the page that says what runs included, and swaps it in between two ticks. */
 static void reload(struct cl_engine *engine, struct cl_str file)
 {
-	struct cl_arena *arena = cl_arena_new(0);
 	struct cl_err problem = {0};
-	struct cl_rules *rules = NULL;
-	struct cl_json *archive = NULL;
-	struct cl_buf text;
-	cl_buf_init(&text, 64 * 1024 * 1024);
-	char *path = cl_arena_cstring(arena, cl_arena_printf(arena, "%s/%.*s", engine->folder, CL_STR_ARGS(file)));
-	FILE *in = memchr(file.p, '/', file.n) ? NULL : fopen(path, "re");
-	if (!in) {
+	if (!file.n || file.n >= sizeof engine->reload_file || memchr(file.p, '/', file.n)) {
 		cl_fail(&problem, CL_E_NOT_FOUND, "no staged plugins to load");
-	} else {
-		char block[65536];
-		size_t n;
-		while ((n = fread(block, 1, sizeof block, in)) > 0)
-			cl_buf_add(&text, block, n);
-		fclose(in);
-		if (!cl_json_parse(arena, cl_buf_str(&text), NULL, &archive, &problem))
-			cl_rules_new(archive, NULL, engine->organization->watch, &rules, NULL, &problem);
-	}
-	cl_buf_free(&text);
-	cl_arena_free(arena);
-	if (!rules) {
 		tell_reload(engine, &problem);
 		return;
 	}
 	pthread_mutex_lock(&engine->reload_lock);
-	cl_rules_release(engine->reload);
-	engine->reload = rules;
+	snprintf(engine->reload_file, sizeof engine->reload_file, "%.*s", CL_STR_ARGS(file));
 	pthread_mutex_unlock(&engine->reload_lock);
 	pthread_mutex_lock(&engine->writer.lock);
 	pthread_cond_signal(&engine->writer.wake);
@@ -393,7 +463,23 @@ static void say_goodbye(struct cl_engine *engine)
 {
 	/* What is queued is answered by the last ticks; what comes later is sent again to the next process. */
 	for (struct cl_link *link = engine->links; link; link = link->next)
-		cl_channel_send(link->channel, CL_FRAME_GOAWAY, UINT64_MAX, CL_STR_NONE, -1);
+		cl_channel_send(link->channel, CL_FRAME_GOAWAY, link->last, CL_STR_NONE, -1);
+}
+
+/* What the threads finished goes out before the process ends, unless somebody does not take it. */
+static void send_the_rest(struct cl_engine *engine)
+{
+	int64_t until = cl_monotonic() + CL_ENGINE_LAST_WORDS;
+	bool pending = true;
+	on_completed(engine->completed_fd, 0, engine);
+	while (pending && cl_monotonic() < until) {
+		event_base_loop(engine->base, EVLOOP_NONBLOCK);
+		pending = false;
+		for (struct cl_link *link = engine->links; link; link = link->next)
+			pending |= link->unsent || cl_channel_pending(link->channel) > 0;
+		if (pending)
+			usleep(1000);
+	}
 }
 
 int cl_engine_run(struct cl_organization *organization, const char *folder, int listener, int control, struct cl_err *e)
@@ -424,6 +510,7 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	event_add(engine->listener, NULL);
 	engine->term = evsignal_new(engine->base, SIGTERM, on_term, engine);
 	event_add(engine->term, NULL);
+	engine->retry = evtimer_new(engine->base, on_retry, engine);
 	if (control >= 0)
 		engine->control = cl_channel_new(engine->base, control, CL_ROLE_ORGANIZATION, &control_callbacks, engine);
 	code = start_threads(engine, e);
@@ -443,8 +530,7 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	pthread_join(engine->writer_thread, NULL);
 	for (int i = 0; i < CL_ENGINE_SEARCHERS; i++)
 		pthread_join(engine->search_threads[i], NULL);
-	on_completed(engine->completed_fd, 0, engine);
-	event_base_loop(engine->base, EVLOOP_NONBLOCK);
+	send_the_rest(engine);
 	cl_store_close(engine->reader);
 	cl_rules_release(engine->rules);
 	return 0;

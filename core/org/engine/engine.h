@@ -13,6 +13,7 @@
 #define CL_ENGINE_SEARCHERS 2
 #define CL_ENGINE_WAL (16 * 1024 * 1024)
 #define CL_ENGINE_FOLD (100 * 1000) /* read leaves are folded within this many microseconds (design §7) */
+#define CL_ENGINE_LAST_WORDS (2 * 1000 * 1000) /* microseconds that the last answers may take to leave a process that ends */
 
 /* A gateway's, courier's or supervisor's connection; outlives the channel while jobs refer to it. Loop thread only. */
 struct cl_link {
@@ -22,6 +23,8 @@ struct cl_link {
 	int references;
 	uint64_t cancelled[16];     /* ids of requests whose client went away, newest last */
 	unsigned cancelled_next;
+	uint64_t last;              /* highest id of a request that came; its peer counts up */
+	struct cl_job *unsent, **unsent_end; /* answers that wait for room in the channel's queue, in order */
 };
 
 struct cl_job {
@@ -31,7 +34,8 @@ struct cl_job {
 	struct cl_route route;
 	struct cl_link *link;
 	uint64_t frame;
-	struct cl_rules *rules;     /* searches: the rules when it came */
+	struct cl_rules *rules;     /* searches: the rules when it came; finished writes: those they ran under, which changes
+				     * borrow names from */
 	struct cl_outcome outcome;
 };
 
@@ -54,9 +58,13 @@ void cl_lane_stop(struct cl_lane_queue *lane);
 struct cl_stream {
 	struct cl_stream *next;
 	struct cl_link *link;
+	struct cl_arena *arena;     /* its own */
 	uint64_t frame;
-	struct cl_str principal;    /* name, owned */
+	struct cl_credential credential; /* resolved again for what is published, so that revocation ends the stream */
+	const struct cl_principal *listener; /* while changes are published: who hears them; NULL = nobody */
+	uint64_t after;             /* what was committed up to here it knows, or has no part in */
 	bool courier;               /* hears only that the outbox changed */
+	bool behind;                /* an event found no room in the channel's queue: it must resync */
 };
 
 struct cl_engine {
@@ -69,6 +77,7 @@ struct cl_engine {
 	struct cl_stream *streams;
 	struct cl_channel *control;
 	struct event *listener, *completed_event, *term;
+	struct event *retry;        /* for what found no room in a channel's queue */
 	int completed_fd;
 	struct cl_lane_queue writer, searcher;
 	pthread_t writer_thread, search_threads[CL_ENGINE_SEARCHERS];
@@ -78,10 +87,10 @@ struct cl_engine {
 	struct cl_job *completed, **completed_end;
 	struct cl_rules *published; /* new rules for the loop, or NULL */
 	struct cl_audit_head head;
-	bool head_new, outbox_new, timers_stopped;
-	/* A reload that waits for the writer. */
+	bool head_new, outbox_new;
+	/* A reload that waits for the writer: the file in the organization's folder, empty when there is none. */
 	pthread_mutex_t reload_lock;
-	struct cl_rules *reload;
+	char reload_file[256];
 	struct cl_err reload_problem;
 	bool reload_done;
 	_Atomic bool stopping;
@@ -96,8 +105,12 @@ void *cl_engine_searcher(void *engine);
 /* Any thread: hands a finished list of jobs back to the loop. */
 void cl_engine_complete(struct cl_engine *engine, struct cl_job *first);
 void cl_engine_poke(struct cl_engine *engine);
+/* Loop thread: tries again soon what found no room in a channel's queue. */
+void cl_engine_retry_soon(struct cl_engine *engine);
 /* stream.c: loop thread. */
 void cl_stream_open(struct cl_engine *engine, struct cl_job *job, const struct cl_principal *principal);
 void cl_stream_publish(struct cl_engine *engine, const struct cl_change *changes);
 void cl_stream_outbox(struct cl_engine *engine);
 void cl_stream_drop(struct cl_engine *engine, const struct cl_link *link, uint64_t frame, bool all);
+/* Streams that are behind hear that they must resync. False while one could not be told. */
+bool cl_stream_catch_up(struct cl_engine *engine);

@@ -166,6 +166,8 @@ int cl_organization_reload(struct cl_organization *organization, struct cl_rules
 	if (!code) {
 		organization->rules = cl_rules_keep(rules);
 		code = record_load(organization, arena, former->catalog, e);
+		if (!code)
+			code = cl_store_release(organization->store, e);
 		if (code) {
 			struct cl_err ignored = {0};
 			organization->rules = former;
@@ -173,7 +175,6 @@ int cl_organization_reload(struct cl_organization *organization, struct cl_rules
 			cl_store_rollback_to(organization->store, &ignored);
 			cl_store_release(organization->store, &ignored);
 		} else {
-			code = cl_store_release(organization->store, e);
 			cl_rules_release(former);
 			organization->timers_changed = true;
 		}
@@ -235,11 +236,48 @@ static int put_off(struct cl_organization *organization, struct cl_arena *arena,
 	return code;
 }
 
+static struct cl_stored_event timer_event(struct cl_organization *organization, struct cl_arena *arena,
+					  const struct cl_stored_timer *timer)
+{
+	return (struct cl_stored_event){
+		.at = cl_clock_now(organization->clock),
+		.kind = CL_STR("timer"),
+		.actor = CL_STR("clock"),
+		.key = cl_arena_printf(arena, "%.*s#%lld", CL_STR_ARGS(timer->name), (long long)timer->generation),
+		.outcome = CL_STR("ok"),
+		.plugins = organization->rules->catalog->hash,
+		.zone_data = cl_str_of(cl_zone_data_version()),
+	};
+}
+
+int cl_organization_set_aside(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
+			      struct cl_err *e)
+{
+	struct cl_stored_event event = timer_event(organization, arena, timer);
+	event.outcome = CL_STR(CL_SET_ASIDE);
+	cl_log(CL_LOG_ERROR, "timer-quarantined", "timer=%.*s problem=crashed", CL_STR_ARGS(timer->name));
+	int code = cl_store_event_append(organization->store, &event, e);
+	return code ? code
+		    : cl_store_timer_quarantine(organization->store, timer->name, CL_STR("its run crashed the process twice"), e);
+}
+
+/* Leaves no savepoint open behind a failure: what else the tick did is still committed. */
+static int give_up(struct cl_store *store, int code)
+{
+	struct cl_err ignored = {0};
+	if (cl_store_in_transaction(store)) {
+		cl_store_rollback_to(store, &ignored);
+		cl_store_release(store, &ignored);
+	}
+	return code;
+}
+
 int cl_organization_fire_one(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
 			     struct cl_change **changes, struct cl_err *e)
 {
 	struct cl_store *store = organization->store;
-	cl_instant now = cl_clock_now(organization->clock);
+	struct cl_stored_event event = timer_event(organization, arena, timer);
+	cl_instant now = event.at;
 	struct cl_unit unit;
 	struct cl_err problem = {0};
 	int code = cl_store_savepoint(store, e);
@@ -250,20 +288,11 @@ int cl_organization_fire_one(struct cl_organization *organization, struct cl_are
 	if (code) {
 		if (code != CL_E_CONFLICT || !cl_store_in_transaction(store)) {
 			*e = problem;
-			return code;
+			return give_up(store, code);
 		}
 		code = cl_store_rollback_to(store, e);
 		return code ? code : cl_store_release(store, e);
 	}
-	struct cl_stored_event event = {
-		.at = now,
-		.kind = CL_STR("timer"),
-		.actor = CL_STR("clock"),
-		.key = cl_arena_printf(arena, "%.*s#%lld", CL_STR_ARGS(timer->name), (long long)timer->generation),
-		.outcome = CL_STR("ok"),
-		.plugins = organization->rules->catalog->hash,
-		.zone_data = cl_str_of(cl_zone_data_version()),
-	};
 	cl_run_watch(organization, CL_WATCH_TIMER, event.key, "timer", timer->name);
 	code = cl_store_event_append(store, &event, &problem);
 	if (!code) {
@@ -306,7 +335,7 @@ int cl_organization_fire_one(struct cl_organization *organization, struct cl_are
 	}
 	if (!code)
 		code = cl_store_release(store, e);
-	return code;
+	return code ? give_up(store, code) : 0;
 }
 
 int cl_organization_fire(struct cl_organization *organization, struct cl_arena *arena, uint32_t limit,
@@ -320,8 +349,7 @@ int cl_organization_fire(struct cl_organization *organization, struct cl_arena *
 		struct cl_change *made = NULL;
 		if (cl_run_quarantined(organization, cl_arena_printf(arena, "%.*s#%lld", CL_STR_ARGS(due.items[i].name),
 								     (long long)due.items[i].generation))) {
-			code = cl_store_timer_quarantine(organization->store, due.items[i].name,
-							 CL_STR("its run crashed the process twice"), e);
+			code = cl_organization_set_aside(organization, arena, &due.items[i], e);
 			continue;
 		}
 		code = cl_organization_fire_one(organization, arena, &due.items[i], &made, e);
@@ -357,6 +385,8 @@ void cl_organization_execute(struct cl_organization *organization, struct cl_are
 	}
 	if (!code)
 		code = cl_audit_tail_folded(organization->tail, organization->store, &problem);
+	if (code)
+		cl_store_rollback(organization->store);
 	if (code && !outcome.lost)
 		cl_interaction_answer_error(arena, NULL, &problem, &outcome.response);
 	*response = outcome.response;

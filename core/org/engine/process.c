@@ -37,9 +37,9 @@ static int parse_options(int argc, char **argv, struct cl_process_options *out)
 		switch (c) {
 		case 'c': out->config = optarg; break;
 		case 'i': out->id = optarg; break;
-		case 'l': out->listener = atoi(optarg); break;
-		case 'w': out->watch = atoi(optarg); break;
-		case 'k': out->control = atoi(optarg); break;
+		case 'l': out->listener = (int)strtol(optarg, NULL, 10); break;
+		case 'w': out->watch = (int)strtol(optarg, NULL, 10); break;
+		case 'k': out->control = (int)strtol(optarg, NULL, 10); break;
 		case 's': out->stage = true; break;
 		default: return CL_E_INVALID;
 		}

@@ -145,7 +145,7 @@ static int parse_history(struct cl_str query, struct cl_history_query *out, stru
 		if (cl_str_is(name, "_count")) {
 			if (!value.n || value.n > 18 || strspn(digits, "0123456789") != value.n)
 				return cl_fail(e, CL_E_INVALID, "_count is a whole number, 0 to %d", CL_HISTORY_MAXIMUM);
-			long long n = atoll(digits);
+			long long n = strtoll(digits, NULL, 10);
 			out->count = n > CL_HISTORY_MAXIMUM ? CL_HISTORY_MAXIMUM : (uint32_t)n;
 		} else if (cl_str_is(name, "_since")) {
 			out->since_text = value;

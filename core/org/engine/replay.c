@@ -79,9 +79,17 @@ static int replay_timer(struct cl_replay *replay, const struct cl_stored_event *
 	for (size_t i = 0; i < due.count; i++) {
 		if (!cl_str_equal(due.items[i].name, name))
 			continue;
-		if (cl_str_starts(event->outcome, "budget:"))
+		if (cl_str_is(event->outcome, CL_SET_ASIDE)) {
+			code = cl_organization_set_aside(replay->into, replay->arena, &due.items[i], replay->e);
+			return code ? code : cl_store_commit(store, replay->e);
+		}
+		bool stopped = cl_str_starts(event->outcome, "budget:");
+		if (stopped)
 			cl_lua_expect_budget(replay->into->rules->lua, event->outcome);
 		code = cl_organization_fire_one(replay->into, replay->arena, &due.items[i], &changes, replay->e);
+		/* For this run only: the next one of the same plugin is not to be stopped. */
+		if (stopped)
+			cl_lua_expect_budget(replay->into->rules->lua, CL_STR_NONE);
 		return code ? code : cl_store_commit(store, replay->e);
 	}
 	cl_store_rollback(store);
@@ -188,8 +196,8 @@ static int replay_event(const struct cl_stored_event *stored, void *context)
 	if (stored->cause)
 		return 0;
 	cl_arena_reset(replay->arena);
-	if (stored->at > replay->clock.now)
-		cl_clock_set(&replay->clock, stored->at);
+	/* Not cl_clock_set: the server's clock may have been set back between two events, and times are copied into rows. */
+	replay->clock.now = stored->at;
 	struct cl_stored_event event = keep_event(replay->arena, stored);
 	if (cl_str_is(event.kind, "load")) {
 		replay->code = replay_load(replay, &event);

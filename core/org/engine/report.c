@@ -48,8 +48,19 @@ static void leave_out_unreadable(struct cl_interaction_context *context, const s
 	for (size_t i = 0; i < view->column_count; i++)
 		if (cl_str_is(view->columns[i], "task"))
 			column = i;
-	if (!view->workflow.n || context->principal->console || column == view->column_count)
+	if (!view->workflow.n || context->principal->console)
 		return;
+	if (column == view->column_count) {
+		/* Nothing tells which Tasks these rows are: they are shown to who may see every Task. */
+		struct cl_criterion *criterion = NULL;
+		struct cl_str rule;
+		struct cl_err denied = {0};
+		if (cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH, task, &criterion,
+					&rule, &denied) ||
+		    criterion)
+			rows->count = 0;
+		return;
+	}
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < rows->count; i++) {
 		struct cl_str reference = cl_json_text(&rows->items[i].items[column]);
@@ -202,7 +213,7 @@ static long query_number(struct cl_str query, const char *name, long otherwise)
 			break;
 		digits[i] = *c;
 	}
-	return digits[0] ? atol(digits) : otherwise;
+	return digits[0] ? strtol(digits, NULL, 10) : otherwise;
 }
 
 static struct cl_json *metric_row(struct cl_interaction_context *context, const struct cl_metric *metric,

@@ -111,7 +111,7 @@ static int route_system(struct cl_str method, const struct cl_path *path, struct
 	return CL_E_NOT_FOUND;
 }
 
-static int route_type(struct cl_str method, const struct cl_path *path, const struct cl_request *request,
+static int route_type(struct cl_arena *arena, struct cl_str method, const struct cl_path *path, const struct cl_request *request,
 		      struct cl_route *out, struct cl_err *e)
 {
 	bool get = cl_str_is(method, "GET") || cl_str_is(method, "HEAD");
@@ -124,7 +124,11 @@ static int route_type(struct cl_str method, const struct cl_path *path, const st
 		out->kind = CL_ROUTE_SEARCH;
 		if (!cl_str_is(method, "POST"))
 			return not_allowed(e, method, "POST");
-		out->query = request->body;
+		/* Parameters of the address count, too (http.html section 3.1.0.9). */
+		out->query = !path->query.n ? request->body
+			     : !request->body.n
+				     ? path->query
+				     : cl_arena_printf(arena, "%.*s&%.*s", CL_STR_ARGS(path->query), CL_STR_ARGS(request->body));
 		return 0;
 	}
 	if (cl_str_is(second, "_history") && path->count == 3) {
@@ -182,7 +186,8 @@ static int route_instance(struct cl_str method, const struct cl_path *path, stru
 	return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path");
 }
 
-static int route_fhir(struct cl_path *path, const struct cl_request *request, struct cl_route *out, struct cl_err *e)
+static int route_fhir(struct cl_arena *arena, struct cl_path *path, const struct cl_request *request, struct cl_route *out,
+		      struct cl_err *e)
 {
 	/* /fhir/R4/... is the same as /fhir/... (conformance.md section 3, item 3). */
 	if (path->count > 1 && cl_str_is(path->segments[1], "R4")) {
@@ -196,7 +201,7 @@ static int route_fhir(struct cl_path *path, const struct cl_request *request, st
 	code = need_type(path->segments[1], &out->type, e);
 	if (code)
 		return code;
-	code = path->count <= 3 ? route_type(request->method, path, request, out, e) : CL_E_NOT_FOUND;
+	code = path->count <= 3 ? route_type(arena, request->method, path, request, out, e) : CL_E_NOT_FOUND;
 	if (code != CL_E_NOT_FOUND || out->kind)
 		return code;
 	return route_instance(request->method, path, out, e);
@@ -222,7 +227,7 @@ int cl_route_find(struct cl_arena *arena, const struct cl_request *request, stru
 	out->head = cl_str_is(request->method, "HEAD");
 	struct cl_str first = path.count ? path.segments[0] : CL_STR("");
 	if (cl_str_is(first, "fhir"))
-		return route_fhir(&path, request, out, e);
+		return route_fhir(arena, &path, request, out, e);
 	if (cl_str_is(first, "views") || cl_str_is(first, "metrics")) {
 		out->kind = cl_str_is(first, "views") ? CL_ROUTE_VIEWS : CL_ROUTE_METRICS;
 		out->name = path.count > 1 ? path.segments[1] : CL_STR_NONE;

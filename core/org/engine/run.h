@@ -15,6 +15,10 @@ bool cl_run_batch(struct cl_organization *organization, struct cl_arena *arena, 
 		  const struct cl_principal *principal, struct cl_str key, struct cl_json *bundle, struct cl_outcome *out);
 int cl_organization_fire_one(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
 			     struct cl_change **changes, struct cl_err *e);
+/* Quarantines a timer whose run crashed the process twice, and says so in the event log, whose outcome this is. */
+#define CL_SET_ASIDE "quarantined"
+int cl_organization_set_aside(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
+			      struct cl_err *e);
 /* Says on the shared page what runs, so that a crash can be blamed on it (pitfalls 9). */
 void cl_run_watch(struct cl_organization *organization, enum cl_watch_kind kind, struct cl_str subject, const char *what,
 		  struct cl_str detail);

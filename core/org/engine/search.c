@@ -6,6 +6,34 @@
 #include "org/fhir/subset.h"
 #include "org/fhir/types.h"
 
+/* Chains and _has look at other resources: only at those that a search of the principal's own would find, or their answers
+ * would tell what they say (pitfalls 18). */
+static void guard_chains(struct cl_interaction_context *context, struct cl_criterion *criterion)
+{
+	struct cl_arena *arena = context->arena;
+	struct cl_criterion *access = NULL;
+	struct cl_str rule;
+	struct cl_err denied = {0};
+	if (!criterion || context->principal->console)
+		return;
+	for (size_t i = 0; i < criterion->child_count; i++)
+		guard_chains(context, &criterion->children[i]);
+	if (criterion->kind != CL_CHAIN && criterion->kind != CL_REVERSE)
+		return;
+	if (!criterion->type || cl_access_predicate(context->rules->access, arena, context->principal, CL_ACCESS_SEARCH,
+						    criterion->type, &access, &rule, &denied)) {
+		*criterion = (struct cl_criterion){.kind = CL_FALSE};
+		return;
+	}
+	if (!access)
+		return;
+	struct cl_criterion *both = CL_NEW(arena, struct cl_criterion);
+	*both = (struct cl_criterion){.kind = CL_AND, .children = CL_NEW_ARRAY(arena, struct cl_criterion, 2), .child_count = 2};
+	both->children[0] = criterion->children[0];
+	both->children[1] = *access;
+	criterion->children = both;
+}
+
 int cl_interaction_condition(struct cl_interaction_context *context, uint16_t type, struct cl_str text,
 			     struct cl_criterion **out, struct cl_err *e)
 {
@@ -13,6 +41,7 @@ int cl_interaction_condition(struct cl_interaction_context *context, uint16_t ty
 	struct cl_fhir_search_context parse = {.type = type, .base = context->request->base, .now = context->now};
 	int code = cl_fhir_search_parse(context->arena, &parse, text, &search, e);
 	*out = code ? NULL : search.query.where;
+	guard_chains(context, *out);
 	return code;
 }
 
@@ -126,7 +155,7 @@ static void add_links(struct cl_page *page, const struct cl_search_result *resul
 	cl_buf_add_byte(&page->out, ']');
 }
 
-/* What was searched for, without the values: those may be health information. */
+/* What was searched for, without the values: those may be health information. The body of a POST may hold any bytes. */
 static struct cl_str audit_target(struct cl_interaction_context *context, struct cl_str query)
 {
 	struct cl_buf text;
@@ -139,7 +168,7 @@ static struct cl_str audit_target(struct cl_interaction_context *context, struct
 		if (query.p[i] == '&')
 			in_value = false;
 		if (!in_value)
-			cl_buf_add_byte(&text, query.p[i]);
+			cl_buf_add_byte(&text, query.p[i] > ' ' && query.p[i] < 0x7f ? query.p[i] : '?');
 		if (query.p[i] == '=')
 			in_value = true;
 	}
@@ -180,6 +209,7 @@ int cl_interaction_search(struct cl_interaction_context *context, struct cl_err 
 					   &search.query.access, &context->rule, e);
 	if (code)
 		return code;
+	guard_chains(context, search.query.where);
 	if (route->compartment.n) {
 		struct cl_criterion *both = CL_NEW(context->arena, struct cl_criterion);
 		*both = (struct cl_criterion){.kind = CL_AND, .children = CL_NEW_ARRAY(context->arena, struct cl_criterion, 2)};
@@ -196,7 +226,7 @@ int cl_interaction_search(struct cl_interaction_context *context, struct cl_err 
 	if (code)
 		return code;
 	struct cl_page page = {.context = context, .search = &search};
-	cl_buf_init(&page.out, 0);
+	cl_buf_init(&page.out, CL_BODY_MAX);
 	cl_buf_add_cstring(&page.out, "{\"resourceType\":\"Bundle\",\"type\":\"searchset\"");
 	if (result.total >= 0)
 		cl_buf_printf(&page.out, ",\"total\":%lld", (long long)result.total);
@@ -206,6 +236,9 @@ int cl_interaction_search(struct cl_interaction_context *context, struct cl_err 
 	if (!count_only)
 		code = add_includes(&page, &result, e);
 	cl_buf_add_cstring(&page.out, page.any ? "]}" : "}");
+	if (!code && page.out.overflow)
+		code = cl_fail(e, CL_E_TOO_LARGE, "the answer would be larger than %d MiB; ask for less with _count",
+			       CL_BODY_MAX >> 20);
 	if (!code)
 		cl_interaction_answer_bytes(context, 200, "application/fhir+json; charset=utf-8",
 					    cl_arena_copy(context->arena, cl_buf_str(&page.out)));

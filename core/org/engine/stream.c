@@ -10,6 +10,7 @@
 
 static const char *const operation_words[] = {"", "create", "update", "delete"};
 
+/* Of a deletion hears who could read what was deleted. */
 static bool may_hear(struct cl_engine *engine, struct cl_arena *arena, const struct cl_principal *principal, uint16_t type,
 		     struct cl_str id, bool deleted)
 {
@@ -18,37 +19,91 @@ static bool may_hear(struct cl_engine *engine, struct cl_arena *arena, const str
 	struct cl_err e = {0};
 	if (cl_access_may(engine->rules->access, principal, CL_ACCESS_READ, type, &rule, &e))
 		return false;
-	if (deleted)
-		return true;
-	if (cl_store_get(engine->reader, arena, type, id, &version, &e) || version.operation == CL_OP_DELETE)
+	if (cl_store_get(engine->reader, arena, type, id, &version, &e) || (!deleted && version.operation == CL_OP_DELETE))
 		return false;
-	return !cl_access_decide_row(engine->rules->access, engine->reader, arena, principal, CL_ACCESS_READ, type, version.row,
-				     &rule, &e);
+	return !cl_interaction_may_see(engine->rules, engine->reader, arena, principal, CL_ACCESS_READ, &version, &version, &rule,
+				       &e);
+}
+
+static struct cl_str transition_text(struct cl_arena *arena, struct cl_str workflow, struct cl_str from, struct cl_str to)
+{
+	return cl_arena_printf(arena, "%.*s:%.*s>%.*s", CL_STR_ARGS(workflow), CL_STR_ARGS(from), CL_STR_ARGS(to));
+}
+
+/* An event that finds no room is not lost silently: the stream will resync. */
+static int send_event(struct cl_engine *engine, struct cl_stream *stream, const struct cl_event *event)
+{
+	int code = cl_channel_send_event(stream->link->channel, CL_FRAME_EVENT, stream->frame, event);
+	if (code) {
+		stream->behind = true;
+		cl_engine_retry_soon(engine);
+	}
+	return code;
 }
 
 struct cl_resume {
 	struct cl_engine *engine;
-	struct cl_arena *arena;
+	struct cl_arena *arena;       /* for one event */
 	struct cl_stream *stream;
 	const struct cl_principal *principal;
+	struct cl_stored_event held;  /* a change whose transition may follow; sequence 0 = none */
+	struct cl_arena *held_arena;
 };
 
+/* `transition` is the detail of its event, or empty. */
+static int send_held(struct cl_resume *resume, struct cl_str transition)
+{
+	struct cl_stored_event *held = &resume->held;
+	struct cl_json *json = NULL;
+	struct cl_err ignored = {0};
+	if (!held->sequence)
+		return 0;
+	struct cl_event event = {
+		.sequence = held->sequence,
+		.incarnation = cl_store_incarnation(resume->engine->reader),
+		.kind = held->kind,
+		.type = cl_fhir_type_name(held->type),
+		.id = held->id,
+	};
+	held->sequence = 0;
+	cl_arena_reset(resume->arena);
+	if (!may_hear(resume->engine, resume->arena, resume->principal, held->type, held->id, cl_str_is(held->kind, "delete")))
+		return 0;
+	if (transition.n && !cl_json_parse(resume->arena, transition, NULL, &json, &ignored)) {
+		event.kind = CL_STR("transition");
+		event.detail = transition_text(resume->arena, cl_json_get_text(json, "workflow"), cl_json_get_text(json, "from"),
+					       cl_json_get_text(json, "to"));
+	}
+	return send_event(resume->engine, resume->stream, &event);
+}
+
+/* Live, the change that moves an instance is told as its transition; in the log the transition stands behind the change. */
 static int resume_event(const struct cl_stored_event *stored, void *context)
 {
 	struct cl_resume *resume = context;
-	bool deleted = cl_str_is(stored->kind, "delete");
-	if (!stored->type || (!deleted && !cl_str_is(stored->kind, "create") && !cl_str_is(stored->kind, "update")))
-		return 0;
-	if (!may_hear(resume->engine, resume->arena, resume->principal, stored->type, stored->id, deleted))
-		return 0;
-	struct cl_event event = {
-		.sequence = stored->sequence,
-		.incarnation = cl_store_incarnation(resume->engine->reader),
-		.kind = stored->kind,
-		.type = cl_fhir_type_name(stored->type),
-		.id = stored->id,
+	if (stored->sequence > resume->stream->after)
+		return 1;
+	bool transition = cl_str_is(stored->kind, "transition") && cl_str_equal(stored->id, resume->held.id) &&
+			  stored->version == resume->held.version;
+	int code = send_held(resume, transition ? stored->detail : CL_STR_NONE);
+	if (code || !stored->type || cl_str_is(stored->kind, "transition"))
+		return code;
+	cl_arena_reset(resume->held_arena);
+	resume->held = *stored;
+	resume->held.kind = cl_arena_copy(resume->held_arena, stored->kind);
+	resume->held.id = cl_arena_copy(resume->held_arena, stored->id);
+	return 0;
+}
+
+static struct cl_credential copy_credential(struct cl_arena *arena, const struct cl_credential *credential)
+{
+	return (struct cl_credential){
+		.kind = credential->kind,
+		.anchor = cl_arena_copy(arena, credential->anchor),
+		.name = cl_arena_copy(arena, credential->name),
+		.fingerprint = cl_arena_copy(arena, credential->fingerprint),
+		.token = cl_arena_copy(arena, credential->token),
 	};
-	return cl_channel_send_event(resume->stream->link->channel, CL_FRAME_EVENT, resume->stream->frame, &event);
 }
 
 /* "3-1207": incarnation and sequence. */
@@ -70,60 +125,123 @@ void cl_stream_open(struct cl_engine *engine, struct cl_job *job, const struct c
 	stream->link->references++;
 	stream->frame = job->frame;
 	stream->courier = !principal;
-	if (principal)
-		stream->principal = (struct cl_str){strndup(principal->name.p, principal->name.n), principal->name.n};
+	stream->arena = cl_arena_new(0);
+	stream->credential = copy_credential(stream->arena, &job->request.credential);
+	/* What is committed but not published yet comes from the store on resume, and is not told twice. */
+	uint64_t incarnation, sequence, last = cl_store_last_sequence(engine->reader);
+	stream->after = last;
 	stream->next = engine->streams;
 	engine->streams = stream;
 	cl_response_add_header(job->arena, &response, "content-type", CL_STR("text/event-stream"));
+	struct cl_str given = cl_request_header(&job->request, "last-event-id");
+	/* Where it begins, so that a gateway that loses it before its first event can open it again without a gap. */
+	if (principal && !given.n)
+		cl_response_add_header(job->arena, &response, "last-event-id",
+				       cl_arena_printf(job->arena, "%" PRIu64 "-%" PRIu64, cl_store_incarnation(engine->reader), last));
 	cl_channel_send_response(job->link->channel, job->frame, &response);
 	if (!principal) {
 		cl_stream_outbox(engine);
 		return;
 	}
-	uint64_t incarnation, sequence, last = cl_store_last_sequence(engine->reader);
-	struct cl_str given = cl_request_header(&job->request, "last-event-id");
 	if (!given.n)
 		return;
 	if (!parse_last(given, &incarnation, &sequence) || incarnation != cl_store_incarnation(engine->reader) ||
 	    sequence > last || last - sequence > CL_STREAM_RESUME) {
-		struct cl_event event = {.sequence = last, .incarnation = cl_store_incarnation(engine->reader),
-					 .kind = CL_STR("resync")};
-		cl_channel_send_event(job->link->channel, CL_FRAME_RESYNC, job->frame, &event);
+		stream->behind = true;
+		if (!cl_stream_catch_up(engine))
+			cl_engine_retry_soon(engine);
 		return;
 	}
 	struct cl_err e = {0};
-	struct cl_resume resume = {engine, job->arena, stream, principal};
-	cl_store_events(engine->reader, sequence, CL_STREAM_RESUME, resume_event, &resume, &e);
+	struct cl_resume resume = {.engine = engine, .arena = cl_arena_new(0), .stream = stream, .principal = principal,
+				   .held_arena = cl_arena_new(0)};
+	if (cl_store_events(engine->reader, sequence, CL_STREAM_RESUME, resume_event, &resume, &e)) {
+		stream->behind = true;
+		cl_engine_retry_soon(engine);
+	} else if (!stream->behind) {
+		send_held(&resume, CL_STR_NONE);
+	}
+	cl_arena_free(resume.held_arena);
+	cl_arena_free(resume.arena);
+}
+
+static void end_stream(struct cl_stream **place)
+{
+	struct cl_stream *stream = *place;
+	*place = stream->next;
+	stream->link->references--;
+	cl_arena_free(stream->arena);
+	free(stream);
+}
+
+bool cl_stream_catch_up(struct cl_engine *engine)
+{
+	bool all = true;
+	for (struct cl_stream *stream = engine->streams; stream; stream = stream->next) {
+		if (!stream->behind)
+			continue;
+		struct cl_event event = {.sequence = cl_store_last_sequence(engine->reader),
+					 .incarnation = cl_store_incarnation(engine->reader),
+					 .kind = CL_STR("resync")};
+		if (cl_channel_send_event(stream->link->channel, CL_FRAME_RESYNC, stream->frame, &event)) {
+			all = false;
+			continue;
+		}
+		stream->behind = false;
+		stream->after = event.sequence;
+	}
+	return all;
+}
+
+/* Who listens now: a token may have been revoked since, a principal removed. NULL: the stream has ended. */
+static const struct cl_principal *listener(struct cl_engine *engine, struct cl_arena *arena, struct cl_stream **place)
+{
+	struct cl_stream *stream = *place;
+	const struct cl_principal *principal;
+	struct cl_err e = {0};
+	int code = cl_access_resolve(engine->rules->access, engine->reader, arena, &stream->credential,
+				     cl_clock_now(engine->organization->clock), &principal, &e);
+	if (!code)
+		return principal;
+	/* Unsent, it is found again with the next event. */
+	if (!cl_channel_send(stream->link->channel, CL_FRAME_CANCEL, stream->frame, CL_STR_NONE, -1))
+		end_stream(place);
+	return NULL;
 }
 
 void cl_stream_publish(struct cl_engine *engine, const struct cl_change *changes)
 {
 	if (!changes || !engine->streams)
 		return;
-	struct cl_arena *arena = cl_arena_new(0);
-	for (const struct cl_change *change = changes; change; change = change->next) {
-		char detail[256] = "";
-		if (change->workflow.n)
-			snprintf(detail, sizeof detail, "%.*s:%.*s>%.*s", CL_STR_ARGS(change->workflow), CL_STR_ARGS(change->from),
-				 CL_STR_ARGS(change->to));
+	struct cl_arena *arena = cl_arena_new(0), *names = cl_arena_new(0);
+	struct cl_stream *heard = NULL;
+	for (struct cl_stream **place = &engine->streams; *place;) {
+		struct cl_stream *stream = *place;
+		const struct cl_principal *principal = stream->courier || stream->behind ? NULL : listener(engine, names, place);
+		if (*place != stream)
+			continue;
+		stream->listener = principal;
+		heard = principal ? stream : heard;
+		place = &stream->next;
+	}
+	for (const struct cl_change *change = heard ? changes : NULL; change; change = change->next) {
 		struct cl_event event = {
 			.sequence = change->sequence,
 			.incarnation = cl_store_incarnation(engine->reader),
 			.kind = change->workflow.n ? CL_STR("transition") : cl_str_of(operation_words[change->operation & 3]),
 			.type = cl_fhir_type_name(change->type),
 			.id = change->id,
-			.detail = cl_str_of(detail),
+			.detail = change->workflow.n ? transition_text(names, change->workflow, change->from, change->to)
+						     : CL_STR_NONE,
 		};
-		for (struct cl_stream *stream = engine->streams; stream; stream = stream->next) {
-			if (stream->courier || !stream->link->channel)
-				continue;
-			const struct cl_principal *principal = cl_access_principal(engine->rules->access, stream->principal);
-			if (principal && may_hear(engine, arena, principal, change->type, change->id,
-						  change->operation == CL_OP_DELETE))
-				cl_channel_send_event(stream->link->channel, CL_FRAME_EVENT, stream->frame, &event);
-		}
+		for (struct cl_stream *stream = engine->streams; stream; stream = stream->next)
+			if (stream->listener && !stream->behind && change->sequence > stream->after &&
+			    may_hear(engine, arena, stream->listener, change->type, change->id,
+				     change->operation == CL_OP_DELETE))
+				send_event(engine, stream, &event);
 		cl_arena_reset(arena);
 	}
+	cl_arena_free(names);
 	cl_arena_free(arena);
 }
 
@@ -143,9 +261,6 @@ void cl_stream_drop(struct cl_engine *engine, const struct cl_link *link, uint64
 			place = &stream->next;
 			continue;
 		}
-		*place = stream->next;
-		stream->link->references--;
-		free((char *)(uintptr_t)stream->principal.p);
-		free(stream);
+		end_stream(place);
 	}
 }

@@ -101,10 +101,7 @@ void cl_poll(lua_State *L)
 static void describe(const struct cl_lua *lua, const struct cl_frame *frame, const char *file, int line, char *out, size_t size)
 {
 	if (!frame->function) {
-		if (file[0])
-			snprintf(out, size, "%s:%d", file, line);
-		else
-			snprintf(out, size, "loading");
+		snprintf(out, size, "%s", lua->files ? "loading the plugins" : "this line");
 		return;
 	}
 	int n = snprintf(out, size, "plugin %s", lua->stop_plugin);
@@ -129,8 +126,8 @@ static int explain_stop(struct cl_lua *lua, const struct cl_frame *frame, struct
 		cl_fail(e, CL_E_LIMIT, "%s was stopped, as it was when this was recorded", place);
 		break;
 	default:
-		cl_fail(e, CL_E_LIMIT, "%s was stopped: it used %lld ms of CPU, all that one call may take", place,
-			(long long)(lua->budget.limit / 1000));
+		cl_fail(e, CL_E_LIMIT, "%s was stopped: it used %lld ms of CPU, all that %s may take", place,
+			(long long)(lua->budget.limit / 1000), lua->files ? "loading" : "one call");
 	}
 	return cl_fail_at(e, "%s:%d", lua->stop_file, lua->stop_line);
 }
@@ -161,6 +158,11 @@ static int raise_error(lua_State *L, const struct cl_err *e, bool plainly, bool 
 	struct cl_str file;
 	int line;
 	bool placed = cl_lua_place(L, 0, &file, &line);
+	if (!placed && lua->frame && lua->frame->function) { /* what it returned is at fault */
+		file = lua->frame->function->origin.file;
+		line = lua->frame->function->origin.line;
+		placed = true;
+	}
 	lua->raised = *e;
 	lua->raised.code = code_for_request(e->code);
 	if (!plainly && placed) {

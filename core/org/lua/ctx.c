@@ -370,6 +370,9 @@ static int ctx_index(lua_State *L)
 		struct cl_closest closest = {.wanted = cl_str_of(name)};
 		for (lua_pushnil(L); lua_next(L, lua_upvalueindex(1)); lua_pop(L, 1))
 			cl_closest_offer(&closest, lua_tostring(L, -2));
+		cl_closest_offer(&closest, "actor");
+		cl_closest_offer(&closest, "organization");
+		cl_closest_offer(&closest, "setting");
 		return closest.best ? cl_raise_misuse(L, "ctx has no '%.60s'; did you mean '%s'?", name, closest.best)
 				    : cl_raise_misuse(L, "ctx has no '%.60s'", name);
 	}

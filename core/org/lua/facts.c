@@ -62,7 +62,7 @@ static int compare_days(const void *a, const void *b)
 static void read_holidays(const struct reading *reading, const struct cl_json *list)
 {
 	struct cl_calendar *calendar = &reading->lua->facts.calendar;
-	if (!list || list->count == 0)
+	if (!list || (list->kind == CL_JSON_ARRAY && list->count == 0))
 		return;
 	if (list->kind != CL_JSON_ARRAY) {
 		PROBLEM(reading, "holidays must be a list of dates");
@@ -153,7 +153,7 @@ static void read_hours(const struct reading *reading, const struct cl_json *hour
 static void read_partners(const struct reading *reading, const struct cl_json *partners)
 {
 	struct cl_organization_facts *facts = &reading->lua->facts;
-	if (!partners || partners->count == 0)
+	if (!partners || (partners->kind == CL_JSON_ARRAY && partners->count == 0))
 		return;
 	if (partners->kind != CL_JSON_OBJECT) {
 		PROBLEM(reading, "partners must be a table by id: { lakeside = { name = ... } }");

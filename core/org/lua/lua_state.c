@@ -75,9 +75,14 @@ int cl_lua_open(const struct cl_json *archive, const struct cl_lua_limits *limit
 		goto done;
 	cl_facts_read(lua, cl_json_get(sorted, "organization"));
 	struct cl_frame frame = {.plugin = -1};
-	code = cl_call_protected(lua, &frame, lua->limits.load_cpu, "loading plugins", load, (void *)(uintptr_t)sorted, e);
-	if (code)
+	code = cl_call_protected(lua, &frame, lua->limits.load_cpu, "loading plugins", load, (void *)(uintptr_t)sorted, &first);
+	if (code) {
+		if (problems)
+			cl_buf_printf(problems, "%s%s%s\n", first.where, first.where[0] ? ": " : "", first.message);
+		if (e)
+			*e = first;
 		goto done;
+	}
 	if (lua->problem_count) {
 		if (e)
 			*e = first;

@@ -59,7 +59,7 @@ local function check_setting(setting, name, plugin)
 	elseif setting.default ~= nil then
 		local why = setting_checks[setting.type](setting.default, setting)
 		if why then
-			problem(schema.below(setting.at, "default"), what .. ": its default " .. why)
+			problem(setting.default_at, what .. ": its default " .. why)
 		end
 	end
 	setting.plugin, setting.name, setting.value = plugin, name, setting.default

@@ -170,6 +170,7 @@ local function lay_setting(base, layer)
 	for key, value in pairs(layer) do
 		if key ~= "at" then
 			base[key] = value
+			base.default_at = key == "default" and schema.below(layer.at, "default") or base.default_at
 		end
 	end
 	return base

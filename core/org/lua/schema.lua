@@ -197,6 +197,8 @@ local function by_name(limit, what_each, read_one)
 			return expect(at, what, "a table", value)
 		end
 		local read, n = {}, 0
+		local owner = string.gsub(what, ": '[%w_]+'$", "") -- "workflow 'w': state 's': 'on'" without the last part
+		local before = owner == "plugin" and "" or owner .. ": "
 		for name, each in pairs(value) do
 			local here = below(at, name)
 			n = n + 1
@@ -208,7 +210,7 @@ local function by_name(limit, what_each, read_one)
 			elseif each == false then
 				read[name] = false
 			else
-				read[name] = read_one(each, here, what_each .. " '" .. name .. "'", name)
+				read[name] = read_one(each, here, before .. what_each .. " '" .. name .. "'", name)
 			end
 		end
 		return read

@@ -36,6 +36,7 @@ struct cl_symbols {
 	size_t capacity, count;
 	struct cl_symbol **by_number;
 	size_t by_number_capacity;
+	int64_t most; /* numbers from here on are not cached: a flood of made-up code systems costs time, not memory */
 	int64_t next; /* writer: the number that the next new text gets */
 };
 
@@ -110,6 +111,10 @@ struct cl_store {
 };
 
 /* ---- statement.c ---- */
+/* What moves transactions is prepared at opening: ending one must not need memory. */
+extern const char cl_text_begin[], cl_text_begin_read[], cl_text_commit[], cl_text_rollback[], cl_text_savepoint[],
+	cl_text_release[], cl_text_rollback_to[];
+int cl_statements_open(struct cl_store *store, struct cl_err *e);
 /* The prepared statement of a constant text, reset. NULL with `e` filled when it cannot be prepared. */
 sqlite3_stmt *cl_statement(struct cl_store *store, const char *text, struct cl_err *e);
 /* The code of an error that cl_statement has filled. */

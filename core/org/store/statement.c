@@ -104,6 +104,24 @@ sqlite3_stmt *cl_statement(struct cl_store *store, const char *text, struct cl_e
 	return statement;
 }
 
+const char cl_text_begin[] = "BEGIN IMMEDIATE";
+const char cl_text_begin_read[] = "BEGIN";
+const char cl_text_commit[] = "COMMIT";
+const char cl_text_rollback[] = "ROLLBACK";
+const char cl_text_savepoint[] = "SAVEPOINT request";
+const char cl_text_release[] = "RELEASE request";
+const char cl_text_rollback_to[] = "ROLLBACK TO request";
+
+int cl_statements_open(struct cl_store *store, struct cl_err *e)
+{
+	const char *const texts[] = {cl_text_begin,	cl_text_begin_read, cl_text_commit,	cl_text_rollback,
+				     cl_text_savepoint, cl_text_release,    cl_text_rollback_to};
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		if (!cl_statement(store, texts[i], e))
+			return cl_unprepared(e);
+	return 0;
+}
+
 int cl_step(struct cl_store *store, sqlite3_stmt *statement, struct cl_err *e)
 {
 	store->selecting = sqlite3_stmt_readonly(statement);
@@ -171,7 +189,7 @@ int cl_read_begin(struct cl_store *store, bool *opened, struct cl_err *e)
 	atomic_store_explicit(&store->interrupted, false, memory_order_relaxed);
 	if (!sqlite3_get_autocommit(store->db))
 		return 0;
-	sqlite3_stmt *statement = cl_statement(store, "BEGIN", e);
+	sqlite3_stmt *statement = cl_statement(store, cl_text_begin_read, e);
 	int code = cl_run(store, statement, e);
 	*opened = code == 0;
 	return code;
@@ -182,11 +200,11 @@ void cl_read_end(struct cl_store *store, bool opened)
 	if (!opened || sqlite3_get_autocommit(store->db))
 		return;
 	struct cl_err why = {0};
-	if (cl_run(store, cl_statement(store, "COMMIT", &why), &why) == 0)
+	if (cl_run(store, cl_statement(store, cl_text_commit, &why), &why) == 0)
 		return;
 	cl_log(CL_LOG_ERROR, "store-read-end", "%s", why.message);
 	if (!sqlite3_get_autocommit(store->db))
-		cl_run(store, cl_statement(store, "ROLLBACK", NULL), NULL);
+		cl_run(store, cl_statement(store, cl_text_rollback, NULL), NULL);
 }
 
 int cl_need_transaction(struct cl_store *store, struct cl_err *e)

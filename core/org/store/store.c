@@ -135,7 +135,7 @@ static int configure(struct cl_store *store, struct cl_err *e)
 		sqlite3_wal_hook(store->db, keep_frames, store);
 	}
 	sqlite3_progress_handler(store->db, 10000, look, store);
-	return code;
+	return code ? code : cl_statements_open(store, e);
 }
 
 static int open_file(struct cl_store *store, struct cl_err *e)

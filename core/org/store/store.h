@@ -209,6 +209,9 @@ cl_instant cl_store_timer_next(struct cl_store *store);
 /* Removes the timer and records (name, generation) as fired; CL_E_CONFLICT when it fired already. */
 int cl_store_timer_fired(struct cl_store *store, struct cl_str name, int64_t generation, struct cl_err *e);
 int cl_store_timer_quarantine(struct cl_store *store, struct cl_str name, struct cl_str why, struct cl_err *e);
+/* Those that were put aside, for the console; `rule` holds why. cl_store_timer_set lifts a quarantine. */
+int cl_store_timers_quarantined(struct cl_store *store, struct cl_arena *arena, uint32_t limit, struct cl_timer_list *out,
+				struct cl_err *e);
 
 /* ---- outbox and inbox ---- */
 struct cl_outgoing {

@@ -2,7 +2,6 @@
 #include "org/store/internal.h"
 #include <stdlib.h>
 
-/* Beyond this many the texts are read from the file each time: a flood of made-up code systems costs time, not memory. */
 #define CACHED_MOST 16384
 
 static size_t place_of(struct cl_str text, size_t capacity)
@@ -49,7 +48,7 @@ static struct cl_symbol *find(const struct cl_symbols *symbols, struct cl_str te
 
 static void keep(struct cl_symbols *symbols, int64_t number, struct cl_str text)
 {
-	if (number < 0 || number >= CACHED_MOST)
+	if (number < 0 || number >= symbols->most)
 		return;
 	size_t before = symbols->by_number_capacity;
 	symbols->by_number = cl_grow(symbols->by_number, &symbols->by_number_capacity, (size_t)number + 1,
@@ -73,6 +72,7 @@ static void keep(struct cl_symbols *symbols, int64_t number, struct cl_str text)
 
 int cl_symbols_open(struct cl_store *store, struct cl_err *e)
 {
+	store->symbols.most = CACHED_MOST;
 	rehash(&store->symbols, 64);
 	keep(&store->symbols, 0, CL_STR_NONE);
 	sqlite3_stmt *statement = cl_statement(store, "SELECT coalesce(max(number), 0) + 1 FROM symbol", e);
@@ -136,7 +136,7 @@ int cl_symbol_text(struct cl_store *store, int64_t number, struct cl_values *val
 	if (code != 1)
 		return code ? code : cl_fail(e, CL_E_CORRUPT, "symbol %lld is missing", (long long)number);
 	struct cl_str text = cl_column_borrow(statement, 0);
-	if (number < CACHED_MOST) {
+	if (number < store->symbols.most) {
 		keep(&store->symbols, number, text);
 		*out = symbol_text(store->symbols.by_number[number]);
 	} else {

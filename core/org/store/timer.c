@@ -151,3 +151,17 @@ int cl_store_timer_quarantine(struct cl_store *store, struct cl_str name, struct
 		code = cl_fail(e, CL_E_NOT_FOUND, "no timer %.*s is set", CL_STR_ARGS(name));
 	return code;
 }
+
+int cl_store_timers_quarantined(struct cl_store *store, struct cl_arena *arena, uint32_t limit, struct cl_timer_list *out,
+				struct cl_err *e)
+{
+	*out = (struct cl_timer_list){0};
+	/* `why` comes in the place of the rule. */
+	sqlite3_stmt *statement = cl_statement(store, "SELECT name, generation, due, task, plugin, quarantine, data FROM timer"
+						      " WHERE quarantine IS NOT NULL AND due IS NOT NULL ORDER BY due, name LIMIT ?1",
+					       e);
+	if (!statement)
+		return cl_unprepared(e);
+	sqlite3_bind_int64(statement, 1, limit);
+	return list(store, arena, statement, out, e);
+}

@@ -24,7 +24,7 @@ int cl_store_begin(struct cl_store *store, struct cl_err *e)
 		return cl_fail(e, CL_E_IO, "%s: a commit ended in an unknown state; the process must start again", store->path);
 	if (store->transaction)
 		return cl_fail(e, CL_E_INTERNAL, "transactions do not nest");
-	int code = cl_run(store, cl_statement(store, "BEGIN IMMEDIATE", e), e);
+	int code = cl_run(store, cl_statement(store, cl_text_begin, e), e);
 	if (code)
 		return code;
 	store->transaction = true;
@@ -46,7 +46,7 @@ int cl_store_commit(struct cl_store *store, struct cl_err *e)
 		cl_store_rollback(store);
 		return code;
 	}
-	sqlite3_stmt *statement = cl_statement(store, "COMMIT", e);
+	sqlite3_stmt *statement = cl_statement(store, cl_text_commit, e);
 	if (!statement) {
 		cl_store_rollback(store);
 		return cl_unprepared(e);
@@ -72,11 +72,14 @@ int cl_store_commit(struct cl_store *store, struct cl_err *e)
 
 void cl_store_rollback(struct cl_store *store)
 {
-	struct cl_err ignored = {0};
+	struct cl_err why = {0};
 
+	/* Even this may find no memory. A transaction that cannot be ended must not be taken for one that was. */
+	for (unsigned tries = 0; tries < 3 && !sqlite3_get_autocommit(store->db); tries++)
+		cl_run(store, cl_statement(store, cl_text_rollback, &why), &why);
 	if (!sqlite3_get_autocommit(store->db)) {
-		if (cl_run(store, cl_statement(store, "ROLLBACK", &ignored), &ignored) != 0)
-			cl_log(CL_LOG_ERROR, "store-rollback", "file=%s %s", store->path, ignored.message);
+		store->broken = true;
+		cl_log(CL_LOG_ERROR, "store-rollback", "file=%s %s", store->path, why.message);
 	}
 	if (store->transaction) {
 		store->transaction = false;
@@ -92,7 +95,7 @@ int cl_store_savepoint(struct cl_store *store, struct cl_err *e)
 		return code;
 	if (store->savepoint)
 		return cl_fail(e, CL_E_INTERNAL, "savepoints do not nest");
-	code = cl_run(store, cl_statement(store, "SAVEPOINT request", e), e);
+	code = cl_run(store, cl_statement(store, cl_text_savepoint, e), e);
 	if (code)
 		return code;
 	store->savepoint = true;
@@ -108,7 +111,7 @@ int cl_store_release(struct cl_store *store, struct cl_err *e)
 		return code;
 	if (!store->savepoint)
 		return cl_fail(e, CL_E_INTERNAL, "no savepoint is open");
-	code = cl_run(store, cl_statement(store, "RELEASE request", e), e);
+	code = cl_run(store, cl_statement(store, cl_text_release, e), e);
 	if (!code)
 		store->savepoint = false;
 	return code;
@@ -121,7 +124,7 @@ int cl_store_rollback_to(struct cl_store *store, struct cl_err *e)
 		return code;
 	if (!store->savepoint)
 		return cl_fail(e, CL_E_INTERNAL, "no savepoint is open");
-	code = cl_run(store, cl_statement(store, "ROLLBACK TO request", e), e);
+	code = cl_run(store, cl_statement(store, cl_text_rollback_to, e), e);
 	if (!code)
 		cl_store_forget(store, true);
 	return code;
