@@ -13,7 +13,7 @@ return {
 	reference = "Organization/hillside",
 
 	model = "integrated",
-	programs = {},
+	programs = { "collaborative_care" },
 	services = {},
 	plugins = {}, -- own plugins, in config/orgs/hillside/<name>/
 

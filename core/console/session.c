@@ -72,7 +72,7 @@ static enum cl_session_result show_answer(const struct cl_session *session, stru
 {
 	if (cl_json_is_true(cl_json_get(answer, "ok"))) {
 		show(session, answer);
-		return CL_SESSION_OK;
+		return cl_json_is_true(cl_json_get(answer, "failed")) ? CL_SESSION_FAILED : CL_SESSION_OK;
 	}
 	struct cl_str where = cl_json_get_text(answer, "where"), error = cl_json_get_text(answer, "error");
 	if (error.n == 0) { /* refused before it was a command: an OperationOutcome */

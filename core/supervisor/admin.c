@@ -115,7 +115,7 @@ void cl_admin_answer(struct cl_admin_call *call, const struct cl_json *answer)
 	cl_buf_add_byte(&body, '}');
 	respond(call, &(struct cl_response){.status = 200, .body = cl_buf_str(&body)});
 	cl_buf_free(&body);
-	write_journal(call, "ok", NULL);
+	write_journal(call, cl_json_is_true(cl_json_get(answer, "failed")) ? "failed" : "ok", NULL);
 	free_call(call);
 }
 

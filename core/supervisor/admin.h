@@ -34,7 +34,8 @@ int cl_admin_open(struct event_base *base, const char *path, struct cl_journal *
 /* Ends every connection; calls that are not answered yet are dropped. Removes the socket. */
 void cl_admin_close(struct cl_admin *admin);
 
-/* Answers with {"ok":true} and what is in `answer` (an object, or NULL), writes the journal, frees the call. */
+/* Answers with {"ok":true} and what is in `answer` (an object, or NULL), writes the journal, frees the call. "failed":
+ * true in it says that what it shows was not all good. */
 void cl_admin_answer(struct cl_admin_call *call, const struct cl_json *answer);
 /* Answers {"ok":false,"error":...}. `status` as in HTTP: 400 usage, 403 refused, 404, 409, 500, 503. */
 void cl_admin_fail(struct cl_admin_call *call, int status, const char *format, ...)

@@ -1,6 +1,7 @@
 /* reload.c: see reload.h. */
 #include "supervisor/reload.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "supervisor/notify.h"
 #include "supervisor/stage.h"
 #include <errno.h>
@@ -18,6 +19,7 @@ struct cl_reload {
 	struct event *patience;
 	int staging;
 	int failed;
+	struct cl_buf problems; /* all lines of what was refused */
 };
 
 static void __attribute__((format(printf, 4, 5)))
@@ -42,6 +44,7 @@ static void free_reload(struct cl_reload *reload)
 {
 	reload->supervisor->reload = NULL;
 	event_free(reload->patience);
+	cl_buf_free(&reload->problems);
 	if (!reload->call)
 		cl_arena_free(reload->arena);
 	free(reload);
@@ -72,16 +75,17 @@ static void finish(struct cl_reload *reload)
 	cl_log(failed ? CL_LOG_WARNING : CL_LOG_INFO, "reloaded", "problems=%d", failed);
 	if (supervisor->phase == CL_TREE_RUNNING)
 		cl_notify("READY=1");
-	free_reload(reload);
-	if (call) {
-		if (failed)
-			cl_json_set_text(call->arena, answer, "text",
-			                 cl_arena_printf(call->arena,
-			                                 "%d of these did not take the new version; they go on "
-			                                 "with the old one",
-			                                 failed));
-		cl_admin_answer(call, answer);
+	if (call && failed) {
+		cl_json_set_boolean(call->arena, answer, "failed", true);
+		cl_json_set_text(call->arena, answer, "text",
+		                 cl_arena_printf(call->arena,
+		                                 "%.*s%d of these did not take the new version; they go on with "
+		                                 "the old one",
+		                                 CL_STR_ARGS(cl_buf_str(&reload->problems)), failed));
 	}
+	free_reload(reload);
+	if (call)
+		cl_admin_answer(call, answer);
 }
 
 static void go_on(struct cl_reload *reload);
@@ -89,6 +93,36 @@ static void go_on(struct cl_reload *reload);
 static void arm(struct cl_reload *reload)
 {
 	event_add(reload->patience, &(struct timeval){PATIENCE_SECONDS, 0});
+}
+
+/* What a process printed, as text that JSON can carry. */
+static struct cl_str readable(struct cl_reload *reload, struct cl_str output)
+{
+	char *copy = cl_arena_cstring(reload->arena, output);
+	size_t n = output.n;
+	while (n && copy[n - 1] == '\n')
+		n--;
+	bool valid = cl_utf8_valid((struct cl_str){copy, n});
+	for (size_t i = 0; i < n && !valid; i++)
+		if ((unsigned char)copy[i] >= 0x80)
+			copy[i] = '?';
+	return (struct cl_str){copy, n};
+}
+
+/* The first problem in the table, all of them below it. */
+static void add_refusal(struct cl_reload *reload, const char *organization, struct cl_str output)
+{
+	size_t first = 0, lines = 1;
+	while (first < output.n && output.p[first] != '\n')
+		first++;
+	for (size_t i = first; i < output.n; i++)
+		lines += output.p[i] == '\n';
+	if (lines > 1) {
+		add_row(reload, organization, "refused", "%.*s (and %zu more)", (int)first, output.p, lines - 1);
+		cl_buf_printf(&reload->problems, "%s:\n%.*s\n", organization, CL_STR_ARGS(output));
+	} else {
+		add_row(reload, organization, "refused", "%.*s", CL_STR_ARGS(output));
+	}
 }
 
 /* The new plugins are good: the running process swaps them in. */
@@ -102,10 +136,9 @@ static void on_staged(bool good, struct cl_str output, void *context)
 	if (!reload)
 		return;
 	reload->staging--;
-	while (output.n && output.p[output.n - 1] == '\n')
-		output.n--;
+	output = readable(reload, output);
 	if (!good)
-		add_row(reload, seat->id, "refused", "%.*s", CL_STR_ARGS(output));
+		add_refusal(reload, seat->id, output);
 	else if (cl_child_send(&seat->child, CL_STR("{\"do\":\"reload\",\"archive\":\"staged.json\"}")) == CL_OK)
 		seat->reload = CL_SEAT_SWAPPING;
 	else
@@ -241,6 +274,7 @@ static struct cl_reload *new_reload(struct cl_supervisor *supervisor, struct cl_
 	reload->patience = event_new(supervisor->base, -1, 0, on_patience, reload);
 	if (!reload->patience)
 		abort();
+	cl_buf_init(&reload->problems, 256 * 1024);
 	supervisor->reload = reload;
 	return reload;
 }

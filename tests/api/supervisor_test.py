@@ -367,13 +367,17 @@ class SupervisorTest(unittest.TestCase):
         server = self.serve(("riverside", "lakeside", "hillside"),
                             organization_lakeside=[{"reload": {"ok": False, "error": "stranded", "where": "plugin.lua:7"}}])
         with open(f"{server.folder}/stub/organization-hillside.stage.json", "w") as file:
-            json.dump({"exit": 1, "output": "plugin.lua:3: unknown state"}, file)
-        rows = {row["what"]: row for row in server.rows("reload")}
+            json.dump({"exit": 1, "output": "plugin.lua:3: unknown state\nplugin.lua:9: no owner"}, file)
+        result = server.console("--json", "-e", "reload")
+        self.assertEqual(result.returncode, 1)
+        rows = {row["what"]: row for row in json.loads(result.stdout)}
         self.assertEqual(rows["riverside"]["outcome"], "reloaded")
         self.assertEqual((rows["lakeside"]["outcome"], rows["lakeside"]["detail"]), ("refused", "plugin.lua:7: stranded"))
-        self.assertEqual((rows["hillside"]["outcome"], rows["hillside"]["detail"]), ("refused", "plugin.lua:3: unknown state"))
+        self.assertEqual((rows["hillside"]["outcome"], rows["hillside"]["detail"]), ("refused", "plugin.lua:3: unknown state (and 1 more)"))
+        self.assertIn("hillside:\nplugin.lua:3: unknown state\nplugin.lua:9: no owner\n", server.console("-e", "reload").stdout)
         self.assertEqual(len(server.rows("reload riverside")), 1)
-        self.assertEqual(len(server.rows("reload", "-o", "lakeside")), 1)
+        result = server.console("--json", "-e", "reload", "-o", "lakeside")
+        self.assertEqual((result.returncode, len(json.loads(result.stdout))), (1, 1))
 
     def test_reload_of_a_bad_configuration_changes_nothing(self):
         server = self.serve()

@@ -4,7 +4,8 @@
  *   load --port 8443 --host riverside.localhost --connections 64 --seconds 3 --cert a.pem --key a.key
  *        [--method POST --body FILE] TARGET
  *
- * In a body "@N" becomes a number that is different in every request. Traffic goes to 127.0.0.1 only. */
+ * In a body "@N" becomes a number that is different in every request, and in the target and the body "@C" the number of the
+ * connection, 0 to N-1. Traffic goes to 127.0.0.1 only. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -42,6 +43,7 @@ struct connection {
 	size_t out_n, out_at, in_n, in_capacity;
 	int64_t begun;
 	long sent;
+	unsigned number;
 	bool writing, handshaking, closed;
 };
 
@@ -64,27 +66,33 @@ static void die(const char *what)
 	exit(1);
 }
 
-static void prepare(struct connection *c)
+/* Copies `n` bytes of text with its marks replaced; `out` has room for 64 marks. */
+static size_t fill(char *out, const char *text, size_t n, const struct connection *c)
 {
-	char *body = NULL;
-	size_t body_n = 0;
-	if (options.body) {
-		body = malloc(options.body_n + 64 * 40);
-		number++;
-		for (size_t i = 0; i < options.body_n;) {
-			if (options.body[i] == '@' && i + 1 < options.body_n && options.body[i + 1] == 'N') {
-				body_n += (size_t)snprintf(body + body_n, 24, "%llu", (unsigned long long)number);
-				i += 2;
-			} else {
-				body[body_n++] = options.body[i++];
-			}
+	size_t at = 0;
+	for (size_t i = 0; i < n;) {
+		if (text[i] == '@' && i + 1 < n && (text[i + 1] == 'N' || text[i + 1] == 'C')) {
+			at += (size_t)snprintf(out + at, 24, "%llu", text[i + 1] == 'N' ? (unsigned long long)number : (unsigned long long)c->number);
+			i += 2;
+		} else {
+			out[at++] = text[i++];
 		}
 	}
-	c->out = realloc(c->out, body_n + 2048);
-	c->out_n = (size_t)snprintf(c->out, 2048,
+	return at;
+}
+
+static void prepare(struct connection *c)
+{
+	char target[4096];
+	char *body = malloc(options.body_n + 64 * 40);
+	number++;
+	size_t body_n = fill(body, options.body, options.body_n, c);
+	target[fill(target, options.target, strlen(options.target), c)] = 0;
+	c->out = realloc(c->out, body_n + 8192);
+	c->out_n = (size_t)snprintf(c->out, 8192,
 				    "%s %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: application/fhir+json\r\n%s%s"
 				    "Content-Length: %zu\r\n\r\n",
-				    options.method, options.target, options.host, options.port, options.header ? options.header : "",
+				    options.method, target, options.host, options.port, options.header ? options.header : "",
 				    options.header ? "\r\n" : "", body_n);
 	if (body_n)
 		memcpy(c->out + c->out_n, body, body_n);
@@ -213,7 +221,7 @@ int main(int argc, char **argv)
 		default: return 2;
 		}
 	}
-	if (optind >= argc)
+	if (optind >= argc || strlen(argv[optind]) > 2000)
 		return 2;
 	options.target = argv[optind];
 	if (options.body_file)
@@ -235,6 +243,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < options.connections; i++) {
 		struct connection *c = &all[i];
 		int one = 1;
+		c->number = (unsigned)i;
 		c->fd = socket(AF_INET, SOCK_STREAM, 0);
 		if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address))
 			die("connect");

@@ -14,9 +14,31 @@
 #include <unistd.h>
 
 enum { T_PATIENT = 1, T_OBSERVATION, T_CARE_TEAM, T_TASK, T_END };
-enum { P_FAMILY = 1, P_GIVEN, P_NAME, P_BIRTH, P_IDENTIFIER, P_GENDER, P_ADDRESS, P_PHONE, P_ACTIVE, P_ORGANIZATION, P_TAG,
-       P_SUBJECT = 20, P_PATIENT, P_CODE, P_DATE, P_VALUE, P_STATUS, P_CATEGORY, P_ENCOUNTER, P_COMBO,
-       P_OWNER = 60, P_TASK_STATUS };
+enum {
+	P_FAMILY = 1,
+	P_GIVEN,
+	P_NAME,
+	P_BIRTH,
+	P_IDENTIFIER,
+	P_GENDER,
+	P_ADDRESS,
+	P_PHONE,
+	P_ACTIVE,
+	P_ORGANIZATION,
+	P_TAG,
+	P_SUBJECT = 20,
+	P_PATIENT,
+	P_CODE,
+	P_DATE,
+	P_VALUE,
+	P_STATUS,
+	P_CATEGORY,
+	P_ENCOUNTER,
+	P_COMBO,
+	P_PARTICIPANT = 40,
+	P_TEAM_PATIENT,
+	P_TEAM_STATUS
+};
 
 #define GROUP 32
 #define VALUES 40
@@ -103,8 +125,12 @@ static void begin(struct made *m, uint16_t type, const char *format, unsigned nu
 	m->index = (struct cl_index){m->values, 0};
 	snprintf(m->id, sizeof(m->id), format, number);
 	memset(m->body, 'b', body);
-	m->version = (struct cl_version){.type = type, .id = cl_str_of(m->id), .operation = CL_OP_CREATE,
-					 .updated = (cl_instant)number * CL_SECOND, .sequence = number + 1, .body = {m->body, body}};
+	m->version = (struct cl_version){.type = type,
+	                                 .id = cl_str_of(m->id),
+	                                 .operation = CL_OP_CREATE,
+	                                 .updated = (cl_instant)number * CL_SECOND,
+	                                 .sequence = number + 1,
+	                                 .body = {m->body, body}};
 }
 
 /* As a Patient of 1,676 bytes is indexed: 20 values. */
@@ -156,8 +182,10 @@ static void make_observation(struct made *m, unsigned number, unsigned patients)
 
 static struct cl_store *open_store(const char *folder, const char *name)
 {
-	static const struct cl_str names[T_END] = {
-		[T_PATIENT] = {"Patient", 7}, [T_OBSERVATION] = {"Observation", 11}, [T_CARE_TEAM] = {"CareTeam", 8}, [T_TASK] = {"Task", 4}};
+	static const struct cl_str names[T_END] = {[T_PATIENT] = {"Patient", 7},
+	                                           [T_OBSERVATION] = {"Observation", 11},
+	                                           [T_CARE_TEAM] = {"CareTeam", 8},
+	                                           [T_TASK] = {"Task", 4}};
 	struct cl_store *store;
 	must(cl_store_open(folder, name, CL_STORE_WRITER, &store, &failure), "open");
 	must(cl_store_name_types(store, names, T_END, &failure), "types");
@@ -202,9 +230,13 @@ static double create_by_store(const char *folder, maker make, unsigned count, un
 			must(cl_store_savepoint(store, &failure), "savepoint");
 			must(cl_store_put(store, &made->version, &none, &made->index, &failure), "put");
 			if (whole) {
-				struct cl_stored_event input = {.kind = CL_STR("request"), .actor = CL_STR("Practitioner/x"), .key = CL_STR("0123456789abcdef"),
-								.detail = CL_STR("{\"method\":\"POST\",\"target\":\"/fhir/Patient\"}"),
-								.plugins = CL_STR("0123456789abcdef0123456789abcdef"), .zone_data = CL_STR("2024a")};
+				struct cl_stored_event input = {
+				        .kind = CL_STR("request"),
+				        .actor = CL_STR("Practitioner/x"),
+				        .key = CL_STR("0123456789abcdef"),
+				        .detail = CL_STR("{\"method\":\"POST\",\"target\":\"/fhir/Patient\"}"),
+				        .plugins = CL_STR("0123456789abcdef0123456789abcdef"),
+				        .zone_data = CL_STR("2024a")};
 				must(cl_store_event_append(store, &input, &failure), "event");
 				struct cl_stored_event change = input;
 				change.kind = CL_STR("create");
@@ -215,12 +247,19 @@ static double create_by_store(const char *folder, maker make, unsigned count, un
 				must(cl_store_event_append(store, &change, &failure), "event");
 				char key[16] = {0};
 				memcpy(key, &i, 4);
-				struct cl_stored_answer answer = {.key = {key, 16}, .status = 201, .headers = CL_STR("location: x\n"),
-								  .type = made->version.type, .id = made->version.id, .version = 1};
+				struct cl_stored_answer answer = {.key = {key, 16},
+				                                  .status = 201,
+				                                  .headers = CL_STR("location: x\n"),
+				                                  .type = made->version.type,
+				                                  .id = made->version.id,
+				                                  .version = 1};
 				must(cl_store_answer_put(store, &answer, &failure), "answer");
-				struct cl_audit_record record = {.principal = CL_STR("Practitioner/x"), .action = CL_STR("create"),
-								 .target = made->version.id, .rule = CL_STR("clinician#1"), .outcome = CL_STR("ok"),
-								 .request = CL_STR("0123456789abcdef")};
+				struct cl_audit_record record = {.principal = CL_STR("Practitioner/x"),
+				                                 .action = CL_STR("create"),
+				                                 .target = made->version.id,
+				                                 .rule = CL_STR("clinician#1"),
+				                                 .outcome = CL_STR("ok"),
+				                                 .request = CL_STR("0123456789abcdef")};
 				must(cl_audit_append(store, &record, &failure), "audit");
 			}
 			must(cl_store_release(store, &failure), "release");
@@ -242,9 +281,9 @@ enum { RAW_RESOURCE, RAW_LIVE, RAW_TOKEN, RAW_STRING, RAW_DATE, RAW_REFERENCE, R
 
 static void raw_value(sqlite3_stmt **raw, const struct cl_index_value *v, int64_t row)
 {
-	static const int place[] = {[CL_INDEX_TOKEN] = RAW_TOKEN, [CL_INDEX_STRING] = RAW_STRING, [CL_INDEX_DATE] = RAW_DATE,
-				    [CL_INDEX_REFERENCE] = RAW_REFERENCE, [CL_INDEX_QUANTITY] = RAW_QUANTITY,
-				    [CL_INDEX_COMPARTMENT] = RAW_COMPARTMENT};
+	static const int place[] = {[CL_INDEX_TOKEN] = RAW_TOKEN,       [CL_INDEX_STRING] = RAW_STRING,
+	                            [CL_INDEX_DATE] = RAW_DATE,         [CL_INDEX_REFERENCE] = RAW_REFERENCE,
+	                            [CL_INDEX_QUANTITY] = RAW_QUANTITY, [CL_INDEX_COMPARTMENT] = RAW_COMPARTMENT};
 	sqlite3_stmt *s = raw[place[v->kind]];
 	if (v->kind == CL_INDEX_COMPARTMENT) {
 		sqlite3_bind_text(s, 1, v->b.p, (int)v->b.n, SQLITE_STATIC);
@@ -277,11 +316,14 @@ static void raw_value(sqlite3_stmt **raw, const struct cl_index_value *v, int64_
 /* The same rows by prepared statements and nothing else. */
 static double create_by_sqlite(const char *folder, maker make, unsigned count, unsigned group)
 {
-	static const char *const texts[RAW_END] = {
-		"INSERT INTO resource VALUES(?1, ?2, ?3, 1, 1, ?4, ?5, ?6)", "INSERT INTO live VALUES(?1, ?2, ?3, 0, ?4)",
-		"INSERT INTO index_token VALUES(?1, ?2, ?3, ?4)", "INSERT INTO index_string VALUES(?1, ?2, ?3)",
-		"INSERT INTO index_date VALUES(?1, ?2, ?3, ?4)", "INSERT INTO index_reference VALUES(?1, ?2, ?3, ?4)",
-		"INSERT INTO index_quantity VALUES(?1, ?2, ?3, ?4, ?5, ?6)", "INSERT INTO compartment VALUES(?1, ?2)"};
+	static const char *const texts[RAW_END] = {"INSERT INTO resource VALUES(?1, ?2, ?3, 1, 1, ?4, ?5, ?6)",
+	                                           "INSERT INTO live VALUES(?1, ?2, ?3, 0, ?4)",
+	                                           "INSERT INTO index_token VALUES(?1, ?2, ?3, ?4)",
+	                                           "INSERT INTO index_string VALUES(?1, ?2, ?3)",
+	                                           "INSERT INTO index_date VALUES(?1, ?2, ?3, ?4)",
+	                                           "INSERT INTO index_reference VALUES(?1, ?2, ?3, ?4)",
+	                                           "INSERT INTO index_quantity VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+	                                           "INSERT INTO compartment VALUES(?1, ?2)"};
 	sqlite3_stmt *raw[RAW_END], *begin_group, *end_group;
 	sqlite3 *db;
 	char path[400];
@@ -291,7 +333,8 @@ static double create_by_sqlite(const char *folder, maker make, unsigned count, u
 	cl_store_close(open_store(folder, "raw"));
 	snprintf(path, sizeof(path), "%s/raw.db", folder);
 	must(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL), "raw open");
-	sqlite3_exec(db, "PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=0", NULL, NULL, NULL);
+	sqlite3_exec(db, "PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=0", NULL, NULL,
+	             NULL);
 	for (int i = 0; i < RAW_END; i++)
 		must(sqlite3_prepare_v3(db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &raw[i], NULL), texts[i]);
 	must(sqlite3_prepare_v3(db, "BEGIN IMMEDIATE", -1, SQLITE_PREPARE_PERSISTENT, &begin_group, NULL), "begin");
@@ -308,7 +351,11 @@ static double create_by_sqlite(const char *folder, maker make, unsigned count, u
 			make(made, i);
 			size_t n = 0;
 			for (size_t v = 0; v < made->index.count; v++)
-				n += made->values[v].kind == CL_INDEX_DATE ? 18 : made->values[v].kind == CL_INDEX_QUANTITY ? 26 : 5 + (made->values[v].kind == CL_INDEX_STRING ? made->values[v].a.n : made->values[v].b.n);
+				n += made->values[v].kind == CL_INDEX_DATE ? 18
+				     : made->values[v].kind == CL_INDEX_QUANTITY
+				             ? 26
+				             : 5 + (made->values[v].kind == CL_INDEX_STRING ? made->values[v].a.n
+				                                                            : made->values[v].b.n);
 			start = cl_monotonic();
 			int64_t row = cl_row_first(made->version.type) + i + 1;
 			sqlite3_stmt *s = raw[RAW_RESOURCE];
@@ -367,11 +414,12 @@ static const struct {
 	const char *name, *order;
 	bool by_row; /* belongs to the resource with its number `row`; others are spread evenly */
 	int columns;
-} raw_tables[] = {{"resource", "row", true, 8}, {"live", "row", true, 5}, {"index_token", "row", true, 4},
-		  {"index_string", "row", true, 3}, {"index_date", "row", true, 4}, {"index_reference", "row", true, 4},
-		  {"index_number", "row", true, 4}, {"index_quantity", "row", true, 6}, {"index_uri", "row", true, 3},
-		  {"compartment", "row", true, 2}, {"event", "sequence", false, 14}, {"request", "number", false, 10},
-		  {"audit", "leaf", false, 9}};
+} raw_tables[] = {
+        {"resource", "row", true, 8},     {"live", "row", true, 5},           {"index_token", "row", true, 4},
+        {"index_string", "row", true, 3}, {"index_date", "row", true, 4},     {"index_reference", "row", true, 4},
+        {"index_number", "row", true, 4}, {"index_quantity", "row", true, 6}, {"index_uri", "row", true, 3},
+        {"compartment", "row", true, 2},  {"event", "sequence", false, 14},   {"request", "number", false, 10},
+        {"audit", "leaf", false, 9}};
 #define RAW_TABLES ((int)(sizeof(raw_tables) / sizeof(raw_tables[0])))
 #define RAW_OWN 10 /* those before `event` */
 
@@ -436,8 +484,10 @@ static struct raw_row *raw_load(const char *file, int tables, unsigned count, si
 	must(sqlite3_open_v2(file, &db, SQLITE_OPEN_READONLY, NULL), file);
 	cl_buf_init(&raw_bytes, 0);
 	for (int t = 0; t < tables; t++) {
-		snprintf(text, sizeof(text), raw_tables[t].by_row ? "SELECT *, row FROM %s ORDER BY row" : "SELECT *, 0 FROM %s ORDER BY %s LIMIT %u",
-			 raw_tables[t].name, raw_tables[t].order, t == RAW_OWN ? 2 * count : count);
+		snprintf(text, sizeof(text),
+		         raw_tables[t].by_row ? "SELECT *, row FROM %s ORDER BY row"
+		                              : "SELECT *, 0 FROM %s ORDER BY %s LIMIT %u",
+		         raw_tables[t].name, raw_tables[t].order, t == RAW_OWN ? 2 * count : count);
 		must(sqlite3_prepare_v2(db, text, -1, &s, NULL), text);
 		for (int64_t n = 0; sqlite3_step(s) == SQLITE_ROW; n++) {
 			int64_t row = sqlite3_column_int64(s, raw_tables[t].columns) & 0xffffffff;
@@ -446,7 +496,11 @@ static struct raw_row *raw_load(const char *file, int tables, unsigned count, si
 			if (rows == room)
 				all = realloc(all, (room *= 2) * sizeof(*all));
 			/* A request's input and its change are two events. */
-			all[rows++] = (struct raw_row){raw_bytes.n, raw_tables[t].by_row ? row : t == RAW_OWN ? n / 2 + 1 : n + 1, t};
+			all[rows++] = (struct raw_row){raw_bytes.n,
+			                               raw_tables[t].by_row ? row
+			                               : t == RAW_OWN       ? n / 2 + 1
+			                                                    : n + 1,
+			                               t};
 			for (int c = 0; c < raw_tables[t].columns; c++)
 				raw_keep(s, c);
 		}
@@ -472,7 +526,8 @@ static double insert_rows(const char *file, unsigned group, unsigned count, cons
 	snprintf(path, sizeof(path), "%s/raw.db", folder);
 	snprintf(log, sizeof(log), "%s/raw.db-wal", folder);
 	must(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL), "raw open");
-	sqlite3_exec(db, "PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=0", NULL, NULL, NULL);
+	sqlite3_exec(db, "PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=0", NULL, NULL,
+	             NULL);
 	for (int t = 0; t < tables; t++) {
 		int n = snprintf(text, sizeof(text), "INSERT INTO %s VALUES(?", raw_tables[t].name);
 		for (int c = 1; c < raw_tables[t].columns; c++)
@@ -518,9 +573,9 @@ static void bench_create(const char *folder)
 		maker make;
 		unsigned count, group;
 	} runs[] = {{"Patient, groups of 32", make_patient, 16000, 32},
-		    {"Observation, groups of 32", observation_maker, 24000, 32},
-		    {"Patient, alone", make_patient, 3000, 1},
-		    {"Observation, groups of 512", observation_maker, 40960, 512}};
+	            {"Observation, groups of 32", observation_maker, 24000, 32},
+	            {"Patient, alone", make_patient, 3000, 1},
+	            {"Observation, groups of 512", observation_maker, 40960, 512}};
 	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
 		double store[3], raw[3], whole[3], ratio[3];
 		for (int repeat = 0; repeat < 3; repeat++) {
@@ -533,7 +588,8 @@ static void bench_create(const char *folder)
 		qsort(raw, 3, sizeof(double), by_size);
 		qsort(whole, 3, sizeof(double), by_size);
 		qsort(ratio, 3, sizeof(double), by_size);
-		printf("create %-28s sqlite %7.0f/s  store %7.0f/s  ratio %.2f (%.2f-%.2f)  with events, audit, answer %7.0f/s\n",
+		printf("create %-28s sqlite %7.0f/s  store %7.0f/s  ratio %.2f (%.2f-%.2f)  with events, audit, answer "
+		       "%7.0f/s\n",
 		       runs[i].name, raw[1], store[1], ratio[1], ratio[0], ratio[2], whole[1]);
 		fflush(stdout);
 	}
@@ -554,9 +610,55 @@ static void time_search(struct cl_store *store, const char *name, struct cl_quer
 	}
 	double first = times[0];
 	qsort(times, 9, sizeof(double), by_size);
-	printf("search %-66s %9.3f ms (first %9.3f, max %9.3f)  %zu rows, total %lld%s\n", name, times[4], first, times[8], result.count,
-	       (long long)result.total, result.after.n ? ", more" : "");
+	printf("search %-66s %9.3f ms (first %9.3f, max %9.3f)  %zu rows, total %lld%s\n", name, times[4], first,
+	       times[8], result.count, (long long)result.total, result.after.n ? ", more" : "");
 	fflush(stdout);
+	cl_arena_free(arena);
+}
+
+/* Practitioner d0 is in the care teams of 100 patients, d1 in those of a tenth of all. */
+static void fill_teams(struct cl_store *store, unsigned patients)
+{
+	static const struct cl_index none;
+	struct made *made = malloc(sizeof(*made));
+	must(cl_store_begin(store, &failure), "begin");
+	for (unsigned i = 0; i < patients / 10; i++) {
+		begin(made, T_CARE_TEAM, "team%u", i, 300);
+		reference(made, P_TEAM_PATIENT, "Patient", "01hz000000000000000p%06u", i * 10);
+		reference(made, P_PARTICIPANT, "Practitioner", "d%u", 1);
+		if (i < 100)
+			reference(made, P_PARTICIPANT, "Practitioner", "d%u", 0);
+		token(made, P_TEAM_STATUS, "http://hl7.org/fhir/care-team-status", "active%.0u", 0);
+		compartment(made, i * 10);
+		cl_index_normalize(&made->index);
+		must(cl_store_put(store, &made->version, &none, &made->index, &failure), "put");
+	}
+	must(cl_store_commit(store, &failure), "commit");
+	free(made);
+}
+
+static void time_reads(struct cl_store *store, const struct cl_criterion *access, unsigned patients)
+{
+	struct cl_arena *arena = cl_arena_new(0);
+	unsigned count = 200000, allowed = 0;
+	int64_t start = cl_monotonic();
+	for (unsigned i = 0; i < count; i++) {
+		char id[32];
+		struct cl_version version;
+		snprintf(id, sizeof(id), "01hz000000000000000p%06u", dice(patients));
+		must(cl_store_get(store, arena, T_PATIENT, cl_str_of(id), &version, &failure), "get");
+		cl_arena_reset(arena);
+	}
+	double get = (double)(cl_monotonic() - start) / count;
+	start = cl_monotonic();
+	for (unsigned i = 0; i < count; i++) {
+		bool may;
+		must(cl_store_matches(store, cl_row_first(T_PATIENT) + 1 + dice(patients), access, &may, &failure),
+		     "matches");
+		allowed += may;
+	}
+	printf("read by id %.2f us; access by care team %.2f us (%u of %u allowed)\n", get,
+	       (double)(cl_monotonic() - start) / count, allowed, count);
 	cl_arena_free(arena);
 }
 
@@ -583,8 +685,15 @@ static void fill(struct cl_store *store, unsigned patients, unsigned observation
 	free(made);
 }
 
-#define TOKEN(p, system, code) {.kind = CL_TOKEN, .match = CL_MATCH_SYSTEM_CODE, .parameter = p, .a = CL_STR(system), .b = CL_STR(code)}
-#define CODE(p, code) {.kind = CL_TOKEN, .match = CL_MATCH_CODE, .parameter = p, .b = CL_STR(code)}
+#define TOKEN(p, system, code)                                                                                         \
+	{                                                                                                              \
+		.kind = CL_TOKEN, .match = CL_MATCH_SYSTEM_CODE, .parameter = p, .a = CL_STR(system),                  \
+		.b = CL_STR(code)                                                                                      \
+	}
+#define CODE(p, code)                                                                                                  \
+	{                                                                                                              \
+		.kind = CL_TOKEN, .match = CL_MATCH_CODE, .parameter = p, .b = CL_STR(code)                            \
+	}
 
 static void bench_search(const char *folder, unsigned observations)
 {
@@ -599,7 +708,12 @@ static void bench_search(const char *folder, unsigned observations)
 	have = result.total;
 	if (have == 0)
 		fill(store, patients, observations);
-	printf("filled %u patients, %u observations in %.1f s\n", patients, observations, (double)(cl_monotonic() - start) / 1e6);
+	all.type = T_CARE_TEAM;
+	must(cl_store_search(store, arena, &all, &result, &failure), "count");
+	if (result.total == 0)
+		fill_teams(store, patients);
+	printf("filled %u patients, %u observations in %.1f s\n", patients, observations,
+	       (double)(cl_monotonic() - start) / 1e6);
 	cl_store_close(store);
 	/* Searches run on readers. */
 	store = NULL;
@@ -611,37 +725,94 @@ static void bench_search(const char *folder, unsigned observations)
 	struct cl_sort by_updated[] = {{.descending = true}};
 	struct cl_sort by_name[] = {{.parameter = P_FAMILY, .kind = CL_INDEX_STRING}};
 	struct cl_criterion name_birth[] = {
-		{.kind = CL_STRING, .match = CL_MATCH_PREFIX, .parameter = P_NAME, .a = CL_STR("name12")},
-		{.kind = CL_DATE, .relation = CL_EQ, .parameter = P_BIRTH, .lower = 9000 * CL_DAY, .upper = 9001 * CL_DAY}};
-	struct cl_criterion patient_code_date[] = {
-		{.kind = CL_REFERENCE, .parameter = P_PATIENT, .a = CL_STR("Patient"), .b = CL_STR("01hz000000000000000p000123")},
-		TOKEN(P_CODE, "http://loinc.org", "8005-1"),
-		{.kind = CL_DATE, .relation = CL_GE, .parameter = P_DATE, .lower = 1000 * CL_DAY, .upper = 1001 * CL_DAY}};
+	        {.kind = CL_STRING, .match = CL_MATCH_PREFIX, .parameter = P_NAME, .a = CL_STR("name12")},
+	        {.kind = CL_DATE,
+	         .relation = CL_EQ,
+	         .parameter = P_BIRTH,
+	         .lower = 9000 * CL_DAY,
+	         .upper = 9001 * CL_DAY}};
+	struct cl_criterion patient_code_date[] = {{.kind = CL_REFERENCE,
+	                                            .parameter = P_PATIENT,
+	                                            .a = CL_STR("Patient"),
+	                                            .b = CL_STR("01hz000000000000000p000123")},
+	                                           TOKEN(P_CODE, "http://loinc.org", "8005-1"),
+	                                           {.kind = CL_DATE,
+	                                            .relation = CL_GE,
+	                                            .parameter = P_DATE,
+	                                            .lower = 1000 * CL_DAY,
+	                                            .upper = 1001 * CL_DAY}};
 	struct cl_criterion code_date[] = {CODE(P_CODE, "8005-1"), patient_code_date[2]};
-	struct cl_criterion common[] = {TOKEN(P_STATUS, "http://hl7.org/fhir/observation-status", "final"), TOKEN(P_CODE, "http://loinc.org", "8005-1")};
-	struct cl_criterion last_week = {.kind = CL_DATE, .relation = CL_GT, .parameter = P_DATE, .lower = 3643 * CL_DAY, .upper = 3644 * CL_DAY};
-	struct cl_criterion updated = {.kind = CL_UPDATED, .relation = CL_GE, .lower = (cl_instant)(observations - 500) * CL_SECOND, .upper = (cl_instant)(observations - 500) * CL_SECOND + 1};
-	struct cl_criterion chained[] = {{.kind = CL_TOKEN, .match = CL_MATCH_CODE, .parameter = P_IDENTIFIER, .b = CL_STR("mrn-00000123")}};
-	struct cl_criterion chain = {.kind = CL_CHAIN, .parameter = P_PATIENT, .type = T_PATIENT, .children = chained, .child_count = 1};
+	struct cl_criterion common[] = {TOKEN(P_STATUS, "http://hl7.org/fhir/observation-status", "final"),
+	                                TOKEN(P_CODE, "http://loinc.org", "8005-1")};
+	struct cl_criterion last_week = {.kind = CL_DATE,
+	                                 .relation = CL_GT,
+	                                 .parameter = P_DATE,
+	                                 .lower = 3643 * CL_DAY,
+	                                 .upper = 3644 * CL_DAY};
+	struct cl_criterion updated = {.kind = CL_UPDATED,
+	                               .relation = CL_GE,
+	                               .lower = (cl_instant)(observations - 500) * CL_SECOND,
+	                               .upper = (cl_instant)(observations - 500) * CL_SECOND + 1};
+	struct cl_criterion chained[] = {
+	        {.kind = CL_TOKEN, .match = CL_MATCH_CODE, .parameter = P_IDENTIFIER, .b = CL_STR("mrn-00000123")}};
+	struct cl_criterion chain = {
+	        .kind = CL_CHAIN, .parameter = P_PATIENT, .type = T_PATIENT, .children = chained, .child_count = 1};
 	struct cl_criterion has_child[] = {TOKEN(P_CODE, "http://loinc.org", "8005-1")};
-	struct cl_criterion has_rare[] = {{.kind = CL_QUANTITY, .relation = CL_GT, .parameter = P_VALUE, .low = 199.8, .high = 199.8, .b = CL_STR("mm[Hg]")}};
-	struct cl_criterion has = {.kind = CL_REVERSE, .parameter = P_PATIENT, .type = T_OBSERVATION, .children = has_child, .child_count = 1};
-	struct cl_criterion has_value = {.kind = CL_REVERSE, .parameter = P_PATIENT, .type = T_OBSERVATION, .children = has_rare, .child_count = 1};
+	struct cl_criterion has_rare[] = {{.kind = CL_QUANTITY,
+	                                   .relation = CL_GT,
+	                                   .parameter = P_VALUE,
+	                                   .low = 199.8,
+	                                   .high = 199.8,
+	                                   .b = CL_STR("mm[Hg]")}};
+	struct cl_criterion has = {.kind = CL_REVERSE,
+	                           .parameter = P_PATIENT,
+	                           .type = T_OBSERVATION,
+	                           .children = has_child,
+	                           .child_count = 1};
+	struct cl_criterion has_value = {.kind = CL_REVERSE,
+	                                 .parameter = P_PATIENT,
+	                                 .type = T_OBSERVATION,
+	                                 .children = has_rare,
+	                                 .child_count = 1};
 	struct cl_criterion not_code = {.kind = CL_NOT, .children = has_child, .child_count = 1};
-	struct cl_criterion contains = {.kind = CL_STRING, .match = CL_MATCH_CONTAINS, .parameter = P_FAMILY, .a = CL_STR("y1234")};
+	struct cl_criterion contains = {
+	        .kind = CL_STRING, .match = CL_MATCH_CONTAINS, .parameter = P_FAMILY, .a = CL_STR("y1234")};
 	struct cl_criterion missing_children[] = {{.kind = CL_PRESENT, .parameter = P_VALUE}};
 	struct cl_criterion missing = {.kind = CL_NOT, .children = missing_children, .child_count = 1};
 	struct cl_criterion in_compartment = {.kind = CL_COMPARTMENT, .b = CL_STR("01hz000000000000000p000123")};
-#define ALL(list) &(struct cl_criterion){.kind = CL_AND, .children = list, .child_count = sizeof(list) / sizeof(list[0])}
-#define TIME(label, t, w, s, total) \
-	time_search(store, label, &(struct cl_query){.type = t, .where = w, .sorts = s, .sort_count = (s) != NULL, .limit = 50, .want_total = total, .bodies = true})
+	struct cl_str few_member = CL_STR("Practitioner/d0"), many_member = CL_STR("Practitioner/d1");
+	struct cl_criterion few_teams = {.kind = CL_CARE_TEAM,
+	                                 .parameter = P_PARTICIPANT,
+	                                 .other = P_TEAM_PATIENT,
+	                                 .status = P_TEAM_STATUS,
+	                                 .members = &few_member,
+	                                 .member_count = 1};
+	struct cl_criterion many_teams = few_teams;
+	many_teams.members = &many_member;
+	struct cl_criterion few_code[] = {few_teams, TOKEN(P_CODE, "http://loinc.org", "8005-1")};
+	struct cl_criterion many_code[] = {many_teams, few_code[1]};
+#define ALL(list)                                                                                                      \
+	&(struct cl_criterion)                                                                                         \
+	{                                                                                                              \
+		.kind = CL_AND, .children = list, .child_count = sizeof(list) / sizeof(list[0])                        \
+	}
+#define TIME(label, t, w, s, total)                                                                                    \
+	time_search(store, label,                                                                                      \
+	            &(struct cl_query){.type = t,                                                                      \
+	                               .where = w,                                                                     \
+	                               .sorts = s,                                                                     \
+	                               .sort_count = (s) != NULL,                                                      \
+	                               .limit = 50,                                                                    \
+	                               .want_total = total,                                                            \
+	                               .bodies = true})
 	struct cl_sort *const none = NULL;
 	TIME("Patient?name=..&birthdate=..", T_PATIENT, ALL(name_birth), none, false);
 	TIME("Patient?name=.. (prefix, 6 %), sorted by family", T_PATIENT, &name_birth[0], by_name, false);
 	TIME("Patient?family:contains=..", T_PATIENT, &contains, none, false);
 	TIME("Patient?_sort=family", T_PATIENT, NULL, by_name, false);
 	TIME("Observation?patient&code&date=ge..&_sort=-date", T_OBSERVATION, ALL(patient_code_date), by_date, false);
-	TIME("Observation?patient&code&date=ge..&_sort=-date, total", T_OBSERVATION, ALL(patient_code_date), by_date, true);
+	TIME("Observation?patient&code&date=ge..&_sort=-date, total", T_OBSERVATION, ALL(patient_code_date), by_date,
+	     true);
 	TIME("Observation?code&date=ge..&_sort=-date", T_OBSERVATION, ALL(code_date), by_date, false);
 	TIME("Observation?code&date=ge..&_sort=date", T_OBSERVATION, ALL(code_date), by_date_up, false);
 	TIME("Observation?code&date=ge..&_sort=-date, total", T_OBSERVATION, ALL(code_date), by_date, true);
@@ -661,6 +832,13 @@ static void bench_search(const char *folder, unsigned observations)
 	TIME("Patient?_has:Observation:patient:code=..", T_PATIENT, &has, none, false);
 	TIME("Patient?_has:Observation:patient:code=.., total", T_PATIENT, &has, none, true);
 	TIME("Patient?_has:Observation:patient:value-quantity=gt.., total", T_PATIENT, &has_value, none, true);
+	TIME("Observation, access by 100 care teams", T_OBSERVATION, &few_teams, none, true);
+	TIME("Observation?code&_sort=-date, access by 100 care teams", T_OBSERVATION, ALL(few_code), by_date, true);
+	TIME("Observation?_sort=-date, access by 5,000 care teams", T_OBSERVATION, &many_teams, by_date, false);
+	TIME("Observation?code&_sort=-date, access by 5,000 care teams", T_OBSERVATION, ALL(many_code), by_date, false);
+	TIME("Observation?code&_sort=-date, access by 5,000 care teams, total", T_OBSERVATION, ALL(many_code), by_date,
+	     true);
+	time_reads(store, &many_teams, patients);
 	cl_store_close(store);
 	cl_store_close(writer);
 	cl_arena_free(arena);
@@ -671,8 +849,8 @@ int main(int count, char **arguments)
 	const char *what = count > 1 ? arguments[1] : "all", *folder = count > 2 ? arguments[2] : "/tmp/store-bench";
 	unsigned thousands = count > 3 ? (unsigned)atoi(arguments[3]) : 1000;
 	if (!strcmp(what, "rows") && count > 5) {
-		printf("%.1f\n", insert_rows(arguments[2], (unsigned)atoi(arguments[3]), (unsigned)atoi(arguments[4]), arguments[5],
-					     count > 6));
+		printf("%.1f\n", insert_rows(arguments[2], (unsigned)atoi(arguments[3]), (unsigned)atoi(arguments[4]),
+		                             arguments[5], count > 6));
 		return 0;
 	}
 	mkdir(folder, 0700);

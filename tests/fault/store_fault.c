@@ -1,7 +1,7 @@
-/* store_fault.c: the store under fault_preload.c. For each kind of fault and each position of a scenario: runs the scenario in
- * a process of its own until it ends or dies, then opens the file and checks that everything acknowledged is there, nothing is
- * doubled when unanswered requests are sent again, and file and audit log are sound.
- * Use: store_fault [stride]   tries every stride-th position (default 1). Prints "N passed, N failed". */
+/* store_fault.c: the store under fault_preload.c. For each kind of fault and each position of a scenario: runs the
+ * scenario in a process of its own until it ends or dies, then opens the file and checks that everything acknowledged
+ * is there, nothing is doubled when unanswered requests are sent again, and file and audit log are sound. Use:
+ * store_fault [stride]   tries every stride-th position (default 1). Prints "N passed, N failed". */
 #include "base/log.h"
 #include "org/store/audit.h"
 #include <fcntl.h>
@@ -37,8 +37,11 @@ static int request(struct cl_store *store, struct cl_arena *arena, unsigned numb
 	struct cl_audit_record record = {.request = cl_str_of(key)};
 	answer = (struct cl_stored_answer){.key = cl_str_of(key), .status = 200};
 	int code = cl_store_event_append(store, &event, e);
-	struct cl_version version = {.type = 1, .id = cl_str_of(id), .operation = CL_OP_UPDATE, .sequence = event.sequence,
-				     .body = {body, sizeof(body)}};
+	struct cl_version version = {.type = 1,
+	                             .id = cl_str_of(id),
+	                             .operation = CL_OP_UPDATE,
+	                             .sequence = event.sequence,
+	                             .body = {body, sizeof(body)}};
 	if (!code)
 		code = cl_store_put(store, &version, &none, &index, e);
 	if (!code)
@@ -46,7 +49,8 @@ static int request(struct cl_store *store, struct cl_arena *arena, unsigned numb
 	return code ? code : cl_audit_append(store, &record, e);
 }
 
-static int tick(struct cl_store *store, struct cl_audit_tail *tail, struct cl_arena *arena, unsigned number, struct cl_err *e)
+static int tick(struct cl_store *store, struct cl_audit_tail *tail, struct cl_arena *arena, unsigned number,
+                struct cl_err *e)
 {
 	int code = cl_store_begin(store, e);
 	for (unsigned i = 0; !code && i < EACH; i++)
@@ -175,7 +179,8 @@ static int check(const char *folder, const char *acknowledgements, char why[300]
 		code = cl_store_events(store, 0, UINT32_MAX, count_event, before, &e);
 	for (unsigned i = 0; !code && i < TICKS * EACH; i++)
 		if (acknowledged[i / EACH] && before->times[i] != 1)
-			code = cl_fail(&e, CL_E_CORRUPT, "request %u was acknowledged and is there %u times", i, before->times[i]);
+			code = cl_fail(&e, CL_E_CORRUPT, "request %u was acknowledged and is there %u times", i,
+			               before->times[i]);
 	/* Everything is sent again, acknowledged or not. */
 	for (unsigned i = 0; !code && i < TICKS; i++)
 		code = tick(store, tail, arena, i, &e);
@@ -247,8 +252,8 @@ int main(int count, char **arguments)
 	static const struct {
 		const char *mode;
 		int counter;
-	} modes[] = {{"write_eio", 0}, {"write_short", 0}, {"write_full", 0}, {"write_exit", 0},
-		     {"sync_eio", 1}, {"sync_exit", 1},	   {"truncate_eio", 2}};
+	} modes[] = {{"write_eio", 0}, {"write_short", 0}, {"write_full", 0},  {"write_exit", 0},
+	             {"sync_eio", 1},  {"sync_exit", 1},   {"truncate_eio", 2}};
 	char folder[100], acknowledgements[100], why[300] = "";
 	unsigned passed = 0, failed = 0;
 
@@ -286,7 +291,8 @@ int main(int count, char **arguments)
 	fclose(file);
 	printf("scenario: %ld writes, %ld syncs, %ld truncations\n", totals[0], totals[1], totals[2]);
 	for (size_t mode = 0; mode < sizeof(modes) / sizeof(modes[0]); mode++)
-		for (long position = 1; position <= totals[modes[mode].counter]; position += modes[mode].counter ? 1 : stride) {
+		for (long position = 1; position <= totals[modes[mode].counter];
+		     position += modes[mode].counter ? 1 : stride) {
 			clean();
 			int status = run("work", modes[mode].mode, position);
 			bool right = status == 0 || status == 1 || status == 99;
@@ -294,7 +300,8 @@ int main(int count, char **arguments)
 				passed++;
 			} else {
 				failed++;
-				fprintf(stderr, "%s at %ld: the work ended with %d\n", modes[mode].mode, position, status);
+				fprintf(stderr, "%s at %ld: the work ended with %d\n", modes[mode].mode, position,
+				        status);
 			}
 		}
 	clean();

@@ -35,11 +35,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		text[i] = (char)data[1 + length + i];
 	char *exact_pattern = realloc(pattern, length ? length : 1), *exact_text = realloc(text, n ? n : 1);
 	struct cl_pattern m = {
-		.text = exact_text,
-		.text_end = exact_text + n,
-		.pattern = exact_pattern,
-		.pattern_end = exact_pattern + length,
-		.steps = 20000,
+	        .text = exact_text,
+	        .text_end = exact_text + n,
+	        .pattern = exact_pattern,
+	        .pattern_end = exact_pattern + length,
+	        .steps = 20000,
 	};
 	for (const char *at = m.text; at <= m.text_end && !m.problem; at++) {
 		cl_pattern_restart(&m);

@@ -6,12 +6,14 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char configuration[] =
-	"{\"organization\":{\"id\":\"o\",\"name\":\"O\",\"zone\":\"UTC\",\"settings\":{\"a\":{\"b\":1}},\"metrics\":{\"m\":{\"target\":1}}},"
-	"\"order\":[\"lib/x\",\"services/a\",\"orgs/o/b\"],\"files\":{\"lib/x.lua\":\"return { 1 }\"}}";
+        "{\"organization\":{\"id\":\"o\",\"name\":\"O\",\"zone\":\"UTC\",\"settings\":{\"a\":{\"b\":1}},\"metrics\":{"
+        "\"m\":{\"target\":1}}},"
+        "\"order\":[\"lib/x\",\"services/a\",\"orgs/o/b\"],\"files\":{\"lib/x.lua\":\"return { 1 }\"}}";
 
 static const char extension[] =
-	"return plugin { name = 'b', api = 1, summary = 'B', extends = 'a', workflow 'w' { s = { within = '2 days', on = { e = false } } },\n"
-	"settings = { b = { default = 5 } }, roles = { x = { allow = { { 'read' } } } }, metric 'm' { target = 3 } }";
+        "return plugin { name = 'b', api = 1, summary = 'B', extends = 'a', workflow 'w' { s = { within = '2 days', on "
+        "= { e = false } } },\n"
+        "settings = { b = { default = 5 } }, roles = { x = { allow = { { 'read' } } } }, metric 'm' { target = 3 } }";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

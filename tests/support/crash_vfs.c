@@ -231,7 +231,8 @@ static int vfs_write(sqlite3_file *file, const void *bytes, int n, sqlite3_int64
 		return SQLITE_IOERR_WRITE;
 	world.operations++;
 	struct operation operation = {.offset = offset, .n = (size_t)n};
-	enum crash_fault kind = world.fault == CRASH_WRITE_SHORT || world.fault == CRASH_WRITE_FULL ? world.fault : CRASH_WRITE_EIO;
+	enum crash_fault kind =
+	        world.fault == CRASH_WRITE_SHORT || world.fault == CRASH_WRITE_FULL ? world.fault : CRASH_WRITE_EIO;
 	if (strikes(kind, kind)) {
 		if (world.fault == CRASH_POWER && image)
 			add_pending(image, operation, bytes);
@@ -320,7 +321,8 @@ static int vfs_characteristics(sqlite3_file *file)
 
 static int vfs_shm_map(sqlite3_file *file, int page, int size, int extend, void volatile **out)
 {
-	return world.dark ? SQLITE_IOERR_SHMMAP : real_of(file)->pMethods->xShmMap(real_of(file), page, size, extend, out);
+	return world.dark ? SQLITE_IOERR_SHMMAP
+	                  : real_of(file)->pMethods->xShmMap(real_of(file), page, size, extend, out);
 }
 
 static int vfs_shm_lock(sqlite3_file *file, int offset, int n, int flags)
@@ -339,23 +341,23 @@ static int vfs_shm_unmap(sqlite3_file *file, int delete)
 }
 
 static const sqlite3_io_methods methods = {
-	.iVersion = 2,
-	.xClose = vfs_close,
-	.xRead = vfs_read,
-	.xWrite = vfs_write,
-	.xTruncate = vfs_truncate,
-	.xSync = vfs_sync,
-	.xFileSize = vfs_size,
-	.xLock = vfs_lock,
-	.xUnlock = vfs_unlock,
-	.xCheckReservedLock = vfs_check_lock,
-	.xFileControl = vfs_control,
-	.xSectorSize = vfs_sector,
-	.xDeviceCharacteristics = vfs_characteristics,
-	.xShmMap = vfs_shm_map,
-	.xShmLock = vfs_shm_lock,
-	.xShmBarrier = vfs_shm_barrier,
-	.xShmUnmap = vfs_shm_unmap,
+        .iVersion = 2,
+        .xClose = vfs_close,
+        .xRead = vfs_read,
+        .xWrite = vfs_write,
+        .xTruncate = vfs_truncate,
+        .xSync = vfs_sync,
+        .xFileSize = vfs_size,
+        .xLock = vfs_lock,
+        .xUnlock = vfs_unlock,
+        .xCheckReservedLock = vfs_check_lock,
+        .xFileControl = vfs_control,
+        .xSectorSize = vfs_sector,
+        .xDeviceCharacteristics = vfs_characteristics,
+        .xShmMap = vfs_shm_map,
+        .xShmLock = vfs_shm_lock,
+        .xShmBarrier = vfs_shm_barrier,
+        .xShmUnmap = vfs_shm_unmap,
 };
 
 /* ---- the VFS ---- */
@@ -368,7 +370,8 @@ static int vfs_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *file, int 
 	memset(own, 0, sizeof(*own));
 	if (world.dark)
 		return SQLITE_IOERR;
-	if (!path || flags & (SQLITE_OPEN_TEMP_DB | SQLITE_OPEN_TEMP_JOURNAL | SQLITE_OPEN_SUBJOURNAL | SQLITE_OPEN_TRANSIENT_DB))
+	if (!path || flags & (SQLITE_OPEN_TEMP_DB | SQLITE_OPEN_TEMP_JOURNAL | SQLITE_OPEN_SUBJOURNAL |
+	                      SQLITE_OPEN_TRANSIENT_DB))
 		world.temporary++;
 	own->real = sqlite3_malloc(world.real->szOsFile);
 	if (!own->real)
@@ -461,12 +464,14 @@ unsigned crash_vfs_temporary_files(void)
 static void write_back(struct image *image)
 {
 	char shm[600];
-	bool there = image->deleted ? image->durably_there && dice(2) : image->durably_there || image->durable_n || dice(2);
+	bool there =
+	        image->deleted ? image->durably_there && dice(2) : image->durably_there || image->durable_n || dice(2);
 
 	unlink(image->path);
 	if (there) {
 		int file = open(image->path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-		if (file < 0 || (image->durable_n && write(file, image->durable, image->durable_n) != (ssize_t)image->durable_n))
+		if (file < 0 ||
+		    (image->durable_n && write(file, image->durable, image->durable_n) != (ssize_t)image->durable_n))
 			abort();
 		close(file);
 	}

@@ -1,6 +1,7 @@
-/* crash_vfs.h: a SQLite VFS over the default one that can lose power. Writes reach the real files, so that everything goes
- * on as usual; beside them it keeps what a disk would hold: the content at the last sync, and the writes since. At a power
- * cut each of those writes is kept, dropped or torn by sectors of 512 bytes, as the seed says. One thread only. */
+/* crash_vfs.h: a SQLite VFS over the default one that can lose power. Writes reach the real files, so that everything
+ * goes on as usual; beside them it keeps what a disk would hold: the content at the last sync, and the writes since. At
+ * a power cut each of those writes is kept, dropped or torn by sectors of 512 bytes, as the seed says. One thread only.
+ * */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,8 +18,8 @@ enum crash_fault {
 /* Becomes the default VFS until crash_vfs_remove. */
 void crash_vfs_install(uint64_t seed);
 void crash_vfs_remove(void);
-/* The fault happens at the `position`th operation from now (1 = the next). Writes, truncations and syncs count; for SYNC_EIO
- * syncs only, for WRITE_... writes only. */
+/* The fault happens at the `position`th operation from now (1 = the next). Writes, truncations and syncs count; for
+ * SYNC_EIO syncs only, for WRITE_... writes only. */
 void crash_vfs_arm(enum crash_fault fault, unsigned position);
 void crash_vfs_disarm(void);
 /* Syncs report success and do nothing: the negative control. */

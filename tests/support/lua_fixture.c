@@ -14,7 +14,7 @@
 static void fail_with(struct lua_fixture *f, const char *what)
 {
 	fail_msg("%s: code %d: %s [%s]\n%.*s", what, f->e.code, f->e.message, f->e.where,
-		 CL_STR_ARGS(cl_buf_str(&f->problems)));
+	         CL_STR_ARGS(cl_buf_str(&f->problems)));
 }
 
 struct cl_json *script_json(struct lua_fixture *f, const char *text)
@@ -39,10 +39,11 @@ void script_open(struct lua_fixture *f)
 	f->lasting = cl_arena_new(0);
 	f->arena = cl_arena_new(0);
 	cl_buf_init(&f->problems, 0);
-	f->archive = script_json(f, "{\"organization\":{\"id\":\"riverside\",\"name\":\"Riverside\",\"zone\":\"America/Chicago\","
-				 "\"holidays\":[\"2026-11-26\"],\"reference\":\"Organization/riverside\",\"partners\":{\"lakeside\":{"
-				 "\"name\":\"Lakeside\",\"url\":\"https://lakeside.localhost:8443\","
-				 "\"reference\":\"Organization/lakeside\"}}},\"order\":[],\"files\":{}}");
+	f->archive = script_json(
+	        f, "{\"organization\":{\"id\":\"riverside\",\"name\":\"Riverside\",\"zone\":\"America/Chicago\","
+	           "\"holidays\":[\"2026-11-26\"],\"reference\":\"Organization/riverside\",\"partners\":{\"lakeside\":{"
+	           "\"name\":\"Lakeside\",\"url\":\"https://lakeside.localhost:8443\","
+	           "\"reference\":\"Organization/lakeside\"}}},\"order\":[],\"files\":{}}");
 	script_at(f, "2026-11-02T09:00:00-06:00");
 	script_as(f, "desk", "front_desk");
 }
@@ -70,13 +71,17 @@ void script_file(struct lua_fixture *f, const char *path, const char *text)
 	file->kind = CL_JSON_STRING;
 	file->text = cl_arena_copy(f->lasting, cl_str_of(text));
 	if (n > sizeof plugin && strcmp(path + n - sizeof plugin + 1, plugin) == 0)
-		cl_json_append_text(f->lasting, cl_json_get(f->archive, "order"), (struct cl_str){name.p, n - sizeof plugin + 1});
+		cl_json_append_text(f->lasting, cl_json_get(f->archive, "order"),
+		                    (struct cl_str){name.p, n - sizeof plugin + 1});
 }
 
 void script_probe(struct lua_fixture *f, const char *entries)
 {
 	script_file(f, "services/probe/plugin.lua",
-		 cl_arena_printf(f->lasting, "return plugin { name = \"probe\", api = 1, summary = \"A probe\",\n%s\n}\n", entries).p);
+	            cl_arena_printf(f->lasting,
+	                            "return plugin { name = \"probe\", api = 1, summary = \"A probe\",\n%s\n}\n",
+	                            entries)
+	                    .p);
 }
 
 void script_configure(struct lua_fixture *f, const char *json)
@@ -148,10 +153,10 @@ void script_at(struct lua_fixture *f, const char *date_time)
 void script_as(struct lua_fixture *f, const char *name, const char *roles)
 {
 	f->actor = (struct cl_actor){
-		.name = cl_arena_copy(f->lasting, cl_str_of(name)),
-		.kind = CL_STR("person"),
-		.reference = cl_arena_printf(f->lasting, "Practitioner/%s", name),
-		.roles = CL_NEW_ARRAY(f->lasting, struct cl_str, 16),
+	        .name = cl_arena_copy(f->lasting, cl_str_of(name)),
+	        .kind = CL_STR("person"),
+	        .reference = cl_arena_printf(f->lasting, "Practitioner/%s", name),
+	        .roles = CL_NEW_ARRAY(f->lasting, struct cl_str, 16),
 	};
 	while (*roles) {
 		size_t n = strcspn(roles, " ");
@@ -162,10 +167,12 @@ void script_as(struct lua_fixture *f, const char *name, const char *roles)
 
 static void begin_unit(struct lua_fixture *f, struct cl_str kind, struct cl_str key)
 {
-	struct cl_stored_event event = {.at = f->now, .kind = kind, .actor = f->actor.name, .key = key, .outcome = CL_STR("ok")};
+	struct cl_stored_event event = {
+	        .at = f->now, .kind = kind, .actor = f->actor.name, .key = key, .outcome = CL_STR("ok")};
 	if (cl_store_event_append(f->store, &event, &f->e))
 		fail_with(f, "event");
-	cl_unit_begin(&f->unit, f->store, f->arena, cl_lua_catalog(f->lua), cl_lua_facts(f->lua), cl_lua_script(f->lua), f->now);
+	cl_unit_begin(&f->unit, f->store, f->arena, cl_lua_catalog(f->lua), cl_lua_facts(f->lua), cl_lua_script(f->lua),
+	              f->now);
 	f->unit.actor = f->actor;
 	f->unit.key = key;
 	f->unit.cause = event.sequence;
@@ -270,12 +277,13 @@ void script_advance_to(struct lua_fixture *f, const char *date_time)
 		if (cl_store_begin(f->store, &f->e) || cl_store_timers_due(f->store, f->arena, f->now, 1, &due, &f->e))
 			fail_with(f, "timers");
 		struct cl_stored_timer *timer = &due.items[0];
-		begin_unit(f, CL_STR("timer"),
-			   cl_arena_printf(f->arena, "%.*s#%lld", CL_STR_ARGS(timer->name), (long long)timer->generation));
+		begin_unit(
+		        f, CL_STR("timer"),
+		        cl_arena_printf(f->arena, "%.*s#%lld", CL_STR_ARGS(timer->name), (long long)timer->generation));
 		int code = cl_store_timer_fired(f->store, timer->name, timer->generation, &f->e);
 		if (!code)
 			code = cl_str_starts(timer->name, "set:") ? cl_lua_timer(f->lua, &f->unit, timer, &f->e)
-								  : cl_instance_timer(&f->unit, timer, &f->e);
+			                                          : cl_instance_timer(&f->unit, timer, &f->e);
 		if (code)
 			fail_with(f, "timer");
 		script_commit(f);

@@ -14,15 +14,15 @@ struct lua_fixture {
 	struct cl_buf problems;
 	struct cl_err e;
 
-	char folder[64];          /* of the store; empty until script_store */
+	char folder[64]; /* of the store; empty until script_store */
 	struct cl_store *store;
-	struct cl_arena *arena;   /* of the step; results live until the next script_begin */
+	struct cl_arena *arena; /* of the step; results live until the next script_begin */
 	struct cl_unit unit;
 	struct cl_actor actor;
 	struct cl_issues issues;
 	cl_instant now;
 	uint64_t inputs;
-	struct cl_str expect;     /* given to cl_lua_expect_budget before each step, when not NULL */
+	struct cl_str expect; /* given to cl_lua_expect_budget before each step, when not NULL */
 };
 
 /* An archive without plugins: organization "riverside", zone America/Chicago, partner lakeside, Thanksgiving off. */

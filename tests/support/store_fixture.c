@@ -9,8 +9,8 @@
 const struct cl_str *fixture_type_names(void)
 {
 	static const struct cl_str names[T_END] = {
-		[T_PATIENT] = {"Patient", 7},	     [T_OBSERVATION] = {"Observation", 11}, [T_CARE_TEAM] = {"CareTeam", 8},
-		[T_TASK] = {"Task", 4},		     [T_PRACTITIONER] = {"Practitioner", 12},
+	        [T_PATIENT] = {"Patient", 7}, [T_OBSERVATION] = {"Observation", 11},   [T_CARE_TEAM] = {"CareTeam", 8},
+	        [T_TASK] = {"Task", 4},       [T_PRACTITIONER] = {"Practitioner", 12},
 	};
 	return names;
 }
@@ -153,7 +153,8 @@ void add_number(struct values *values, uint16_t parameter, double low, double hi
 	value->high = high;
 }
 
-void add_quantity(struct values *values, uint16_t parameter, double low, double high, const char *system, const char *code)
+void add_quantity(struct values *values, uint16_t parameter, double low, double high, const char *system,
+                  const char *code)
 {
 	struct cl_index_value *value = add(values, parameter, CL_INDEX_QUANTITY);
 	value->low = low;
@@ -180,23 +181,23 @@ const struct cl_index *values_done(struct values *values)
 }
 
 int64_t put(struct fixture *fixture, uint16_t type, const char *id, enum cl_operation operation, cl_instant updated,
-	    uint64_t sequence, const char *body, const struct cl_index *after)
+            uint64_t sequence, const char *body, const struct cl_index *after)
 {
 	static const struct cl_index none;
 	struct cl_version version = {
-		.type = type,
-		.id = cl_str_of(id),
-		.operation = (uint8_t)operation,
-		.updated = updated,
-		.sequence = sequence,
-		.body = cl_str_of(body),
+	        .type = type,
+	        .id = cl_str_of(id),
+	        .operation = (uint8_t)operation,
+	        .updated = updated,
+	        .sequence = sequence,
+	        .body = cl_str_of(body),
 	};
 	assert_ok(fixture, cl_store_put(fixture->store, &version, &none, after ? after : &none, &fixture->e));
 	return version.row;
 }
 
 int64_t put_one(struct fixture *fixture, uint16_t type, const char *id, enum cl_operation operation, cl_instant updated,
-		uint64_t sequence, const char *body, const struct cl_index *after)
+                uint64_t sequence, const char *body, const struct cl_index *after)
 {
 	assert_ok(fixture, cl_store_begin(fixture->store, &fixture->e));
 	int64_t row = put(fixture, type, id, operation, updated, sequence, body, after);

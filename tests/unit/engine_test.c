@@ -14,13 +14,16 @@ static const char config[] =
 	"return { name = 'Test Clinic', zone = 'America/Chicago', plugins = { 'own' }, reference = 'Organization/test',\n"
 	"  partners = { lakeside = { name = 'Lakeside', url = 'https://lakeside.localhost:1', reference = 'Organization/l' } },\n"
 	"  principals = { ehr = { kind = 'client', roles = { 'all' }, certificate = 'urn:ehr' },\n"
-	"                 other = { kind = 'client', roles = { 'all' }, certificate = 'urn:other' } } }\n";
+	"                 other = { kind = 'client', roles = { 'all' }, certificate = 'urn:other' },\n"
+	"                 limited = { kind = 'person', roles = { 'limited' }, certificate = 'urn:limited' } } }\n";
 
 static const char plugin_text[] =
 	"return plugin { name = 'own', api = 1, summary = 'test',\n"
 	"  settings = { call_within = { type = 'duration', default = '1 day', help = 'x' } },\n"
 	"  roles = { all = { summary = 'everything', allow = { { 'read search history create update delete transition message events "
 	"metrics', types = '*', except_labels = {} } } },\n"
+	"            limited = { summary = 'nothing labelled', allow = { { 'read search history create update', types = '*',\n"
+	"              except_labels = { 'R' } } } },\n"
 	"            partner = { summary = 'partner', allow = { { 'message', types = '*' } } } },\n"
 	"  workflow 'callback' { summary = 'c', subject = 'Patient', start = 'asked',\n"
 	"    asked = { status = 'requested', owner = 'all', action = 'call', within = setting 'call_within',\n"
@@ -174,6 +177,43 @@ static int64_t total(struct fixture *f, const char *search)
 	struct cl_json *bundle = parse(f, send(f, "GET", target, "", 200).body);
 	assert_true(cl_json_integer(cl_json_get(bundle, "total"), &count));
 	return count;
+}
+
+/* As another principal, with one more header (NULL: none). */
+static struct cl_response send_as(struct fixture *f, const char *certificate, const char *method, const char *target,
+				  const char *body, const char *header, const char *value, int status)
+{
+	struct cl_response response;
+	struct cl_request made = request(f, method, target, body);
+	made.credential.name = cl_str_of(certificate);
+	if (header)
+		made.headers[made.header_count++] = (struct cl_header){cl_str_of(header), cl_str_of(value)};
+	cl_organization_execute(f->organization, f->arena, &made, &response);
+	if (response.status != status)
+		fail_msg("%s %s: %d instead of %d: %.*s", method, target, response.status, status, CL_STR_ARGS(response.body));
+	return response;
+}
+
+static int count_leaf(const struct cl_audit_record *record, void *context)
+{
+	(void)record;
+	(*(int *)context)++;
+	return 0;
+}
+
+/* Leaves about a target. */
+static int leaves(struct fixture *f, const char *target)
+{
+	int count = 0;
+	struct cl_err e = {0};
+	assert_int_equal(
+		cl_audit_list(f->organization->store, CL_STR_NONE, cl_str_of(target), 1000, count_leaf, &count, &e), 0);
+	return count;
+}
+
+static struct cl_str status_of(const struct cl_json *bundle, const char *entry)
+{
+	return cl_json_text(cl_json_path(bundle, "entry", entry, "response", "status", NULL));
 }
 
 /* ---- tests ---- */
@@ -436,6 +476,215 @@ static void strangers_and_bad_input_are_refused(void **state)
 	assert_int_equal(total(f, "Patient"), 0);
 }
 
+static void commands_of_others_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	static const char batch[] =
+		"{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":["
+		"{\"resource\":{\"command\":\"token create\",\"arguments\":{\"principal\":\"ehr\"}},"
+		"\"request\":{\"method\":\"CONSOLE\",\"url\":\"x\"}},"
+		"{\"resource\":{\"command\":\"principals\"},\"request\":{\"method\":\"CONSOLE\",\"url\":\"x\"}},"
+		"{\"request\":{\"method\":\"COURIER\",\"url\":\"outbox\"}}]}";
+	struct cl_json *answer = parse(f, send(f, "POST", "/fhir", batch, 200).body);
+	for (int i = 0; i < 3; i++) {
+		char entry[2] = {(char)('0' + i), 0};
+		assert_true(cl_str_is(status_of(answer, entry), "400"));
+	}
+	send(f, "CONSOLE", "test", "{\"command\":\"token create\",\"arguments\":{\"principal\":\"ehr\"}}", 403);
+	send(f, "COURIER", "/outbox", "", 403);
+	send(f, "COURIER", "/outbox/report", "{\"number\":1,\"attempts\":0,\"status\":200}", 403);
+}
+
+static void what_administrators_fail_at_is_audited(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_response response;
+	struct cl_request made = request(f, "CONSOLE", "test", "{\"command\":\"token create\",\"arguments\":{\"principal\":\"no\"}}");
+	made.credential = (struct cl_credential){.kind = CL_CREDENTIAL_CONSOLE, .name = CL_STR("root")};
+	cl_organization_execute(f->organization, f->arena, &made, &response);
+	assert_int_equal(response.status, 404);
+	assert_int_equal(leaves(f, "token create principal=no"), 1);
+}
+
+static void a_resent_batch_runs_once(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_response first, second;
+	struct cl_request made = request(f, "POST", "/fhir",
+					 "{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":["
+					 "{\"resource\":{\"resourceType\":\"Patient\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
+					 "{\"request\":{\"method\":\"GET\",\"url\":\"Patient\"}}]}");
+	made.headers[made.header_count++] = (struct cl_header){CL_STR("idempotency-key"), CL_STR("batch")};
+	cl_organization_execute(f->organization, f->arena, &made, &first);
+	made.resent = true;
+	cl_organization_execute(f->organization, f->arena, &made, &second);
+	assert_int_equal(second.status, 200);
+	assert_true(cl_str_equal(first.body, second.body));
+	made.resent = false;
+	made.id[0] = 1;
+	cl_organization_execute(f->organization, f->arena, &made, &second);
+	assert_true(cl_str_equal(first.body, second.body));
+	assert_int_equal(total(f, "Patient"), 1);
+}
+
+static void old_versions_are_decided_on_their_own(void **state)
+{
+	struct fixture *f = *state;
+	static const char labelled[] =
+		"{\"resourceType\":\"Patient\",\"id\":\"p\",\"meta\":{\"security\":[{\"code\":\"R\"}]},\"active\":true}";
+	send(f, "PUT", "/fhir/Patient/p", labelled, 201);
+	send(f, "PUT", "/fhir/Patient/p", "{\"resourceType\":\"Patient\",\"id\":\"p\",\"meta\":{\"security\":[]},\"active\":false}", 422);
+	send(f, "PUT", "/fhir/Patient/p", "{\"resourceType\":\"Patient\",\"id\":\"p\",\"active\":false}", 200);
+	send_as(f, "urn:limited", "GET", "/fhir/Patient/p", "", NULL, NULL, 200);
+	send_as(f, "urn:limited", "GET", "/fhir/Patient/p/_history/1", "", NULL, NULL, 403);
+	send(f, "GET", "/fhir/Patient/p/_history/1", "", 200);
+	static const char *const histories[] = {"/fhir/Patient/p/_history", "/fhir/Patient/_history", "/fhir/_history"};
+	for (size_t i = 0; i < 3; i++) {
+		struct cl_json *all = parse(f, send(f, "GET", histories[i], "", 200).body);
+		struct cl_json *some = parse(f, send_as(f, "urn:limited", "GET", histories[i], "", NULL, NULL, 200).body);
+		assert_int_equal(cl_json_get(all, "entry")->count, 2);
+		assert_int_equal(cl_json_get(some, "entry")->count, 1);
+	}
+	/* What was deleted is decided by what it said last. */
+	send(f, "DELETE", "/fhir/Patient/p", "", 204);
+	send_as(f, "urn:limited", "GET", "/fhir/Patient/p", "", NULL, NULL, 410);
+	send_as(f, "urn:limited", "GET", "/fhir/Patient/p/_history/1", "", NULL, NULL, 403);
+	send(f, "PUT", "/fhir/Patient/p", labelled, 201);
+	send(f, "DELETE", "/fhir/Patient/p", "", 204);
+	send(f, "GET", "/fhir/Patient/p", "", 410);
+	send_as(f, "urn:limited", "GET", "/fhir/Patient/p", "", NULL, NULL, 403);
+	send_as(f, "urn:limited", "GET", "/fhir/Patient/p/_history/2", "", NULL, NULL, 403);
+	send_as(f, "urn:limited", "GET", "/fhir/Patient/p/_history", "", NULL, NULL, 403);
+	assert_null(cl_json_get(parse(f, send_as(f, "urn:limited", "GET", "/fhir/Patient/_history", "", NULL, NULL, 200).body),
+				"entry"));
+}
+
+static int64_t found_by(struct fixture *f, const char *certificate, const char *target)
+{
+	struct cl_json *bundle = parse(f, send_as(f, certificate, "GET", target, "", NULL, NULL, 200).body);
+	struct cl_json *entries = cl_json_get(bundle, "entry");
+	return entries ? entries->count : 0;
+}
+
+static void searches_do_not_tell_what_is_hidden(void **state)
+{
+	struct fixture *f = *state;
+	send(f, "PUT", "/fhir/Patient/hidden",
+	     "{\"resourceType\":\"Patient\",\"id\":\"hidden\",\"meta\":{\"security\":[{\"code\":\"R\"}]},\"active\":true}", 201);
+	send(f, "PUT", "/fhir/Patient/open", "{\"resourceType\":\"Patient\",\"id\":\"open\",\"active\":true}", 201);
+	send(f, "POST", "/fhir/Observation",
+	     "{\"resourceType\":\"Observation\",\"status\":\"final\",\"code\":{\"coding\":[{\"code\":\"a\"}]},\"subject\":"
+	     "{\"reference\":\"Patient/hidden\"}}", 201);
+	send(f, "POST", "/fhir/Observation",
+	     "{\"resourceType\":\"Observation\",\"meta\":{\"security\":[{\"code\":\"R\"}]},\"status\":\"final\",\"code\":{\"coding\":"
+	     "[{\"code\":\"b\"}]},\"subject\":{\"reference\":\"Patient/open\"}}", 201);
+	static const char *const searches[] = {"/fhir/Observation?code=a&subject:Patient.active=true",
+					       "/fhir/Patient?_has:Observation:patient:code=b"};
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(found_by(f, "urn:ehr", searches[i]), 1);
+		assert_int_equal(found_by(f, "urn:limited", searches[i]), 0);
+	}
+	/* Nor do conditions tell which version there is. */
+	send_as(f, "urn:limited", "PUT", "/fhir/Patient/hidden", "{\"resourceType\":\"Patient\",\"id\":\"hidden\"}", "if-match",
+		"W/\"7\"", 403);
+	send_as(f, "urn:limited", "PUT", "/fhir/Patient/open", "{\"resourceType\":\"Patient\",\"id\":\"open\"}", "if-match",
+		"W/\"7\"", 412);
+	send_as(f, "urn:limited", "PUT", "/fhir/Patient/open", "{\"resourceType\":\"Patient\",\"id\":\"open\"}", "if-none-match", "*",
+		412);
+	send_as(f, "urn:limited", "PUT", "/fhir/Patient/open", "{\"resourceType\":\"Patient\",\"id\":\"open\"}", "if-match", "*", 200);
+	send_as(f, "urn:limited", "PUT", "/fhir/Patient/new", "{\"resourceType\":\"Patient\",\"id\":\"new\"}", "if-none-match", "*",
+		201);
+}
+
+static void reads_inside_writes_are_audited(void **state)
+{
+	struct fixture *f = *state;
+	static const char body[] = "{\"resourceType\":\"Patient\",\"identifier\":[{\"system\":\"s\",\"value\":\"v\"}]}";
+	send(f, "PUT", "/fhir/Patient/p", "{\"resourceType\":\"Patient\",\"id\":\"p\",\"identifier\":[{\"system\":\"s\",\"value\":\"v\"}]}",
+	     201);
+	int before = leaves(f, "Patient/p");
+	send_as(f, "urn:ehr", "POST", "/fhir/Patient", body, "if-none-exist", "identifier=s|v", 200);
+	assert_int_equal(leaves(f, "Patient/p"), before + 1);
+	send(f, "POST", "/fhir",
+	     "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{\"request\":{\"method\":\"GET\",\"url\":\"Patient/p\"}}]}",
+	     200);
+	assert_int_equal(leaves(f, "Patient/p"), before + 2);
+}
+
+static void transactions_keep_their_promises(void **state)
+{
+	struct fixture *f = *state;
+	static const char overlapping[] =
+		"{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
+		"{\"resource\":{\"resourceType\":\"Patient\",\"id\":\"p\"},\"request\":{\"method\":\"PUT\",\"url\":\"Patient/p\"}},"
+		"{\"request\":{\"method\":\"DELETE\",\"url\":\"Patient/p\"}}]}";
+	/* One condition twice: one resource, and both references lead to it. */
+	static const char same[] =
+		"{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
+		"{\"fullUrl\":\"urn:uuid:a\",\"resource\":{\"resourceType\":\"Patient\",\"identifier\":[{\"value\":\"v\"}]},"
+		"\"request\":{\"method\":\"POST\",\"url\":\"Patient\",\"ifNoneExist\":\"identifier=v\"}},"
+		"{\"fullUrl\":\"urn:uuid:b\",\"resource\":{\"resourceType\":\"Patient\",\"identifier\":[{\"value\":\"v\"}]},"
+		"\"request\":{\"method\":\"POST\",\"url\":\"Patient\",\"ifNoneExist\":\"identifier=v\"}},"
+		"{\"resource\":{\"resourceType\":\"Basic\",\"code\":{\"text\":\"x\"},\"subject\":{\"reference\":\"urn:uuid:b\"}},"
+		"\"request\":{\"method\":\"POST\",\"url\":\"Basic\"}}]}";
+	/* A relative reference of an entry from elsewhere is to the entry from there. */
+	static const char elsewhere[] =
+		"{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
+		"{\"fullUrl\":\"https://there.example/fhir/Patient/1\",\"resource\":{\"resourceType\":\"Patient\",\"id\":\"1\"},"
+		"\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
+		"{\"fullUrl\":\"https://there.example/fhir/Basic/1\",\"resource\":{\"resourceType\":\"Basic\",\"code\":{\"text\":\"x\"},"
+		"\"subject\":{\"reference\":\"Patient/1\"}},\"request\":{\"method\":\"POST\",\"url\":\"Basic\"}}]}";
+	send(f, "POST", "/fhir", overlapping, 400);
+	struct cl_json *answer = parse(f, send(f, "POST", "/fhir", same, 200).body);
+	assert_true(cl_str_is(status_of(answer, "0"), "201"));
+	assert_true(cl_str_is(status_of(answer, "1"), "200"));
+	struct cl_str id = cl_json_text(cl_json_path(answer, "entry", "0", "resource", "id", NULL));
+	struct cl_str subject = cl_json_text(cl_json_path(answer, "entry", "2", "resource", "subject", "reference", NULL));
+	assert_true(subject.n == 8 + id.n && !memcmp(subject.p + 8, id.p, id.n));
+	assert_int_equal(total(f, "Patient"), 1);
+	answer = parse(f, send(f, "POST", "/fhir", elsewhere, 200).body);
+	id = cl_json_text(cl_json_path(answer, "entry", "0", "resource", "id", NULL));
+	subject = cl_json_text(cl_json_path(answer, "entry", "1", "resource", "subject", "reference", NULL));
+	assert_true(subject.n == 8 + id.n && !memcmp(subject.p + 8, id.p, id.n));
+	/* Prefer goes for every entry. */
+	answer = parse(f, send_as(f, "urn:ehr", "POST", "/fhir", elsewhere, "prefer", "return=minimal", 200).body);
+	assert_true(cl_str_is(status_of(answer, "0"), "201"));
+	assert_null(cl_json_path(answer, "entry", "0", "resource", NULL));
+}
+
+static void validating_is_no_event(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t before = cl_store_last_sequence(f->organization->store);
+	send(f, "POST", "/fhir/Patient/$validate", "{\"resourceType\":\"Patient\",\"gender\":\"female\"}", 200);
+	assert_int_equal(cl_store_last_sequence(f->organization->store), before);
+}
+
+/* The replay at the end takes the times as they were. */
+static void a_clock_that_was_set_back_can_be_replayed(void **state)
+{
+	struct fixture *f = *state;
+	send(f, "PUT", "/fhir/Patient/a", "{\"resourceType\":\"Patient\",\"id\":\"a\"}", 201);
+	f->clock.now -= CL_HOUR;
+	send(f, "PUT", "/fhir/Patient/b", "{\"resourceType\":\"Patient\",\"id\":\"b\"}", 201);
+	f->clock.now += CL_DAY;
+	send(f, "PUT", "/fhir/Patient/a", "{\"resourceType\":\"Patient\",\"id\":\"a\",\"active\":true}", 200);
+}
+
+static void a_timer_that_crashed_the_process_is_set_aside(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_err e = {0};
+	uint8_t hash[CL_SHA256_SIZE];
+	send(f, "POST", "/fhir/$poison", "", 204);
+	cl_sha256_of(CL_STR("set:own:poison:1#1"), hash);
+	memcpy(f->organization->watch->quarantine[0].bytes, hash, sizeof f->organization->watch->quarantine[0].bytes);
+	atomic_store(&f->organization->watch->quarantine_count, 1u);
+	assert_true(cl_organization_advance(f->organization, f->clock.now + 2 * CL_HOUR, &e) >= 0);
+	assert_int_equal(f->organization->failed_timers, 0);
+	assert_int_equal(cl_store_timer_next(f->organization->store) > f->clock.now, 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -452,6 +701,16 @@ int main(void)
 		TEST(transitions_check_what_they_need),
 		TEST(plain_updates_move_instances_too),
 		TEST(strangers_and_bad_input_are_refused),
+		TEST(commands_of_others_are_refused),
+		TEST(what_administrators_fail_at_is_audited),
+		TEST(a_resent_batch_runs_once),
+		TEST(old_versions_are_decided_on_their_own),
+		TEST(searches_do_not_tell_what_is_hidden),
+		TEST(reads_inside_writes_are_audited),
+		TEST(transactions_keep_their_promises),
+		TEST(validating_is_no_event),
+		TEST(a_clock_that_was_set_back_can_be_replayed),
+		TEST(a_timer_that_crashed_the_process_is_set_aside),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,12 +26,12 @@ static void open_script(struct lua_fixture *f, const char *text)
 	script_open(f);
 	f->limits = (struct cl_lua_limits){.memory = 16u << 20, .call_cpu = CALL_CPU};
 	script_file(f, "services/hostile/plugin.lua",
-		 cl_arena_printf(f->lasting,
-				 "return plugin { name = \"hostile\", api = 1, summary = \"An attack\",\n"
-				 "timer \"tick\" (function () end),\n"
-				 "every(\"07:00\", \"daily\", function (ctx)\n%s\nend) }\n",
-				 text)
-			 .p);
+	            cl_arena_printf(f->lasting,
+	                            "return plugin { name = \"hostile\", api = 1, summary = \"An attack\",\n"
+	                            "timer \"tick\" (function () end),\n"
+	                            "every(\"07:00\", \"daily\", function (ctx)\n%s\nend) }\n",
+	                            text)
+	                    .p);
 	script_load(f);
 	script_store(f);
 }
@@ -172,9 +172,12 @@ static void test_quarantine(void **state)
 	(void)state;
 	struct lua_fixture f;
 	script_open(&f);
-	script_file(&f, "services/bad/plugin.lua", "return plugin { name = \"bad\", api = 1, summary = \"Crashes\", roles = { x = {} } }");
-	script_file(&f, "services/more/plugin.lua", "return plugin { name = \"more\", api = 1, summary = \"More\", extends = \"bad\" }");
-	script_file(&f, "services/good/plugin.lua", "return plugin { name = \"good\", api = 1, summary = \"Goes on\" }");
+	script_file(&f, "services/bad/plugin.lua",
+	            "return plugin { name = \"bad\", api = 1, summary = \"Crashes\", roles = { x = {} } }");
+	script_file(&f, "services/more/plugin.lua",
+	            "return plugin { name = \"more\", api = 1, summary = \"More\", extends = \"bad\" }");
+	script_file(&f, "services/good/plugin.lua",
+	            "return plugin { name = \"good\", api = 1, summary = \"Goes on\" }");
 	strcpy(f.watch.quarantined_plugin[1], "bad");
 	script_load(&f);
 	assert_int_equal(cl_lua_catalog(f.lua)->plugin_count, 1);
@@ -185,8 +188,12 @@ static void test_quarantine(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_scripts),    cmocka_unit_test(test_late_signal), cmocka_unit_test(test_budget_is_for_one_call),
-		cmocka_unit_test(test_replay),     cmocka_unit_test(test_watch),       cmocka_unit_test(test_quarantine),
+	        cmocka_unit_test(test_scripts),
+	        cmocka_unit_test(test_late_signal),
+	        cmocka_unit_test(test_budget_is_for_one_call),
+	        cmocka_unit_test(test_replay),
+	        cmocka_unit_test(test_watch),
+	        cmocka_unit_test(test_quarantine),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,143 +17,173 @@ struct bad {
 
 /* A sound workflow that parts are broken of: three lines. */
 #define ROLE "roles = { x = { summary = 'X', allow = { { 'read', types = { 'Patient' } } } } },\n"
-#define FLOW(state) \
-	ROLE "workflow 'w' { start = 's',\n" \
-	     "s = { status = 'requested', owner = 'x', within = '1 day', " state " on = { go = 't' } },\n" \
+#define FLOW(state)                                                                                                    \
+	ROLE "workflow 'w' { start = 's',\n"                                                                           \
+	     "s = { status = 'requested', owner = 'x', within = '1 day', " state " on = { go = 't' } },\n"             \
 	     "t = { status = 'completed', final = true } },\n"
 
 static const struct bad bad_entries[] = {
-	/* plugin */
-	{"sumary = 'x'", "services/probe/plugin.lua:2: plugin: unknown field 'sumary'; did you mean 'summary'?"},
-	{"extends = 'nobody'", "services/probe/plugin.lua:2: plugin 'probe' extends 'nobody', which this organization does not use"},
-	{"5", ":2: plugin: a number stands where a declaration (workflow, metric, view, on, every ...) belongs"},
-	{"workflow 'w'", "plugin: a function stands where a declaration (workflow, metric, view, on, every ...) belongs; is its { } or ( ) "
-			 "missing?"},
-	{"settings = 5", "plugin: 'settings' must be a table, not a number"},
-	{"[true] = 1", "field true has no name"},
-	{"summary = 'twice'", ":2: 'summary' is written twice in one table"},
-	/* words */
-	{"workflow {}", ":2: workflow: needs a name: workflow \"callback\" { start = \"asked\", ... }"},
-	{"on 'x.y' {}", "on \"x.y\": needs a function"},
-	{"every('07:00', 'weekdays')", "every: write every(\"07:00\", \"weekdays\", function (ctx) ... end)"},
-	{"every('25:00', 'weekdays', function () end)", ":2: every: "},
-	{"every('07:00', 'sometimes', function () end)", ":2: every: "},
-	{"setting 'x'", "plugin: setting stands where a declaration"},
-	{"setting()", "setting: needs a name"},
-	{"escalate(5)", "escalate: write escalate("},
-	{"metric 'm' { of = started() }", "started: needs a workflow"},
-	{"timer '' (function () end)", "timer: needs a name"},
-	{"unknown_word 'x' {}", ":2: unknown name 'unknown_word'"},
-	{"x = os.time()", "there is no 'os' here: time comes from ctx:now() and ctx:today()"},
-	/* settings */
-	{"settings = { a = {} }", "setting 'a': needs a type"},
-	{"settings = { a = { type = 'durration' } }",
-	 "setting 'a': 'type' must be one of 'duration', 'number', 'integer', 'string', 'boolean', 'choice', 'list', 'table', 'code', not "
-	 "'durration'; did you mean 'duration'?"},
-	{"settings = {\n\na = { type = 'duration', default = '2 busy days' } }", ":4: setting 'a': its default "},
-	{"settings = { a = { type = 'number', default = '5' } }", "setting 'a': its default must be a number"},
-	{"settings = { a = { type = 'integer', default = 1.5 } }", "setting 'a': its default must be a whole number"},
-	{"settings = { a = { type = 'string', default = 5 } }", "its default must be text"},
-	{"settings = { a = { type = 'boolean', default = 'yes' } }", "its default must be true or false"},
-	{"settings = { a = { type = 'choice', default = 'c', choices = { 'a', 'b' } } }", "its default must be one of 'a', 'b'"},
-	{"settings = { a = { type = 'choice' } }", "setting 'a': a choice needs 'choices'"},
-	{"settings = { a = { type = 'list', default = { x = 1 } } }", "its default must be a list"},
-	{"settings = { a = { type = 'table', default = { 1 } } }", "its default must be a table with names"},
-	{"settings = { a = { type = 'code', default = ' ' } }", "its default must be a code"},
-	{"settings = { a = { type = 'table', default = { x = print } } }", "setting 'a': the value.x is a function, which no resource can hold"},
-	{"settings = { a = { typ = 'list' } }", "setting 'a': unknown field 'typ'; did you mean 'type'?"},
-	/* roles */
-	{"roles = { x = { allow = { { 'reed' } } } }",
-	 "role 'x': 'allow'[1] must be one of 'read', 'search', 'history', 'create', 'update', 'delete', 'transition', 'message', 'events', "
-	 "'metrics', 'admin', not 'reed'; did you mean 'read'?"},
-	{"roles = { x = { allow = { { 'read', types = { 'Pateint' } } } } }", "'Pateint' is no type of FHIR R4; did you mean 'Patient'?"},
-	{"roles = { x = { allow = { {} } } }", "begins with words"},
-	{"roles = { x = { allow = { { 'read', typs = {} } } } }", "unknown field 'typs'; did you mean 'types'?"},
-	/* workflows */
-	{"workflow 'w' { s = { status = 'requested', ownr = 'x' } }",
-	 ":2: workflow 'w': state 's': unknown field 'ownr'; did you mean 'owner'?"},
-	{"workflow 'w' { sumary = 'x' }", "workflow 'w': unknown field 'sumary'; did you mean 'summary'?"},
-	{"workflow 'w' { s = { status = 'completed', final = true } }", "workflow 'w': needs start, the state it begins in"},
-	{"workflow 'w' { start = 'a', asked = { status = 'completed', final = true } }", "workflow 'w': starts in 'a', which is no state"},
-	{"workflow 'w w' { start = 's', s = { status = 'completed', final = true } }", "a name of letters, digits, _ and - is needed"},
-	{"workflow 'w' { start = 's', s = { status = 'completed', final = true }, subject = 'Pacient' }",
-	 "subject 'Pacient' is no type of FHIR R4; did you mean 'Patient'?"},
-	{FLOW("on = { away = 'nowhere' },"), "'on' is written twice"},
-	{ROLE "workflow 'w' { start = 's',\ns = { status = 'requested', owner = 'x', within = '1 day', on = {\ngo = 'gone' } },\n"
-	      "done = { status = 'completed', final = true } },",
-	 ":5: workflow 'w': state 's': event 'go' leads to 'gone', which is no state; did you mean 'done'?"},
-	{FLOW("owner2 = 1,"), ":4: workflow 'w': state 's': unknown field 'owner2'; did you mean 'owner'?"},
-	{FLOW("within = '1 fortnight',"), ":4: 'within' is written twice"},
-	{"workflow 'w' { start = 's', s = { status = 'requested', within = '1 fortnight' } }", "state 's': 'within': "},
-	{"workflow 'w' { start = 's', s = { status = 'requested', within = 5 } }",
-	 "'within' must be a duration such as \"2 business days\", not a number"},
-	{"workflow 'w' { start = 's', s = { status = 'requested', within = setting 'nope' } }",
-	 ":2: workflow 'w': state 's': 'within': there is no setting 'nope'"},
-	{"settings = { wait = { type = 'duration' } }, workflow 'w' { start = 's', s = { status = 'requested', within = setting 'wait' } }",
-	 "setting 'wait' has no value; give it a default, or say settings.probe.wait in the organization's file"},
-	{"settings = { wait = { type = 'number', default = 5 } }, workflow 'w' { start = 's', s = { within = setting 'wait' } }",
-	 "'within' (setting 'wait') must be a duration such as \"2 business days\", not a number"},
-	{"settings = { wait = { type = 'duration', default = '1 day' } }, workflow 'w' { start = 's', s = { within = setting 'wayt' } }",
-	 "there is no setting 'wayt'; did you mean 'wait'?"},
-	{FLOW("overdue = 'x',"), "'overdue' must be escalate(\"role\", ...) or fire \"event\", not 'x'"},
-	{FLOW("overdue = escalate('x', { agan = '1 day' }),"), "unknown field 'agan'; did you mean 'again'?"},
-	{FLOW("overdue = escalate('x', { times = 1.5 }),"), "'times' must be a whole number from 0 to 1000"},
-	{FLOW("overdue = fire 'away',"), "fires 'away', which is no event of the state"},
-	{FLOW("overdue = escalate('nobody'),"), "escalation to 'nobody' is neither a role nor a party"},
-	{FLOW("reminders = { { to = 'x' } },"), "needs 'before', a duration"},
-	{FLOW("reminders = { 'soon' },"), "'reminders'[1]: "},
-	{FLOW("business = { system = 'x' },"), "'business': needs 'code'"},
-	{FLOW("final = 'yes',"), "'final' must be true or false, not 'yes'"},
-	{FLOW("enter = 'x',"), "'enter' must be a function, not 'x'"},
-	{FLOW("") "workflow 'v' { start = 's', s = { status = 'requested', owner = 'x', within = '1 day' } }",
-	 "workflow 'v', state 's': is a dead end"},
-	{ROLE "workflow 'v' { start = 's', s = { status = 'requestet', owner = 'x', within = '1 day', on = { go = 't' } },\n"
-	      "t = { status = 'completed', final = true } }",
-	 ":3: workflow 'v', state 's': status 'requestet' is no status of a FHIR R4 Task"},
-	{ROLE "workflow 'v' { start = 's', s = { status = 'requested', on = { go = 't' } },\n t = { status = 'completed', final = true } }",
-	 "no owner: who has the next action?"},
-	{FLOW("") "workflow 'w' { start = 's', s = { status = 'completed', final = true } }", ":6: workflow 'w' is declared twice"},
-	{ROLE "workflow 'v' { start = 's', s = { status = 'requested', owner = 'x', within = '1 day', on = { go = { 't',\n"
-	      "needs = { a = 'strng' } } } }, t = { status = 'completed', final = true } }",
-	 ":4: workflow 'v': state 's': event 'go': 'needs' 'a' must be one of"},
-	{ROLE "workflow 'v' { start = 's', s = { on = { go = { needs = { a = { 'choice' } } } } } }", "a choice needs what can be chosen"},
-	{ROLE "workflow 'v' { start = 's', s = { on = { go = { needs = { a = { 'string', 'x' } } } } } }", "'string' has no choices"},
-	{ROLE "workflow 'v' { start = 's', s = { on = { go = { needs = { a = { 'string', optinal = true } } } } } }",
-	 "unknown field 'optinal'; did you mean 'optional'?"},
-	{ROLE "workflow 'v' { start = 's', s = { on = { go = { by = 'x' } } } }", "event 'go': the state it leads to is missing"},
-	{ROLE "workflow 'v' { start = 's', s = { on = { go = { 's', gaurd = print } } } }", "unknown field 'gaurd'; did you mean 'guard'?"},
-	{ROLE "workflow 'v' { start = 's', migrate = { old = 'nowhere' }, s = { status = 'completed', final = true } }",
-	 "migrate.old: workflow 'v' has no state 'nowhere'"},
-	/* metrics */
-	{FLOW("") "metric 'm' { category = 'outcomes', of = started 'w', counts = reached('tt') }",
-	 "metric 'm': workflow 'w' has no state 'tt'; did you mean 't'?"},
-	{FLOW("") "metric 'm' { category = 'outcomes', of = started 'ww', counts = reached('t') }", "there is no workflow 'ww'"},
-	{FLOW("") "metric 'm' { category = 'outcome', of = started 'w', counts = reached('t') }",
-	 "must be one of 'outcomes', 'operations', 'finance', not 'outcome'; did you mean 'outcomes'?"},
-	{FLOW("") "metric 'm' { category = 'outcomes', of = started 'w' }", "needs counts = reached(...), measure = elapsed(...)"},
-	{FLOW("") "metric 'm' { category = 'outcomes', counts = reached('t') }", "needs of = started \"workflow\""},
-	{FLOW("") "metric 'm' { category = 'outcomes', of = started 'w', counts = reached('t'), value = print }",
-	 "say one of counts, measure and value"},
-	{FLOW("") "metric 'm' { category = 'outcomes', of = started 'w', measure = elapsed('s', 't', 'moons') }", "'moons' is no unit"},
-	{FLOW("") "metric 'm' { category = 'outcomes', of = 'w', counts = reached('t') }", "'of' must be started"},
-	{FLOW("") "metric 'm' { category = 'outcomes', of = started 'w', counts = reached('t', { within = '1 dy' }) }", "'within': "},
-	/* views */
-	{FLOW("") "view 'v' { of = instances 'w', columns = { 'patient_nam' } }",
-	 "view 'v': unknown column 'patient_nam'; did you mean 'patient_name'?"},
-	{FLOW("") "view 'v' { of = instances 'w', states = { 'q' }, columns = { 'state' } }", "workflow 'w' has no state 'q'"},
-	{FLOW("") "view 'v' { columns = { 'a' } }", "view 'v': needs either of = instances \"workflow\" or rows = function"},
-	{FLOW("") "view 'v' { of = instances 'w' }", "view 'v': needs columns"},
-	/* handlers */
-	{"on 'Appointment.noshw' (function () end)", ":2: on 'Appointment.noshw': 'noshw' is no status of Appointment; it can be "},
-	{"on 'Appointmnt.noshow' (function () end)", "is neither a workflow nor a type of FHIR R4; did you mean 'Appointment'?"},
-	{"on 'Patient.active' (function () end)", "Patient has no status; write \"Patient.create\""},
-	{FLOW("") "on 'w.u' (function () end)", "on 'w.u': workflow 'w' has no state 'u'"},
-	{"on 'everything' (function () end)", "write \"Type.create\", \"Type.status\" or \"workflow.state\""},
-	{"timer 'a' (function () end), timer 'a' (function () end)", "timer 'a' is declared twice"},
-	{"operation 'screen' { run = function () end }", "its name begins with $"},
-	{"operation '$screen' {}", "needs run = function (ctx, input, target) ... end"},
-	{"on 'Task.create' (false)", NULL},
-	{"timer 'a' (false)", "timer 'a' is taken away, but is not there"},
+        /* plugin */
+        {"sumary = 'x'", "services/probe/plugin.lua:2: plugin: unknown field 'sumary'; did you mean 'summary'?"},
+        {"extends = 'nobody'",
+         "services/probe/plugin.lua:2: plugin 'probe' extends 'nobody', which this organization does not use"},
+        {"5", ":2: plugin: a number stands where a declaration (workflow, metric, view, on, every ...) belongs"},
+        {"workflow 'w'", "plugin: a function stands where a declaration (workflow, metric, view, on, every ...) "
+                         "belongs; is its { } or ( ) "
+                         "missing?"},
+        {"settings = 5", "plugin: 'settings' must be a table, not a number"},
+        {"[true] = 1", "field true has no name"},
+        {"summary = 'twice'", ":2: 'summary' is written twice in one table"},
+        /* words */
+        {"workflow {}", ":2: workflow: needs a name: workflow \"callback\" { start = \"asked\", ... }"},
+        {"on 'x.y' {}", "on \"x.y\": needs a function"},
+        {"every('07:00', 'weekdays')", "every: write every(\"07:00\", \"weekdays\", function (ctx) ... end)"},
+        {"every('25:00', 'weekdays', function () end)", ":2: every: "},
+        {"every('07:00', 'sometimes', function () end)", ":2: every: "},
+        {"setting 'x'", "plugin: setting stands where a declaration"},
+        {"setting()", "setting: needs a name"},
+        {"escalate(5)", "escalate: write escalate("},
+        {"metric 'm' { of = started() }", "started: needs a workflow"},
+        {"timer '' (function () end)", "timer: needs a name"},
+        {"unknown_word 'x' {}", ":2: unknown name 'unknown_word'"},
+        {"x = os.time()", "there is no 'os' here: time comes from ctx:now() and ctx:today()"},
+        /* settings */
+        {"settings = { a = {} }", "setting 'a': needs a type"},
+        {"settings = { a = { type = 'durration' } }",
+         "setting 'a': 'type' must be one of 'duration', 'number', 'integer', 'string', 'boolean', 'choice', 'list', "
+         "'table', 'code', not "
+         "'durration'; did you mean 'duration'?"},
+        {"settings = {\n\na = { type = 'duration', default = '2 busy days' } }", ":4: setting 'a': its default "},
+        {"settings = { a = { type = 'number', default = '5' } }", "setting 'a': its default must be a number"},
+        {"settings = { a = { type = 'integer', default = 1.5 } }", "setting 'a': its default must be a whole number"},
+        {"settings = { a = { type = 'string', default = 5 } }", "its default must be text"},
+        {"settings = { a = { type = 'boolean', default = 'yes' } }", "its default must be true or false"},
+        {"settings = { a = { type = 'choice', default = 'c', choices = { 'a', 'b' } } }",
+         "its default must be one of 'a', 'b'"},
+        {"settings = { a = { type = 'choice' } }", "setting 'a': a choice needs 'choices'"},
+        {"settings = { a = { type = 'list', default = { x = 1 } } }", "its default must be a list"},
+        {"settings = { a = { type = 'table', default = { 1 } } }", "its default must be a table with names"},
+        {"settings = { a = { type = 'code', default = ' ' } }", "its default must be a code"},
+        {"settings = { a = { type = 'table', default = { x = print } } }",
+         "setting 'a': the value.x is a function, which no resource can hold"},
+        {"settings = { a = { typ = 'list' } }", "setting 'a': unknown field 'typ'; did you mean 'type'?"},
+        /* roles */
+        {"roles = { x = { allow = { { 'reed' } } } }",
+         "role 'x': 'allow'[1] must be one of 'read', 'search', 'history', 'create', 'update', 'delete', 'transition', "
+         "'message', 'events', "
+         "'metrics', 'admin', not 'reed'; did you mean 'read'?"},
+        {"roles = { x = { allow = { { 'read', types = { 'Pateint' } } } } }",
+         "'Pateint' is no type of FHIR R4; did you mean 'Patient'?"},
+        {"roles = { x = { allow = { {} } } }", "begins with words"},
+        {"roles = { x = { allow = { { 'read', typs = {} } } } }", "unknown field 'typs'; did you mean 'types'?"},
+        /* workflows */
+        {"workflow 'w' { s = { status = 'requested', ownr = 'x' } }",
+         ":2: workflow 'w': state 's': unknown field 'ownr'; did you mean 'owner'?"},
+        {"workflow 'w' { sumary = 'x' }", "workflow 'w': unknown field 'sumary'; did you mean 'summary'?"},
+        {"workflow 'w' { s = { status = 'completed', final = true } }",
+         "workflow 'w': needs start, the state it begins in"},
+        {"workflow 'w' { start = 'a', asked = { status = 'completed', final = true } }",
+         "workflow 'w': starts in 'a', which is no state"},
+        {"workflow 'w w' { start = 's', s = { status = 'completed', final = true } }",
+         "a name of letters, digits, _ and - is needed"},
+        {"workflow 'w' { start = 's', s = { status = 'completed', final = true }, subject = 'Pacient' }",
+         "subject 'Pacient' is no type of FHIR R4; did you mean 'Patient'?"},
+        {FLOW("on = { away = 'nowhere' },"), "'on' is written twice"},
+        {ROLE "workflow 'w' { start = 's',\ns = { status = 'requested', owner = 'x', within = '1 day', on = {\ngo = "
+              "'gone' } },\n"
+              "done = { status = 'completed', final = true } },",
+         ":5: workflow 'w': state 's': event 'go' leads to 'gone', which is no state; did you mean 'done'?"},
+        {FLOW("owner2 = 1,"), ":4: workflow 'w': state 's': unknown field 'owner2'; did you mean 'owner'?"},
+        {FLOW("within = '1 fortnight',"), ":4: 'within' is written twice"},
+        {"workflow 'w' { start = 's', s = { status = 'requested', within = '1 fortnight' } }", "state 's': 'within': "},
+        {"workflow 'w' { start = 's', s = { status = 'requested', within = 5 } }",
+         "'within' must be a duration such as \"2 business days\", not a number"},
+        {"workflow 'w' { start = 's', s = { status = 'requested', within = setting 'nope' } }",
+         ":2: workflow 'w': state 's': 'within': there is no setting 'nope'"},
+        {"settings = { wait = { type = 'duration' } }, workflow 'w' { start = 's', s = { status = 'requested', within "
+         "= setting 'wait' } }",
+         "setting 'wait' has no value; give it a default, or say settings.probe.wait in the organization's file"},
+        {"settings = { wait = { type = 'number', default = 5 } }, workflow 'w' { start = 's', s = { within = setting "
+         "'wait' } }",
+         "'within' (setting 'wait') must be a duration such as \"2 business days\", not a number"},
+        {"settings = { wait = { type = 'duration', default = '1 day' } }, workflow 'w' { start = 's', s = { within = "
+         "setting 'wayt' } }",
+         "there is no setting 'wayt'; did you mean 'wait'?"},
+        {FLOW("overdue = 'x',"), "'overdue' must be escalate(\"role\", ...) or fire \"event\", not 'x'"},
+        {FLOW("overdue = escalate('x', { agan = '1 day' }),"), "unknown field 'agan'; did you mean 'again'?"},
+        {FLOW("overdue = escalate('x', { times = 1.5 }),"), "'times' must be a whole number from 0 to 1000"},
+        {FLOW("overdue = fire 'away',"), "fires 'away', which is no event of the state"},
+        {FLOW("overdue = escalate('nobody'),"), "escalation to 'nobody' is neither a role nor a party"},
+        {FLOW("reminders = { { to = 'x' } },"), "needs 'before', a duration"},
+        {FLOW("reminders = { 'soon' },"), "'reminders'[1]: "},
+        {FLOW("business = { system = 'x' },"), "'business': needs 'code'"},
+        {FLOW("final = 'yes',"), "'final' must be true or false, not 'yes'"},
+        {FLOW("enter = 'x',"), "'enter' must be a function, not 'x'"},
+        {FLOW("") "workflow 'v' { start = 's', s = { status = 'requested', owner = 'x', within = '1 day' } }",
+         "workflow 'v', state 's': is a dead end"},
+        {ROLE
+         "workflow 'v' { start = 's', s = { status = 'requestet', owner = 'x', within = '1 day', on = { go = 't' } },\n"
+         "t = { status = 'completed', final = true } }",
+         ":3: workflow 'v', state 's': status 'requestet' is no status of a FHIR R4 Task"},
+        {ROLE "workflow 'v' { start = 's', s = { status = 'requested', on = { go = 't' } },\n t = { status = "
+              "'completed', final = true } }",
+         "no owner: who has the next action?"},
+        {FLOW("") "workflow 'w' { start = 's', s = { status = 'completed', final = true } }",
+         ":6: workflow 'w' is declared twice"},
+        {ROLE
+         "workflow 'v' { start = 's', s = { status = 'requested', owner = 'x', within = '1 day', on = { go = { 't',\n"
+         "needs = { a = 'strng' } } } }, t = { status = 'completed', final = true } }",
+         ":4: workflow 'v': state 's': event 'go': 'needs' 'a' must be one of"},
+        {ROLE "workflow 'v' { start = 's', s = { on = { go = { needs = { a = { 'choice' } } } } } }",
+         "a choice needs what can be chosen"},
+        {ROLE "workflow 'v' { start = 's', s = { on = { go = { needs = { a = { 'string', 'x' } } } } } }",
+         "'string' has no choices"},
+        {ROLE "workflow 'v' { start = 's', s = { on = { go = { needs = { a = { 'string', optinal = true } } } } } }",
+         "unknown field 'optinal'; did you mean 'optional'?"},
+        {ROLE "workflow 'v' { start = 's', s = { on = { go = { by = 'x' } } } }",
+         "event 'go': the state it leads to is missing"},
+        {ROLE "workflow 'v' { start = 's', s = { on = { go = { 's', gaurd = print } } } }",
+         "unknown field 'gaurd'; did you mean 'guard'?"},
+        {ROLE "workflow 'v' { start = 's', migrate = { old = 'nowhere' }, s = { status = 'completed', final = true } }",
+         "migrate.old: workflow 'v' has no state 'nowhere'"},
+        /* metrics */
+        {FLOW("") "metric 'm' { category = 'outcomes', of = started 'w', counts = reached('tt') }",
+         "metric 'm': workflow 'w' has no state 'tt'; did you mean 't'?"},
+        {FLOW("") "metric 'm' { category = 'outcomes', of = started 'ww', counts = reached('t') }",
+         "there is no workflow 'ww'"},
+        {FLOW("") "metric 'm' { category = 'outcome', of = started 'w', counts = reached('t') }",
+         "must be one of 'outcomes', 'operations', 'finance', not 'outcome'; did you mean 'outcomes'?"},
+        {FLOW("") "metric 'm' { category = 'outcomes', of = started 'w' }",
+         "needs counts = reached(...), measure = elapsed(...)"},
+        {FLOW("") "metric 'm' { category = 'outcomes', counts = reached('t') }", "needs of = started \"workflow\""},
+        {FLOW("") "metric 'm' { category = 'outcomes', of = started 'w', counts = reached('t'), value = print }",
+         "say one of counts, measure and value"},
+        {FLOW("") "metric 'm' { category = 'outcomes', of = started 'w', measure = elapsed('s', 't', 'moons') }",
+         "'moons' is no unit"},
+        {FLOW("") "metric 'm' { category = 'outcomes', of = 'w', counts = reached('t') }", "'of' must be started"},
+        {FLOW("") "metric 'm' { category = 'outcomes', of = started 'w', counts = reached('t', { within = '1 dy' }) }",
+         "'within': "},
+        /* views */
+        {FLOW("") "view 'v' { of = instances 'w', columns = { 'patient_nam' } }",
+         "view 'v': unknown column 'patient_nam'; did you mean 'patient_name'?"},
+        {FLOW("") "view 'v' { of = instances 'w', states = { 'q' }, columns = { 'state' } }",
+         "workflow 'w' has no state 'q'"},
+        {FLOW("") "view 'v' { columns = { 'a' } }",
+         "view 'v': needs either of = instances \"workflow\" or rows = function"},
+        {FLOW("") "view 'v' { of = instances 'w' }", "view 'v': needs columns"},
+        /* handlers */
+        {"on 'Appointment.noshw' (function () end)",
+         ":2: on 'Appointment.noshw': 'noshw' is no status of Appointment; it can be "},
+        {"on 'Appointmnt.noshow' (function () end)",
+         "is neither a workflow nor a type of FHIR R4; did you mean 'Appointment'?"},
+        {"on 'Patient.active' (function () end)", "Patient has no status; write \"Patient.create\""},
+        {FLOW("") "on 'w.u' (function () end)", "on 'w.u': workflow 'w' has no state 'u'"},
+        {"on 'everything' (function () end)", "write \"Type.create\", \"Type.status\" or \"workflow.state\""},
+        {"timer 'a' (function () end), timer 'a' (function () end)", "timer 'a' is declared twice"},
+        {"operation 'screen' { run = function () end }", "its name begins with $"},
+        {"operation '$screen' {}", "needs run = function (ctx, input, target) ... end"},
+        {"on 'Task.create' (false)", NULL},
+        {"timer 'a' (false)", "timer 'a' is taken away, but is not there"},
 };
 
 static void test_refusals(void **state)
@@ -172,36 +202,42 @@ static void test_refusals(void **state)
 }
 
 static const struct bad bad_files[] = {
-	{"return plugin { name = 'a', api = 1, summary = 'A' ", "services/bad/plugin.lua:1: '}' expected near <eof>"},
-	{"return plugin { name = 'a', api = 1,\n\n summary = 'A' + }", "services/bad/plugin.lua:3: unexpected symbol near '}'"},
-	{"return 5", "services/bad/plugin.lua:1: a plugin's file ends with: return plugin { name = ..., api = 1, ... }"},
-	{"", "a plugin's file ends with"},
-	{"return plugin {}", "plugin: needs a name of lower-case letters, digits, _ and ."},
-	{"return plugin { name = 'Upper', api = 1, summary = 'x' }", "needs a name of lower-case letters"},
-	{"return plugin { name = 'a', summary = 'x' }", "plugin 'a': needs api = 1, the version of the interface it is written for"},
-	{"return plugin { name = 'a', api = 2, summary = 'x' }", "plugin 'a': needs api = 1"},
-	{"return plugin { name = 'a', api = 1 }", "plugin 'a': needs a summary, one line for people"},
-	{"return plugin { name = 'probe', api = 1, summary = 'x' }", "there is a plugin 'probe' already, in services/probe"},
-	{"\n\nerror('at load')", "services/bad/plugin.lua:3: at load"},
-	{"error({})", "services/bad/plugin.lua: an error that is no text was raised"},
-	{"local x = nil\nreturn x.y", "services/bad/plugin.lua:2: attempt to index a nil value (local 'x')"},
-	{"require 'nowhere'", "services/bad/plugin.lua:1: require: there is no file 'services/bad/nowhere.lua'"},
-	{"require 'lib/nowhere'", "require: there is no file 'lib/nowhere.lua'"},
-	{"require '../probe/plugin'", "is no name of a file"},
-	{"require(5 .. '/etc')", "there is no file"},
-	{"require 'one'", "files require each other in a circle"},
-	{"require 'broken'", "services/bad/broken.lua:2: <eof> expected near ')'"},
-	{"while true do end", "services/bad/plugin.lua:1: loading the plugins was stopped: it used 100 ms of CPU, all that loading may take"},
-	{"return plugin(setmetatable({}, { __pairs = function () while true do end end }))", "ms of CPU"},
-	{"\033Lua", "attempt to load a binary chunk"},
-	{"helper = 5", "'helper' cannot be assigned: write local helper"},
-	{"function helper() end", "'helper' cannot be assigned"},
-	{"return plugin { name = 'a', api = 1, summary = 'x', after = 'prob' }", "after 'prob', which this organization does not use; did you "
-										"mean 'probe'?"},
-	{"return plugin { name = 'a', api = 1, summary = 'x', extends = 'a' }", "plugin 'a' extends itself in the end"},
-	{"return plugin { name = 'a', api = 1, summary = 'x', extends = 'prob' }", "did you mean 'probe'?"},
-	{"return plugin { name = 'a', api = 1, summary = 'x', after = 'b' }", "'after' goes in a circle"},
-	{"return plugin { name = 'a', api = 1, summary = 'x', timer 'x' (function (ctx) workflow 'w' {} end) }", NULL},
+        {"return plugin { name = 'a', api = 1, summary = 'A' ", "services/bad/plugin.lua:1: '}' expected near <eof>"},
+        {"return plugin { name = 'a', api = 1,\n\n summary = 'A' + }",
+         "services/bad/plugin.lua:3: unexpected symbol near '}'"},
+        {"return 5",
+         "services/bad/plugin.lua:1: a plugin's file ends with: return plugin { name = ..., api = 1, ... }"},
+        {"", "a plugin's file ends with"},
+        {"return plugin {}", "plugin: needs a name of lower-case letters, digits, _ and ."},
+        {"return plugin { name = 'Upper', api = 1, summary = 'x' }", "needs a name of lower-case letters"},
+        {"return plugin { name = 'a', summary = 'x' }",
+         "plugin 'a': needs api = 1, the version of the interface it is written for"},
+        {"return plugin { name = 'a', api = 2, summary = 'x' }", "plugin 'a': needs api = 1"},
+        {"return plugin { name = 'a', api = 1 }", "plugin 'a': needs a summary, one line for people"},
+        {"return plugin { name = 'probe', api = 1, summary = 'x' }",
+         "there is a plugin 'probe' already, in services/probe"},
+        {"\n\nerror('at load')", "services/bad/plugin.lua:3: at load"},
+        {"error({})", "services/bad/plugin.lua: an error that is no text was raised"},
+        {"local x = nil\nreturn x.y", "services/bad/plugin.lua:2: attempt to index a nil value (local 'x')"},
+        {"require 'nowhere'", "services/bad/plugin.lua:1: require: there is no file 'services/bad/nowhere.lua'"},
+        {"require 'lib/nowhere'", "require: there is no file 'lib/nowhere.lua'"},
+        {"require '../probe/plugin'", "is no name of a file"},
+        {"require(5 .. '/etc')", "there is no file"},
+        {"require 'one'", "files require each other in a circle"},
+        {"require 'broken'", "services/bad/broken.lua:2: <eof> expected near ')'"},
+        {"while true do end", "services/bad/plugin.lua:1: loading the plugins was stopped: it used 100 ms of CPU, all "
+                              "that loading may take"},
+        {"return plugin(setmetatable({}, { __pairs = function () while true do end end }))", "ms of CPU"},
+        {"\033Lua", "attempt to load a binary chunk"},
+        {"helper = 5", "'helper' cannot be assigned: write local helper"},
+        {"function helper() end", "'helper' cannot be assigned"},
+        {"return plugin { name = 'a', api = 1, summary = 'x', after = 'prob' }",
+         "after 'prob', which this organization does not use; did you "
+         "mean 'probe'?"},
+        {"return plugin { name = 'a', api = 1, summary = 'x', extends = 'a' }", "plugin 'a' extends itself in the end"},
+        {"return plugin { name = 'a', api = 1, summary = 'x', extends = 'prob' }", "did you mean 'probe'?"},
+        {"return plugin { name = 'a', api = 1, summary = 'x', after = 'b' }", "'after' goes in a circle"},
+        {"return plugin { name = 'a', api = 1, summary = 'x', timer 'x' (function (ctx) workflow 'w' {} end) }", NULL},
 };
 
 static void test_bad_files(void **state)
@@ -212,7 +248,8 @@ static void test_bad_files(void **state)
 		script_open(&f);
 		f.limits.load_cpu = 100000;
 		script_probe(&f, "");
-		script_file(&f, "services/b/plugin.lua", "return plugin { name = 'b', api = 1, summary = 'x', after = 'a' }");
+		script_file(&f, "services/b/plugin.lua",
+		            "return plugin { name = 'b', api = 1, summary = 'x', after = 'a' }");
 		script_file(&f, "services/bad/plugin.lua", bad_files[i].entries);
 		script_file(&f, "services/bad/one.lua", "return require 'two'");
 		script_file(&f, "services/bad/two.lua", "return require 'one'");
@@ -237,13 +274,13 @@ static void test_all_problems(void **state)
 	script_configure(&f, "{\"zone\":\"Mars/Olympus\",\"settings\":{\"prob\":{}},\"partnrs\":{}}");
 	script_load_fails(&f, "riverside.lua: unknown field 'partnrs'; did you mean 'partners'?");
 	static const char *const expected[] = {
-		"riverside.lua: zone 'Mars/Olympus': ",
-		"services/a/plugin.lua:1: plugin: unknown field 'nam'; did you mean 'name'?",
-		"services/a/plugin.lua:1: plugin: needs a name",
-		"services/b/plugin.lua:1: syntax error near 'error'",
-		"services/probe/plugin.lua:3: role 'x': unknown field 'sumary'; did you mean 'summary'?",
-		"services/probe/plugin.lua:4: setting 'a': its default must be a list",
-		"riverside.lua: settings.prob: the organization uses no such plugin; did you mean 'probe'?",
+	        "riverside.lua: zone 'Mars/Olympus': ",
+	        "services/a/plugin.lua:1: plugin: unknown field 'nam'; did you mean 'name'?",
+	        "services/a/plugin.lua:1: plugin: needs a name",
+	        "services/b/plugin.lua:1: syntax error near 'error'",
+	        "services/probe/plugin.lua:3: role 'x': unknown field 'sumary'; did you mean 'summary'?",
+	        "services/probe/plugin.lua:4: setting 'a': its default must be a list",
+	        "riverside.lua: settings.prob: the organization uses no such plugin; did you mean 'probe'?",
 	};
 	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
 		script_contains(f.problems.p, expected[i]);
@@ -254,25 +291,28 @@ static void test_all_problems(void **state)
 /* ---- the organization's configuration ---- */
 
 static const struct bad bad_configuration[] = {
-	{"{\"zone\":5}", "riverside.lua: zone must be text"},
-	{"{\"holidays\":\"2026-01-01\"}", "holidays must be a list of dates"},
-	{"{\"holidays\":[\"2026-01-01\",\"2026-13-01\"]}", "holidays[2]: '2026-13-01' is no date such as 2026-11-26"},
-	{"{\"hours\":{\"opens\":\"8:00\"}}", "hours.opens must be a time such as \"08:00\""},
-	{"{\"hours\":{\"opens\":\"18:00\",\"closes\":\"08:00\"}}", "hours.opens must be before hours.closes"},
-	{"{\"hours\":{\"days\":[\"monday\",\"tuesdy\"]}}", "hours.days[2]: 'tuesdy' is no day of the week"},
-	{"{\"hours\":{\"open\":\"08:00\"}}", "unknown field 'hours.open'"},
-	{"{\"partners\":[\"lakeside\"]}", "partners must be a table by id"},
-	{"{\"partners\":{\"lakeside\":5}}", "partners.lakeside must be a table"},
-	{"{\"settings\":5}", "settings must be a table"},
-	{"{\"settings\":{\"probe\":5}}", "settings.probe must be a table of settings"},
-	{"{\"settings\":{\"probe\":{\"wayt\":\"1 day\"}}}", "settings.probe.wayt: plugin 'probe' has no such setting; did you mean 'wait'?"},
-	{"{\"settings\":{\"probe\":{\"wait\":\"1 dy\"}}}", "settings.probe.wait "},
-	{"{\"settings\":{\"probe\":{\"wait\":5}}}", "settings.probe.wait must be a duration"},
-	{"{\"metrics\":{\"n\":{}}}", "metrics.n: there is no such metric"},
-	{"{\"metrics\":{\"m\":5}}", "metrics.m must be a table"},
-	{"{\"metrics\":{\"m\":{\"basline\":5}}}", "metrics.m: unknown field 'basline'; did you mean 'baseline'?"},
-	{"{\"metrics\":{\"m\":{\"baseline\":\"x\"}}}", "metrics.m.baseline must be a number"},
-	{"{\"settings\":{\"probe\":{\"wait\":\"2 days\"}},\"metrics\":{\"m\":{\"baseline\":34,\"target\":70.5}},\"holidays\":[]}", NULL},
+        {"{\"zone\":5}", "riverside.lua: zone must be text"},
+        {"{\"holidays\":\"2026-01-01\"}", "holidays must be a list of dates"},
+        {"{\"holidays\":[\"2026-01-01\",\"2026-13-01\"]}", "holidays[2]: '2026-13-01' is no date such as 2026-11-26"},
+        {"{\"hours\":{\"opens\":\"8:00\"}}", "hours.opens must be a time such as \"08:00\""},
+        {"{\"hours\":{\"opens\":\"18:00\",\"closes\":\"08:00\"}}", "hours.opens must be before hours.closes"},
+        {"{\"hours\":{\"days\":[\"monday\",\"tuesdy\"]}}", "hours.days[2]: 'tuesdy' is no day of the week"},
+        {"{\"hours\":{\"open\":\"08:00\"}}", "unknown field 'hours.open'"},
+        {"{\"partners\":[\"lakeside\"]}", "partners must be a table by id"},
+        {"{\"partners\":{\"lakeside\":5}}", "partners.lakeside must be a table"},
+        {"{\"settings\":5}", "settings must be a table"},
+        {"{\"settings\":{\"probe\":5}}", "settings.probe must be a table of settings"},
+        {"{\"settings\":{\"probe\":{\"wayt\":\"1 day\"}}}",
+         "settings.probe.wayt: plugin 'probe' has no such setting; did you mean 'wait'?"},
+        {"{\"settings\":{\"probe\":{\"wait\":\"1 dy\"}}}", "settings.probe.wait "},
+        {"{\"settings\":{\"probe\":{\"wait\":5}}}", "settings.probe.wait must be a duration"},
+        {"{\"metrics\":{\"n\":{}}}", "metrics.n: there is no such metric"},
+        {"{\"metrics\":{\"m\":5}}", "metrics.m must be a table"},
+        {"{\"metrics\":{\"m\":{\"basline\":5}}}", "metrics.m: unknown field 'basline'; did you mean 'baseline'?"},
+        {"{\"metrics\":{\"m\":{\"baseline\":\"x\"}}}", "metrics.m.baseline must be a number"},
+        {"{\"settings\":{\"probe\":{\"wait\":\"2 "
+         "days\"}},\"metrics\":{\"m\":{\"baseline\":34,\"target\":70.5}},\"holidays\":[]}",
+         NULL},
 };
 
 static void test_configuration(void **state)
@@ -281,8 +321,9 @@ static void test_configuration(void **state)
 	for (size_t i = 0; i < sizeof bad_configuration / sizeof *bad_configuration; i++) {
 		struct lua_fixture f;
 		script_open(&f);
-		script_probe(&f, "settings = { wait = { type = 'duration', default = '1 day' } },\n" FLOW("") "metric 'm' { category = "
-				 "'outcomes', of = started 'w', counts = reached('t'), baseline = 1 }");
+		script_probe(&f, "settings = { wait = { type = 'duration', default = '1 day' } },\n" FLOW(
+		                         "") "metric 'm' { category = "
+		                             "'outcomes', of = started 'w', counts = reached('t'), baseline = 1 }");
 		script_configure(&f, bad_configuration[i].entries);
 		if (bad_configuration[i].words) {
 			script_load_fails(&f, bad_configuration[i].words);
@@ -302,8 +343,9 @@ static void test_facts(void **state)
 	(void)state;
 	struct lua_fixture f;
 	script_open(&f);
-	script_configure(&f, "{\"holidays\":[\"2027-01-01\",\"2026-11-26\"],\"hours\":{\"opens\":\"07:30\",\"closes\":\"16:00\",\"days\":["
-			     "\"sunday\",\"monday\"]},\"model\":\"coordinated\"}");
+	script_configure(&f, "{\"holidays\":[\"2027-01-01\",\"2026-11-26\"],\"hours\":{\"opens\":\"07:30\",\"closes\":"
+	                     "\"16:00\",\"days\":["
+	                     "\"sunday\",\"monday\"]},\"model\":\"coordinated\"}");
 	script_load(&f);
 	const struct cl_organization_facts *facts = cl_lua_facts(f.lua);
 	assert_true(cl_str_is(facts->id, "riverside") && cl_str_is(facts->name, "Riverside"));
@@ -322,45 +364,54 @@ static void test_facts(void **state)
 /* ---- what the compiler makes ---- */
 
 static const char whole[] =
-	"settings = {\n"
-	"	wait = { type = 'duration', default = '2 business days', help = 'How long', source = 'nobody' },\n"
-	"	times = { type = 'integer', default = 3 }, aim = { type = 'number', default = 80 },\n"
-	"	flags = { type = 'list', default = {} }, more = { type = 'table', default = {} }, unset = { type = 'string' },\n"
-	"},\n"
-	"roles = { x = { summary = 'X', allow = { { 'read search', types = { 'Patient', 'Task' }, where = 'care team' },\n"
-	"	{ 'transition', workflow = 'w', types = 'Task', except_labels = {} } } }, y = { summary = 'Y' } },\n"
-	"workflow 'w' {\n"
-	"	summary = 'W', subject = 'Patient', start = 'second', single = true, recorders = 'y', migrate = { old = 'first' },\n"
-	"	parties = { mine = { 'x' }, theirs = { 'y' } },\n"
-	"	second = {\n"
-	"		status = 'requested', business = '2.0', accepts = { '2' }, owner = 'mine', action = 'Do', within = setting 'wait',\n"
-	"		overdue = escalate('x', { again = '4 hours', times = setting 'times', finally = 'give_up' }),\n"
-	"		reminders = { '1 day', { before = '4 hours', to = 'y' } },\n"
-	"		on = {\n"
-	"			go = { 'first', by = { 'x', 'theirs' }, needs = { 'reason', kind = { 'choice', 'a', 'b', optional = true },\n"
-	"				start = 'dateTime' }, help = 'Go', rule = 'R 1',\n"
-	"				guard = function () return true end, effect = function () end },\n"
-	"			give_up = { 'third', by = 'clock' },\n"
-	"		},\n"
-	"		enter = function () end,\n"
-	"	},\n"
-	"	first = {\n"
-	"		status = 'in-progress', business = { system = 'urn:s', code = 'c', display = 'D' }, owner = 'y', within = '1 week',\n"
-	"		overdue = fire 'stop', on = { stop = 'third' },\n"
-	"	},\n"
-	"	third = { status = 'completed', final = true },\n"
-	"},\n"
-	"metric 'm1' { summary = 'M', category = 'outcomes', unit = '%', better = 'lower', of = started 'w',\n"
-	"	counts = reached({ 'first', 'third' }, { within = setting 'wait' }), target = setting 'aim' },\n"
-	"metric 'm2' { category = 'finance', of = entered('w', 'first'), measure = elapsed('second', 'first', 'business days'), show = 'p90' },\n"
-	"metric 'm3' { category = 'operations', of = started 'w', show = 'count' },\n"
-	"metric 'm4' { category = 'operations', unit = '%', value = function () end },\n"
-	"view 'v1' { summary = 'V', of = instances 'w', states = { 'first' }, columns = { 'patient', 'data.reason' }, roles = { 'x' } },\n"
-	"view 'v2' { rows = function () end, columns = { 'anything' } },\n"
-	"on 'w.first' (function () end), on 'Appointment.noshow' (function () end), on 'Task.create' (function () end),\n"
-	"every('07:00', 'weekdays', function () end), every('08:30', 'monthly 15', function () end),\n"
-	"timer 'tick' (function () end), receive 'referral' (function () end),\n"
-	"operation '$screen' { summary = 'O', roles = { 'x' }, run = function () end },\n";
+        "settings = {\n"
+        "	wait = { type = 'duration', default = '2 business days', help = 'How long', source = 'nobody' },\n"
+        "	times = { type = 'integer', default = 3 }, aim = { type = 'number', default = 80 },\n"
+        "	flags = { type = 'list', default = {} }, more = { type = 'table', default = {} }, unset = { type = "
+        "'string' },\n"
+        "},\n"
+        "roles = { x = { summary = 'X', allow = { { 'read search', types = { 'Patient', 'Task' }, where = 'care team' "
+        "},\n"
+        "	{ 'transition', workflow = 'w', types = 'Task', except_labels = {} } } }, y = { summary = 'Y' } },\n"
+        "workflow 'w' {\n"
+        "	summary = 'W', subject = 'Patient', start = 'second', single = true, recorders = 'y', migrate = { old "
+        "= 'first' },\n"
+        "	parties = { mine = { 'x' }, theirs = { 'y' } },\n"
+        "	second = {\n"
+        "		status = 'requested', business = '2.0', accepts = { '2' }, owner = 'mine', action = 'Do', "
+        "within = setting 'wait',\n"
+        "		overdue = escalate('x', { again = '4 hours', times = setting 'times', finally = 'give_up' }),\n"
+        "		reminders = { '1 day', { before = '4 hours', to = 'y' } },\n"
+        "		on = {\n"
+        "			go = { 'first', by = { 'x', 'theirs' }, needs = { 'reason', kind = { 'choice', 'a', "
+        "'b', optional = true },\n"
+        "				start = 'dateTime' }, help = 'Go', rule = 'R 1',\n"
+        "				guard = function () return true end, effect = function () end },\n"
+        "			give_up = { 'third', by = 'clock' },\n"
+        "		},\n"
+        "		enter = function () end,\n"
+        "	},\n"
+        "	first = {\n"
+        "		status = 'in-progress', business = { system = 'urn:s', code = 'c', display = 'D' }, owner = "
+        "'y', within = '1 week',\n"
+        "		overdue = fire 'stop', on = { stop = 'third' },\n"
+        "	},\n"
+        "	third = { status = 'completed', final = true },\n"
+        "},\n"
+        "metric 'm1' { summary = 'M', category = 'outcomes', unit = '%', better = 'lower', of = started 'w',\n"
+        "	counts = reached({ 'first', 'third' }, { within = setting 'wait' }), target = setting 'aim' },\n"
+        "metric 'm2' { category = 'finance', of = entered('w', 'first'), measure = elapsed('second', 'first', "
+        "'business days'), show = 'p90' },\n"
+        "metric 'm3' { category = 'operations', of = started 'w', show = 'count' },\n"
+        "metric 'm4' { category = 'operations', unit = '%', value = function () end },\n"
+        "view 'v1' { summary = 'V', of = instances 'w', states = { 'first' }, columns = { 'patient', 'data.reason' }, "
+        "roles = { 'x' } },\n"
+        "view 'v2' { rows = function () end, columns = { 'anything' } },\n"
+        "on 'w.first' (function () end), on 'Appointment.noshow' (function () end), on 'Task.create' (function () "
+        "end),\n"
+        "every('07:00', 'weekdays', function () end), every('08:30', 'monthly 15', function () end),\n"
+        "timer 'tick' (function () end), receive 'referral' (function () end),\n"
+        "operation '$screen' { summary = 'O', roles = { 'x' }, run = function () end },\n";
 
 static void check_states(const struct cl_workflow *w)
 {
@@ -373,7 +424,8 @@ static void check_states(const struct cl_workflow *w)
 	assert_true(cl_str_is(first->business_system, "urn:s") && cl_str_is(first->business_display, "D"));
 	assert_true(second->within.amount == 2 && second->within.unit == CL_BUSINESS_DAYS);
 	assert_true(cl_str_is(second->within_setting, "wait") && first->within_setting.n == 0);
-	assert_true(cl_str_is(second->escalate_to, "x") && second->times == 3 && cl_str_is(second->finally_event, "give_up"));
+	assert_true(cl_str_is(second->escalate_to, "x") && second->times == 3 &&
+	            cl_str_is(second->finally_event, "give_up"));
 	assert_true(second->again.amount == 4 && second->again.unit == CL_HOURS);
 	assert_true(cl_str_is(first->overdue_event, "stop"));
 	assert_int_equal(second->reminder_count, 2);
@@ -397,7 +449,8 @@ static void check_measures(const struct cl_catalog *catalog)
 	const struct cl_metric *m = catalog->metrics;
 	assert_true(m[0].measure == CL_MEASURE_REACHED && m[0].show == CL_SHOW_PERCENT && m[0].reached_count == 2);
 	assert_true(m[0].within.amount == 2 && m[0].target == 80 && isnan(m[0].baseline) && !m[0].higher_is_better);
-	assert_true(m[1].measure == CL_MEASURE_ELAPSED && m[1].show == CL_SHOW_P90 && m[1].elapsed_unit == CL_BUSINESS_DAYS);
+	assert_true(m[1].measure == CL_MEASURE_ELAPSED && m[1].show == CL_SHOW_P90 &&
+	            m[1].elapsed_unit == CL_BUSINESS_DAYS);
 	assert_true(m[1].cohort == CL_COHORT_ENTERED && cl_str_is(m[1].cohort_state, "first") && m[1].higher_is_better);
 	assert_true(m[2].measure == CL_MEASURE_COUNT && m[2].show == CL_SHOW_COUNT && m[2].cohort == CL_COHORT_STARTED);
 	assert_true(m[3].measure == CL_MEASURE_FUNCTION && m[3].function != CL_NO_FUNCTION);
@@ -426,7 +479,8 @@ static void test_compiled(void **state)
 	check_measures(catalog);
 	assert_int_equal(catalog->role_count, 2);
 	const struct cl_grant *grants = catalog->roles[0].grants;
-	assert_true(cl_str_is(grants[0].name, "x#1") && cl_str_is(grants[0].where, "care team") && grants[0].type_count == 2);
+	assert_true(cl_str_is(grants[0].name, "x#1") && cl_str_is(grants[0].where, "care team") &&
+	            grants[0].type_count == 2);
 	assert_int_equal(grants[0].except_count, 5);
 	assert_true(cl_str_is(grants[0].except_labels[0], "R") && cl_str_is(grants[0].except_labels[4], "ETH"));
 	assert_true(grants[1].except_count == 0 && cl_str_is(grants[1].workflow, "w"));
@@ -451,19 +505,22 @@ static void test_compiled(void **state)
 
 /* ---- extending ---- */
 
-#define BASE \
-	"return plugin { name = 'base', api = 1, summary = 'Base',\n" \
-	"settings = { wait = { type = 'duration', default = '1 day', help = 'H' }, on_call = { type = 'boolean', default = true } },\n" \
-	"roles = { x = { summary = 'X', allow = { { 'read', types = { 'Patient' } } } }, gone = { summary = 'G' } },\n" \
-	"workflow 'w' { start = 's', summary = 'Base',\n" \
-	"	s = { status = 'requested', owner = 'x', within = setting 'wait', action = 'Act', on = {\n" \
-	"		go = { 't', needs = { 'reason', 'more' }, guard = function () return false, 'base' end, help = 'Base' },\n" \
-	"		away = 'u', stay = { 's', by = 'x' } } },\n" \
-	"	t = { status = 'completed', final = true }, u = { status = 'failed', final = true } },\n" \
-	"metric 'm' { category = 'outcomes', of = started 'w', counts = reached('t') },\n" \
-	"metric 'n' { category = 'outcomes', of = started 'w', counts = reached('t') },\n" \
-	"view 'v' { of = instances 'w', columns = { 'patient', 'due' } },\n" \
-	"on 'w.t' (function (ctx) ctx:log('base') end), timer 'tick' (function () end),\n" \
+#define BASE                                                                                                           \
+	"return plugin { name = 'base', api = 1, summary = 'Base',\n"                                                  \
+	"settings = { wait = { type = 'duration', default = '1 day', help = 'H' }, on_call = { type = 'boolean', "     \
+	"default = true } },\n"                                                                                        \
+	"roles = { x = { summary = 'X', allow = { { 'read', types = { 'Patient' } } } }, gone = { summary = 'G' } "    \
+	"},\n"                                                                                                         \
+	"workflow 'w' { start = 's', summary = 'Base',\n"                                                              \
+	"	s = { status = 'requested', owner = 'x', within = setting 'wait', action = 'Act', on = {\n"                  \
+	"		go = { 't', needs = { 'reason', 'more' }, guard = function () return false, 'base' end, help "              \
+	"= 'Base' },\n"                                                                                                \
+	"		away = 'u', stay = { 's', by = 'x' } } },\n"                                                                \
+	"	t = { status = 'completed', final = true }, u = { status = 'failed', final = true } },\n"                    \
+	"metric 'm' { category = 'outcomes', of = started 'w', counts = reached('t') },\n"                             \
+	"metric 'n' { category = 'outcomes', of = started 'w', counts = reached('t') },\n"                             \
+	"view 'v' { of = instances 'w', columns = { 'patient', 'due' } },\n"                                           \
+	"on 'w.t' (function (ctx) ctx:log('base') end), timer 'tick' (function () end),\n"                             \
 	"receive 'hello' (function () end) }"
 
 static void open_extended(struct lua_fixture *f, const char *extension)
@@ -471,28 +528,35 @@ static void open_extended(struct lua_fixture *f, const char *extension)
 	script_open(f);
 	script_file(f, "services/base/plugin.lua", BASE);
 	script_file(f, "orgs/riverside/own/plugin.lua",
-		    cl_arena_printf(f->lasting, "return plugin { name = 'own', api = 1, summary = 'Own', extends = 'base',\n%s }", extension).p);
+	            cl_arena_printf(f->lasting,
+	                            "return plugin { name = 'own', api = 1, summary = 'Own', extends = 'base',\n%s }",
+	                            extension)
+	                    .p);
 }
 
 static void test_extension(void **state)
 {
 	(void)state;
 	struct lua_fixture f;
-	open_extended(&f, "settings = { wait = { default = '4 business hours' }, on_call = { default = false }, added = { type = 'string' } },\n"
-			  "roles = { x = { allow = { { 'search', types = { 'Task' } } } }, y = { summary = 'Y' }, gone = false },\n"
-			  "workflow 'w' { summary = 'Own',\n"
-			  "	s = { action = false, on = { go = { needs = { 'other' }, guard = function () return true end }, away = false,\n"
-			  "		stay = 't', extra = { 'v', help = 'E' } } },\n"
-			  "	u = false, v = { status = 'cancelled', final = true } },\n"
-			  "metric 'm' { target = 5 }, metric 'n' (false), view 'v' { columns = { 'state' } },\n"
-			  "on 'w.t' (function () end), timer 'tick' (function () end)");
+	open_extended(&f, "settings = { wait = { default = '4 business hours' }, on_call = { default = false }, added "
+	                  "= { type = 'string' } },\n"
+	                  "roles = { x = { allow = { { 'search', types = { 'Task' } } } }, y = { summary = 'Y' }, gone "
+	                  "= false },\n"
+	                  "workflow 'w' { summary = 'Own',\n"
+	                  "	s = { action = false, on = { go = { needs = { 'other' }, guard = function () return "
+	                  "true end }, away = false,\n"
+	                  "		stay = 't', extra = { 'v', help = 'E' } } },\n"
+	                  "	u = false, v = { status = 'cancelled', final = true } },\n"
+	                  "metric 'm' { target = 5 }, metric 'n' (false), view 'v' { columns = { 'state' } },\n"
+	                  "on 'w.t' (function () end), timer 'tick' (function () end)");
 	script_load(&f);
 	const struct cl_catalog *catalog = cl_lua_catalog(f.lua);
 	const struct cl_workflow *w = &catalog->workflows[0];
 	assert_true(cl_str_is(w->summary, "Own") && cl_str_is(w->origin.plugin, "base"));
 	assert_int_equal(w->state_count, 3); /* s, t, v */
 	const struct cl_state_rule *s = &w->states[0];
-	assert_true(cl_str_is(s->name, "s") && s->action.n == 0 && s->within.amount == 4 && s->within.unit == CL_BUSINESS_HOURS);
+	assert_true(cl_str_is(s->name, "s") && s->action.n == 0 && s->within.amount == 4 &&
+	            s->within.unit == CL_BUSINESS_HOURS);
 	assert_int_equal(s->transition_count, 3);
 	const struct cl_transition_rule *go = cl_state_transition(s, CL_STR("go"));
 	assert_true(go->need_count == 1 && cl_str_is(go->needs[0].name, "other") && cl_str_is(go->help, "Base"));
@@ -524,18 +588,21 @@ static void test_extension(void **state)
 }
 
 static const struct bad bad_extensions[] = {
-	{"workflow 'w' { s = { on = { awy = false } } }", "orgs/riverside/own/plugin.lua:2: event 'awy' is taken away, but is not there; did "
-							  "you mean 'away'?"},
-	{"workflow 'w' { u = false }", "event 'away' leads to 'u', which is no state"},
-	{"workflow 'w' { x = false }", "state 'x' is taken away, but is not there"},
-	{"metric 'o' (false)", "metric 'o' is taken away, but is not there"},
-	{"settings = { wait = { default = 5 } }", "orgs/riverside/own/plugin.lua:2: setting 'wait': its default must be a duration"},
-	{"settings = { wait = false }", "there is no setting 'wait'"},
-	{"metric 'm' { measure = elapsed('s', 't', 'days') }", "say one of counts, measure and value; an extension takes the other away with "
-							       "false"},
-	{"metric 'm' { counts = false, measure = elapsed('s', 't', 'days') }", NULL},
-	{"on 'w.t' (false), receive 'hello' (false)", NULL},
-	{"workflow 'w' { s = { within = '3 days' } }", NULL},
+        {"workflow 'w' { s = { on = { awy = false } } }",
+         "orgs/riverside/own/plugin.lua:2: event 'awy' is taken away, but is not there; did "
+         "you mean 'away'?"},
+        {"workflow 'w' { u = false }", "event 'away' leads to 'u', which is no state"},
+        {"workflow 'w' { x = false }", "state 'x' is taken away, but is not there"},
+        {"metric 'o' (false)", "metric 'o' is taken away, but is not there"},
+        {"settings = { wait = { default = 5 } }",
+         "orgs/riverside/own/plugin.lua:2: setting 'wait': its default must be a duration"},
+        {"settings = { wait = false }", "there is no setting 'wait'"},
+        {"metric 'm' { measure = elapsed('s', 't', 'days') }",
+         "say one of counts, measure and value; an extension takes the other away with "
+         "false"},
+        {"metric 'm' { counts = false, measure = elapsed('s', 't', 'days') }", NULL},
+        {"on 'w.t' (false), receive 'hello' (false)", NULL},
+        {"workflow 'w' { s = { within = '3 days' } }", NULL},
 };
 
 static void test_bad_extensions(void **state)
@@ -559,11 +626,11 @@ static void test_layers(void **state)
 	struct lua_fixture f;
 	open_extended(&f, "workflow 'w' { s = { within = '2 days' } }, on 'w.t' (function () end)");
 	script_file(&f, "orgs/riverside/more/plugin.lua",
-		    "return plugin { name = 'more', api = 1, summary = 'More', extends = 'own', after = 'last',\n"
-		    "workflow 'w' { s = { within = '3 days' } }, on 'w.t' (function () end) }");
+	            "return plugin { name = 'more', api = 1, summary = 'More', extends = 'own', after = 'last',\n"
+	            "workflow 'w' { s = { within = '3 days' } }, on 'w.t' (function () end) }");
 	script_file(&f, "services/last/plugin.lua",
-		    "return plugin { name = 'last', api = 1, summary = 'L', after = 'absent',\n"
-		    "roles = { x = { allow = { { 'history', types = '*' } } } }, on 'w.t' (function () end) }");
+	            "return plugin { name = 'last', api = 1, summary = 'L', after = 'absent',\n"
+	            "roles = { x = { allow = { { 'history', types = '*' } } } }, on 'w.t' (function () end) }");
 	script_load(&f);
 	const struct cl_catalog *catalog = cl_lua_catalog(f.lua);
 	assert_int_equal(catalog->workflows[0].states[0].within.amount, 3);
@@ -576,8 +643,9 @@ static void test_layers(void **state)
 
 	open_extended(&f, "");
 	script_probe(&f, "workflow 'w' { start = 't', t = { status = 'completed', final = true } }");
-	script_load_fails(&f, "services/probe/plugin.lua:2: workflow 'w' is declared by plugin 'base' already; to change it, say extends = "
-			      "\"base\"");
+	script_load_fails(&f, "services/probe/plugin.lua:2: workflow 'w' is declared by plugin 'base' already; to "
+	                      "change it, say extends = "
+	                      "\"base\"");
 	script_close_all(&f);
 }
 
@@ -644,10 +712,12 @@ static void test_shipped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals),       cmocka_unit_test(test_bad_files), cmocka_unit_test(test_all_problems),
-		cmocka_unit_test(test_configuration),  cmocka_unit_test(test_facts),     cmocka_unit_test(test_compiled),
-		cmocka_unit_test(test_extension),      cmocka_unit_test(test_bad_extensions),
-		cmocka_unit_test(test_layers),         cmocka_unit_test(test_archive),   cmocka_unit_test(test_shipped),
+	        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_bad_files),
+	        cmocka_unit_test(test_all_problems), cmocka_unit_test(test_configuration),
+	        cmocka_unit_test(test_facts),        cmocka_unit_test(test_compiled),
+	        cmocka_unit_test(test_extension),    cmocka_unit_test(test_bad_extensions),
+	        cmocka_unit_test(test_layers),       cmocka_unit_test(test_archive),
+	        cmocka_unit_test(test_shipped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

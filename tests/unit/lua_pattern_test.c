@@ -52,33 +52,34 @@ static void close_pair(struct pair *pair)
 
 /* Everything that the four functions give for a text and a pattern, as one text. Errors become "!". */
 static const char probe[] =
-	"local text, pattern, init, plain, replacement = ...\n"
-	"local out = {}\n"
-	"local function add(...)\n"
-	"	local n = 0\n"
-	"	for _, value in ipairs { ... } do n = n + 1 end\n"
-	"	out[#out + 1] = '|'\n"
-	"	local args = { ... }\n"
-	"	for i = 1, 40 do if args[i] == nil then break end out[#out + 1] = tostring(args[i]) .. ',' end\n"
-	"	if args[1] == false then out[#out] = '!' end\n"
-	"end\n"
-	"add(pcall(string.find, text, pattern, init, plain))\n"
-	"add(pcall(string.match, text, pattern, init))\n"
-	"add(pcall(string.gsub, text, pattern, replacement))\n"
-	"add(pcall(string.gsub, text, pattern, replacement, 2))\n"
-	"add(pcall(string.gsub, text, pattern, function (a, b) if b then return b end return a and a ~= '' and '<' .. a .. '>' end))\n"
-	"add(pcall(string.gsub, text, pattern, { a = 'A', b = 1, ab = false }))\n"
-	"add(pcall(function ()\n"
-	"	local n = 0\n"
-	"	for a, b, c in string.gmatch(text, pattern) do\n"
-	"		add(true, a, b or 'nil', c or 'nil')\n"
-	"		n = n + 1\n"
-	"		if n > 60 then break end\n"
-	"	end\n"
-	"end))\n"
-	"local all = ''\n"
-	"for i = 1, #out do all = all .. out[i] end\n"
-	"return all\n";
+        "local text, pattern, init, plain, replacement = ...\n"
+        "local out = {}\n"
+        "local function add(...)\n"
+        "	local n = 0\n"
+        "	for _, value in ipairs { ... } do n = n + 1 end\n"
+        "	out[#out + 1] = '|'\n"
+        "	local args = { ... }\n"
+        "	for i = 1, 40 do if args[i] == nil then break end out[#out + 1] = tostring(args[i]) .. ',' end\n"
+        "	if args[1] == false then out[#out] = '!' end\n"
+        "end\n"
+        "add(pcall(string.find, text, pattern, init, plain))\n"
+        "add(pcall(string.match, text, pattern, init))\n"
+        "add(pcall(string.gsub, text, pattern, replacement))\n"
+        "add(pcall(string.gsub, text, pattern, replacement, 2))\n"
+        "add(pcall(string.gsub, text, pattern, function (a, b) if b then return b end return a and a ~= '' and '<' .. "
+        "a .. '>' end))\n"
+        "add(pcall(string.gsub, text, pattern, { a = 'A', b = 1, ab = false }))\n"
+        "add(pcall(function ()\n"
+        "	local n = 0\n"
+        "	for a, b, c in string.gmatch(text, pattern) do\n"
+        "		add(true, a, b or 'nil', c or 'nil')\n"
+        "		n = n + 1\n"
+        "		if n > 60 then break end\n"
+        "	end\n"
+        "end))\n"
+        "local all = ''\n"
+        "for i = 1, #out do all = all .. out[i] end\n"
+        "return all\n";
 
 static void load_probe(lua_State *L)
 {
@@ -88,8 +89,8 @@ static void load_probe(lua_State *L)
 	lua_setglobal(L, "probe");
 }
 
-static const char *ask(lua_State *L, const char *text, size_t n, const char *pattern, size_t pattern_n, int init, bool plain,
-		       const char *replacement)
+static const char *ask(lua_State *L, const char *text, size_t n, const char *pattern, size_t pattern_n, int init,
+                       bool plain, const char *replacement)
 {
 	lua_settop(L, 0);
 	lua_getglobal(L, "probe");
@@ -104,9 +105,30 @@ static const char *ask(lua_State *L, const char *text, size_t n, const char *pat
 }
 
 static const char *const pieces[] = {
-	"a", "b", "c", ".", "%a", "%d", "%w", "%s", "%A", "%p", "%.", "%%", "%z", "[ab]", "[^a]", "[a-c]", "[%a_]", "[]]", "[^]]", "[a-]",
-	"[%]]", "[-a]", "*", "+", "-", "?", "(", ")", "()", "^", "$", "%1", "%2", "%b()", "%bab", "%f[%a]", "%f[^a]", "[", "%", "%f", "%b",
-	"x", "1", " ", "[%d-]", "(a*(.)%w(%s*))", "[a-%a]",
+        "a",      "b",
+        "c",      ".",
+        "%a",     "%d",
+        "%w",     "%s",
+        "%A",     "%p",
+        "%.",     "%%",
+        "%z",     "[ab]",
+        "[^a]",   "[a-c]",
+        "[%a_]",  "[]]",
+        "[^]]",   "[a-]",
+        "[%]]",   "[-a]",
+        "*",      "+",
+        "-",      "?",
+        "(",      ")",
+        "()",     "^",
+        "$",      "%1",
+        "%2",     "%b()",
+        "%bab",   "%f[%a]",
+        "%f[^a]", "[",
+        "%",      "%f",
+        "%b",     "x",
+        "1",      " ",
+        "[%d-]",  "(a*(.)%w(%s*))",
+        "[a-%a]",
 };
 static const char alphabet[] = "aabbcab() 1x.-]%";
 
@@ -155,8 +177,8 @@ static void test_same_as_stock(void **state)
 		const char *stock = ask(pair.stock, text, n, pattern, pattern_n, init, plain, replacement);
 		const char *ours = ask(pair.ours.state, text, n, pattern, pattern_n, init, plain, replacement);
 		if (strcmp(stock, ours))
-			fail_msg("pattern '%.*s' text '%.*s' init %d replacement '%s':\nstock %s\nours  %s", (int)pattern_n, pattern, (int)n,
-				 text, init, replacement, stock, ours);
+			fail_msg("pattern '%.*s' text '%.*s' init %d replacement '%s':\nstock %s\nours  %s",
+			         (int)pattern_n, pattern, (int)n, text, init, replacement, stock, ours);
 	}
 	close_pair(&pair);
 }
@@ -168,11 +190,11 @@ static void test_steps(void **state)
 	memset(text, 'a', sizeof text);
 	static const char pattern[] = "(.-)(.-)(.-)b";
 	struct cl_pattern m = {
-		.text = text,
-		.text_end = text + sizeof text,
-		.pattern = pattern,
-		.pattern_end = pattern + sizeof pattern - 1,
-		.steps = 1000000,
+	        .text = text,
+	        .text_end = text + sizeof text,
+	        .pattern = pattern,
+	        .pattern_end = pattern + sizeof pattern - 1,
+	        .steps = 1000000,
 	};
 	assert_null(cl_pattern_match(&m, text));
 	assert_true(m.exhausted);
@@ -183,11 +205,11 @@ static void test_steps(void **state)
 	memset(long_text, 'x', sizeof long_text);
 	static const char linear[] = "[%w ]*$";
 	m = (struct cl_pattern){
-		.text = long_text,
-		.text_end = long_text + sizeof long_text,
-		.pattern = linear,
-		.pattern_end = linear + sizeof linear - 1,
-		.steps = 1000000,
+	        .text = long_text,
+	        .text_end = long_text + sizeof long_text,
+	        .pattern = linear,
+	        .pattern_end = linear + sizeof linear - 1,
+	        .steps = 1000000,
 	};
 	assert_ptr_equal(cl_pattern_match(&m, long_text), long_text + sizeof long_text);
 }
@@ -204,9 +226,9 @@ static void test_plain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_same_as_stock),
-		cmocka_unit_test(test_steps),
-		cmocka_unit_test(test_plain),
+	        cmocka_unit_test(test_same_as_stock),
+	        cmocka_unit_test(test_steps),
+	        cmocka_unit_test(test_plain),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,25 +33,31 @@ static void test_pairs(void **state)
 {
 	(void)state;
 	static const struct expectation list[] = {
-		{"local o = '' for k in pairs { 10, 20, z = 1, a = 2, [2.5] = 3, [-1] = 4, [true] = 5, [false] = 6, [4] = 7, m = 8 } do "
-		 "o = o .. tostring(k) .. ' ' end return o",
-		 "1 2 -1 2.5 4 a m z false true "},
-		{"local o = '' for k, v in pairs { 'a', 'b', nil, 'd' } do o = o .. k .. v end return o", "1a2b4d"},
-		/* Removing on the way is allowed; what comes new is not visited. */
-		{"local t, o = { a = 1, b = 2, c = 3 }, '' for k in pairs(t) do o = o .. k t.b = nil t.d = 4 end return o", "ac"},
-		{"local t, o = { 1, 2, 3, 4 }, '' for k in pairs(t) do o = o .. k t[3] = nil end return o", "124"},
-		{"local n = 0 for _ in pairs {} do n = n + 1 end return n", "0"},
-		{"local t = setmetatable({}, { __pairs = function () return function (_, k) return not k and 1 or nil, 'v' end, {}, nil "
-		 "end }) local o = '' for k, v in pairs(t) do o = o .. k .. v end return o",
-		 "1v"},
-		{"pcall(pairs, nil)", "false\nconsole:1: pairs: expected a table, not nil"},
-		/* Bytewise, whatever the language. */
-		{"local o = '' for k in pairs { ['\\xc3\\xa4'] = 1, z = 1, Z = 1, [''] = 1, a = 1, aa = 1 } do o = o .. k .. ',' end return o",
-		 ",Z,a,aa,z,\xc3\xa4,"},
-		{"local t = {} for i = 1, 1000 do t['k' .. i] = i end local last, ok = '', true for k in pairs(t) do ok = ok and last < k "
-		 "last = k end return ok",
-		 "true"},
-		{"local o = '' for k in pairs(math) do o = o .. k:sub(1, 1) end return #o > 20", "true"},
+	        {"local o = '' for k in pairs { 10, 20, z = 1, a = 2, [2.5] = 3, [-1] = 4, [true] = 5, [false] = 6, "
+	         "[4] = 7, m = 8 } do "
+	         "o = o .. tostring(k) .. ' ' end return o",
+	         "1 2 -1 2.5 4 a m z false true "},
+	        {"local o = '' for k, v in pairs { 'a', 'b', nil, 'd' } do o = o .. k .. v end return o", "1a2b4d"},
+	        /* Removing on the way is allowed; what comes new is not visited. */
+	        {"local t, o = { a = 1, b = 2, c = 3 }, '' for k in pairs(t) do o = o .. k t.b = nil t.d = 4 end "
+	         "return o",
+	         "ac"},
+	        {"local t, o = { 1, 2, 3, 4 }, '' for k in pairs(t) do o = o .. k t[3] = nil end return o", "124"},
+	        {"local n = 0 for _ in pairs {} do n = n + 1 end return n", "0"},
+	        {"local t = setmetatable({}, { __pairs = function () return function (_, k) return not k and 1 or nil, "
+	         "'v' end, {}, nil "
+	         "end }) local o = '' for k, v in pairs(t) do o = o .. k .. v end return o",
+	         "1v"},
+	        {"pcall(pairs, nil)", "false\nconsole:1: pairs: expected a table, not nil"},
+	        /* Bytewise, whatever the language. */
+	        {"local o = '' for k in pairs { ['\\xc3\\xa4'] = 1, z = 1, Z = 1, [''] = 1, a = 1, aa = 1 } do o = o "
+	         ".. k .. ',' end return o",
+	         ",Z,a,aa,z,\xc3\xa4,"},
+	        {"local t = {} for i = 1, 1000 do t['k' .. i] = i end local last, ok = '', true for k in pairs(t) do "
+	         "ok = ok and last < k "
+	         "last = k end return ok",
+	         "true"},
+	        {"local o = '' for k in pairs(math) do o = o .. k:sub(1, 1) end return #o > 20", "true"},
 	};
 	struct lua_fixture f;
 	open_plain(&f);
@@ -63,50 +69,63 @@ static void test_basics(void **state)
 {
 	(void)state;
 	static const struct expectation list[] = {
-		{"tostring(1.5), tostring(10), tostring(1e15), tostring(-0.0), tostring(nil), tostring(true)", "1.5\n10\n1e+15\n-0.0\nnil\ntrue"},
-		{"tostring({}), tostring(print), tostring(ctx)", "table\nfunction\nctx"},
-		{"tostring(setmetatable({}, { __tostring = function () return 'me' end }))", "me"},
-		{"type({}), type(1), type('x'), type(nil), type(print), type(ctx)", "table\nnumber\nstring\nnil\nfunction\nuserdata"},
-		{"select('#', pcall(error))", "2"},
-		{"pcall(error, { code = 1 })", "false\n{ code = 1 }"},
-		{"pcall(function () error('x', 0) end)", "false\nx"},
-		{"pcall(function () error('x') end)", "false\nconsole:1: x"},
-		{"xpcall(function (a, b) return a + b end, print, 1, 2)", "true\n3"},
-		{"xpcall(error, function (e) return 'seen ' .. e, 2 end, 'x')", "false\nseen x\n2"},
-		{"select(2, pcall(function () local x <close> = setmetatable({}, { __close = function () error('closing', 0) end }) end))",
-		 "closing"},
-		{"rawget({ a = 1 }, 'a'), rawlen { 1, 2 }, rawequal('a', 'a'), #rawset({}, 1, 'x')", "1\n2\ntrue\n1"},
-		{"tonumber('0x10'), tonumber('z', 36), tonumber('x')", "16\n35\nnil"},
-		{"getmetatable('')", "false"},
-		{"('x'):rep(3, ','), ('abc'):upper(), ('ABC'):lower(), ('abc'):reverse(), ('abc'):sub(-2), ('abc'):len()",
-		 "x,x,x\nABC\nabc\ncba\nbc\n3"},
-		{"('abc'):byte(1, -1)", "97\n98\n99"},
-		{"('abc'):byte(10)", ""},
-		{"string.char(), string.char(72, 105)", "\nHi"},
-		{"('abc'):sub(2, 100), ('abc'):sub(0), ('abc'):sub(3, 2), ('abc'):sub(math.mininteger, math.maxinteger)", "bc\nabc\n\nabc"},
-		{"('ab'):rep(0), ('ab'):rep(-1), ('ab'):rep(1, 'x'), ('ab'):rep(2, 'xy')", "\n\nab\nabxyab"},
-		{"math.floor(2.7), math.max(1, 5, 3), math.tointeger(3.0), math.type(1), 7 // 2, 7 % 3, 2 ^ 10", "2\n5\n3\ninteger\n3\n1\n1024"},
-		{"utf8.len('\\xc3\\xa4x'), utf8.char(228)", "2\n\xc3\xa4"},
-		{"table.concat({ 1, 'b', 2.5 }, '-'), table.concat({}, 'x'), table.concat({ 1, 2, 3 }, ',', 2, 3)", "1-b-2.5\n\n2,3"},
-		{"local t = { 1, 2 } table.insert(t, 3) table.insert(t, 1, 0) return table.concat(t, ' '), table.remove(t), table.remove(t, 1), #t",
-		 "0 1 2 3\n3\n0\n2"},
-		{"table.unpack({ 1, 2, 3 }, 2)", "2\n3"},
-		{"table.pack(1, nil, 3).n, select('#', table.unpack({ n = 3 }, 1, 3))", "3\n3"},
-		{"table.concat(table.move({ 1, 2, 3, 4 }, 1, 3, 2), ' ')", "1 1 2 3"},
-		{"table.concat(table.move({ 1, 2, 3, 4 }, 2, 4, 1), ' ')", "2 3 4 4"},
-		{"local t = { 3, 1, 2 } table.sort(t) return table.concat(t, ' ')", "1 2 3"},
-		{"local t = { 'b', 'a', 'c' } table.sort(t, function (a, b) return a > b end) return table.concat(t, ' ')", "c b a"},
-		/* Stable. */
-		{"local t = {} for i = 1, 100 do t[i] = { i % 3, i } end table.sort(t, function (a, b) return a[1] < b[1] end) "
-		 "local ok = true for i = 2, 100 do ok = ok and (t[i - 1][1] < t[i][1] or t[i - 1][2] < t[i][2]) end return ok",
-		 "true"},
-		{"pcall(table.sort, { 1, 'x' })", "false\nattempt to compare string with number"},
-		{"select('#', 1, 2, 3), select(-1, 1, 2, 3)", "3\n3"},
-		{"plain { 1 }[1], plain(5), plain('x')", "1\n5\nx"},
-		{"1, nil, 'x'", "1\nnil\nx"},
-		{"{ 1, 2, { a = 'b', ['c d'] = 1.5 } }", "{ 1, 2, { a = \"b\", [\"c d\"] = 1.5 } }"},
-		{"local x = 1", ""},
-		{"for i = 1, 2 do print('line', i) end", "line\t1\nline\t2"},
+	        {"tostring(1.5), tostring(10), tostring(1e15), tostring(-0.0), tostring(nil), tostring(true)",
+	         "1.5\n10\n1e+15\n-0.0\nnil\ntrue"},
+	        {"tostring({}), tostring(print), tostring(ctx)", "table\nfunction\nctx"},
+	        {"tostring(setmetatable({}, { __tostring = function () return 'me' end }))", "me"},
+	        {"type({}), type(1), type('x'), type(nil), type(print), type(ctx)",
+	         "table\nnumber\nstring\nnil\nfunction\nuserdata"},
+	        {"select('#', pcall(error))", "2"},
+	        {"pcall(error, { code = 1 })", "false\n{ code = 1 }"},
+	        {"pcall(function () error('x', 0) end)", "false\nx"},
+	        {"pcall(function () error('x') end)", "false\nconsole:1: x"},
+	        {"xpcall(function (a, b) return a + b end, print, 1, 2)", "true\n3"},
+	        {"xpcall(error, function (e) return 'seen ' .. e, 2 end, 'x')", "false\nseen x\n2"},
+	        {"select(2, pcall(function () local x <close> = setmetatable({}, { __close = function () "
+	         "error('closing', 0) end }) end))",
+	         "closing"},
+	        {"rawget({ a = 1 }, 'a'), rawlen { 1, 2 }, rawequal('a', 'a'), #rawset({}, 1, 'x')", "1\n2\ntrue\n1"},
+	        {"tonumber('0x10'), tonumber('z', 36), tonumber('x')", "16\n35\nnil"},
+	        {"getmetatable('')", "false"},
+	        {"('x'):rep(3, ','), ('abc'):upper(), ('ABC'):lower(), ('abc'):reverse(), ('abc'):sub(-2), "
+	         "('abc'):len()",
+	         "x,x,x\nABC\nabc\ncba\nbc\n3"},
+	        {"('abc'):byte(1, -1)", "97\n98\n99"},
+	        {"('abc'):byte(10)", ""},
+	        {"string.char(), string.char(72, 105)", "\nHi"},
+	        {"('abc'):sub(2, 100), ('abc'):sub(0), ('abc'):sub(3, 2), ('abc'):sub(math.mininteger, "
+	         "math.maxinteger)",
+	         "bc\nabc\n\nabc"},
+	        {"('ab'):rep(0), ('ab'):rep(-1), ('ab'):rep(1, 'x'), ('ab'):rep(2, 'xy')", "\n\nab\nabxyab"},
+	        {"math.floor(2.7), math.max(1, 5, 3), math.tointeger(3.0), math.type(1), 7 // 2, 7 % 3, 2 ^ 10",
+	         "2\n5\n3\ninteger\n3\n1\n1024"},
+	        {"utf8.len('\\xc3\\xa4x'), utf8.char(228)", "2\n\xc3\xa4"},
+	        {"table.concat({ 1, 'b', 2.5 }, '-'), table.concat({}, 'x'), table.concat({ 1, 2, 3 }, ',', 2, 3)",
+	         "1-b-2.5\n\n2,3"},
+	        {"local t = { 1, 2 } table.insert(t, 3) table.insert(t, 1, 0) return table.concat(t, ' '), "
+	         "table.remove(t), table.remove(t, 1), #t",
+	         "0 1 2 3\n3\n0\n2"},
+	        {"table.unpack({ 1, 2, 3 }, 2)", "2\n3"},
+	        {"table.pack(1, nil, 3).n, select('#', table.unpack({ n = 3 }, 1, 3))", "3\n3"},
+	        {"table.concat(table.move({ 1, 2, 3, 4 }, 1, 3, 2), ' ')", "1 1 2 3"},
+	        {"table.concat(table.move({ 1, 2, 3, 4 }, 2, 4, 1), ' ')", "2 3 4 4"},
+	        {"local t = { 3, 1, 2 } table.sort(t) return table.concat(t, ' ')", "1 2 3"},
+	        {"local t = { 'b', 'a', 'c' } table.sort(t, function (a, b) return a > b end) return table.concat(t, ' "
+	         "')",
+	         "c b a"},
+	        /* Stable. */
+	        {"local t = {} for i = 1, 100 do t[i] = { i % 3, i } end table.sort(t, function (a, b) return a[1] < "
+	         "b[1] end) "
+	         "local ok = true for i = 2, 100 do ok = ok and (t[i - 1][1] < t[i][1] or t[i - 1][2] < t[i][2]) end "
+	         "return ok",
+	         "true"},
+	        {"pcall(table.sort, { 1, 'x' })", "false\nattempt to compare string with number"},
+	        {"select('#', 1, 2, 3), select(-1, 1, 2, 3)", "3\n3"},
+	        {"plain { 1 }[1], plain(5), plain('x')", "1\n5\nx"},
+	        {"1, nil, 'x'", "1\nnil\nx"},
+	        {"{ 1, 2, { a = 'b', ['c d'] = 1.5 } }", "{ 1, 2, { a = \"b\", [\"c d\"] = 1.5 } }"},
+	        {"local x = 1", ""},
+	        {"for i = 1, 2 do print('line', i) end", "line\t1\nline\t2"},
 	};
 	struct lua_fixture f;
 	open_plain(&f);
@@ -118,19 +137,21 @@ static void test_format(void **state)
 {
 	(void)state;
 	static const struct expectation list[] = {
-		{"string.format('%d %5d|%-5d|%05d %+d', 1, 2, 3, 4, 5)", "1     2|3    |00004 +5"},
-		{"string.format('%d', 3.0)", "3"},
-		{"string.format('%s %10s|%-10s|%.2s', 'a', 'b', 'c', 'defg')", "a          b|c         |de"},
-		{"string.format('%.2f %g %e %a', 1.005, 0.1, 12345.678, 1)", "1.00 0.1 1.234568e+04 0x1p+0"},
-		{"string.format('%x %X %o %c %i %u', 255, 255, 8, 65, 7, 8)", "ff FF 10 A 7 8"},
-		{"string.format('%q', 'a\"b\\nc\\0d')", "\"a\\\"b\\\nc\\0d\""},
-		{"string.format('%% %s %s', {}, nil)", "% table nil"},
-		{"string.format('%5.1f|%-8.3f|', 3.14159, 2.5)", "  3.1|2.500   |"},
-		{"pcall(string.format, '%d', 1.5)", "false\nbad argument #2 to '?' (number has no integer representation)"},
-		{"pcall(string.format, '%d')", "false\nbad argument #2 to '?' (no value)"},
-		{"pcall(string.format, '%')", "false\nconsole:1: string.format: '%' is no complete conversion"},
-		{"pcall(string.format, '%100d', 1)", "false\nconsole:1: string.format: there is no conversion '%0' here"},
-		{"#string.format('%99.99f', -1.7e308)", "410"},
+	        {"string.format('%d %5d|%-5d|%05d %+d', 1, 2, 3, 4, 5)", "1     2|3    |00004 +5"},
+	        {"string.format('%d', 3.0)", "3"},
+	        {"string.format('%s %10s|%-10s|%.2s', 'a', 'b', 'c', 'defg')", "a          b|c         |de"},
+	        {"string.format('%.2f %g %e %a', 1.005, 0.1, 12345.678, 1)", "1.00 0.1 1.234568e+04 0x1p+0"},
+	        {"string.format('%x %X %o %c %i %u', 255, 255, 8, 65, 7, 8)", "ff FF 10 A 7 8"},
+	        {"string.format('%q', 'a\"b\\nc\\0d')", "\"a\\\"b\\\nc\\0d\""},
+	        {"string.format('%% %s %s', {}, nil)", "% table nil"},
+	        {"string.format('%5.1f|%-8.3f|', 3.14159, 2.5)", "  3.1|2.500   |"},
+	        {"pcall(string.format, '%d', 1.5)",
+	         "false\nbad argument #2 to '?' (number has no integer representation)"},
+	        {"pcall(string.format, '%d')", "false\nbad argument #2 to '?' (no value)"},
+	        {"pcall(string.format, '%')", "false\nconsole:1: string.format: '%' is no complete conversion"},
+	        {"pcall(string.format, '%100d', 1)",
+	         "false\nconsole:1: string.format: there is no conversion '%0' here"},
+	        {"#string.format('%99.99f', -1.7e308)", "410"},
 	};
 	struct lua_fixture f;
 	open_plain(&f);
@@ -143,10 +164,14 @@ static void test_random(void **state)
 	(void)state;
 	struct lua_fixture f;
 	open_plain(&f);
-	script_is(&f, "local ok = true for i = 1, 1000 do local x = math.random() ok = ok and x >= 0 and x < 1 end return ok", "true");
+	script_is(
+	        &f,
+	        "local ok = true for i = 1, 1000 do local x = math.random() ok = ok and x >= 0 and x < 1 end return ok",
+	        "true");
 	script_is(&f, "local seen = {} for i = 1, 1000 do seen[math.random(6)] = true end return #seen", "6");
-	script_is(&f, "math.random(3, 3), math.type(math.random(0)), math.random(math.mininteger, math.maxinteger) ~= nil",
-	       "3\ninteger\ntrue");
+	script_is(&f,
+	          "math.random(3, 3), math.type(math.random(0)), math.random(math.mininteger, math.maxinteger) ~= nil",
+	          "3\ninteger\ntrue");
 	/* Another event, other numbers; the same event again, the same ones. */
 	const char *first = script_do(&f, "math.random(1 << 40)"), *second = script_do(&f, "math.random(1 << 40)");
 	assert_string_not_equal(first, second);
@@ -157,15 +182,16 @@ static void test_random(void **state)
 
 /* What depends on the order of keys, on ids and on random numbers, 40 times in fresh states. */
 static const char unordered[] =
-	"every('07:00', 'daily', function (ctx)\n"
-	"	local bag, out = {}, {}\n"
-	"	for i = 1, 50 do bag['key' .. math.random(1000)] = i end\n"
-	"	bag[1.5], bag[true], bag[7] = 'x', 'y', 'z'\n"
-	"	for key, value in pairs(bag) do out[#out + 1] = tostring(key) .. tostring(value) .. tostring(print) .. tostring({}) end\n"
-	"	table.sort(out, function (a, b) return #a < #b end)\n"
-	"	local reference = ctx:create { resourceType = 'Basic', code = { text = table.concat(out, ' ') } }\n"
-	"	ctx:refuse(reference .. ' ' .. ctx:read(reference).code.text)\n"
-	"end)";
+        "every('07:00', 'daily', function (ctx)\n"
+        "	local bag, out = {}, {}\n"
+        "	for i = 1, 50 do bag['key' .. math.random(1000)] = i end\n"
+        "	bag[1.5], bag[true], bag[7] = 'x', 'y', 'z'\n"
+        "	for key, value in pairs(bag) do out[#out + 1] = tostring(key) .. tostring(value) .. tostring(print) .. "
+        "tostring({}) end\n"
+        "	table.sort(out, function (a, b) return #a < #b end)\n"
+        "	local reference = ctx:create { resourceType = 'Basic', code = { text = table.concat(out, ' ') } }\n"
+        "	ctx:refuse(reference .. ' ' .. ctx:read(reference).code.text)\n"
+        "end)";
 
 static void test_determinism(void **state)
 {
@@ -203,8 +229,9 @@ static void test_console(void **state)
 	script_refused(&f, "ctx:reed('Patient/x')", "ctx has no 'reed'; did you mean 'read'?");
 	cl_buf_init(&out, 0);
 	script_begin(&f);
-	assert_int_equal(cl_lua_evaluate(f.lua, &f.unit, CL_STR("ctx:create { resourceType = 'Basic' }"), false, &out, &f.e),
-			 CL_E_PLUGIN);
+	assert_int_equal(
+	        cl_lua_evaluate(f.lua, &f.unit, CL_STR("ctx:create { resourceType = 'Basic' }"), false, &out, &f.e),
+	        CL_E_PLUGIN);
 	script_contains(f.e.message, "nothing can be changed here");
 	script_rollback(&f);
 	cl_buf_free(&out);
@@ -221,12 +248,15 @@ static void test_memory_ends_anywhere(void **state)
 		struct lua_fixture f;
 		script_open(&f);
 		f.limits.memory = limit;
-		script_probe(&f, "settings = { a = { type = 'duration', default = '1 day' } },\n"
-			      "roles = { x = { summary = 'X', allow = { { 'read', types = { 'Patient' } } } } },\n"
-			      "workflow 'w' { start = 's', s = { status = 'requested', owner = 'x', within = setting 'a',\n"
-			      "on = { e = 't' } }, t = { status = 'completed', final = true } },\n"
-			      "every('07:00', 'daily', function (ctx) local t = {} for i = 1, 200 do t['k' .. i] = { i } end\n"
-			      "for k, v in pairs(t) do t[k] = k .. v[1] end end)");
+		script_probe(
+		        &f,
+		        "settings = { a = { type = 'duration', default = '1 day' } },\n"
+		        "roles = { x = { summary = 'X', allow = { { 'read', types = { 'Patient' } } } } },\n"
+		        "workflow 'w' { start = 's', s = { status = 'requested', owner = 'x', within = setting 'a',\n"
+		        "on = { e = 't' } }, t = { status = 'completed', final = true } },\n"
+		        "every('07:00', 'daily', function (ctx) local t = {} for i = 1, 200 do t['k' .. i] = { i } "
+		        "end\n"
+		        "for k, v in pairs(t) do t[k] = k .. v[1] end end)");
 		int code = cl_lua_open(f.archive, &f.limits, NULL, &f.lua, &f.problems, &f.e);
 		if (code == 0) {
 			loads++;
@@ -242,11 +272,14 @@ static void test_memory_ends_anywhere(void **state)
 	for (size_t spare = 0; finished < 3 && spare < 512 * 1024; spare += 400) {
 		struct lua_fixture f;
 		script_open(&f);
-		script_probe(&f, "every('07:00', 'daily', function (ctx) local t = {} for i = 1, 100 do t['k' .. i] = { i } end\n"
-			      "for k, v in pairs(t) do t[k] = k .. v[1] end\n"
-			      "local p = ctx:create { resourceType = 'Patient', name = { { family = ('x'):rep(3000) } } }\n"
-			      "local r = ctx:read(p) r.name[1].given = { 'a', 'b' } ctx:update(r)\n"
-			      "pcall(ctx.search, ctx, 'Patient', { name = 'x' }) end)");
+		script_probe(
+		        &f,
+		        "every('07:00', 'daily', function (ctx) local t = {} for i = 1, 100 do t['k' .. i] = { i } "
+		        "end\n"
+		        "for k, v in pairs(t) do t[k] = k .. v[1] end\n"
+		        "local p = ctx:create { resourceType = 'Patient', name = { { family = ('x'):rep(3000) } } }\n"
+		        "local r = ctx:read(p) r.name[1].given = { 'a', 'b' } ctx:update(r)\n"
+		        "pcall(ctx.search, ctx, 'Patient', { name = 'x' }) end)");
 		script_load(&f);
 		script_store(&f);
 		f.lua->limits.memory = cl_lua_memory(f.lua) + spare;
@@ -265,9 +298,13 @@ static void test_memory_ends_anywhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pairs),       cmocka_unit_test(test_basics), cmocka_unit_test(test_format),
-		cmocka_unit_test(test_random),      cmocka_unit_test(test_determinism), cmocka_unit_test(test_console),
-		cmocka_unit_test(test_memory_ends_anywhere),
+	        cmocka_unit_test(test_pairs),
+	        cmocka_unit_test(test_basics),
+	        cmocka_unit_test(test_format),
+	        cmocka_unit_test(test_random),
+	        cmocka_unit_test(test_determinism),
+	        cmocka_unit_test(test_console),
+	        cmocka_unit_test(test_memory_ends_anywhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,8 +38,8 @@ static void open_callback(struct lua_fixture *f, bool extended)
 
 static const char *ask_to_call(struct lua_fixture *f)
 {
-	const char *patient =
-		script_do(f, "ctx:create { resourceType = 'Patient', name = { { family = 'Rivera', given = { 'Ana' } } } }");
+	const char *patient = script_do(
+	        f, "ctx:create { resourceType = 'Patient', name = { { family = 'Rivera', given = { 'Ana' } } } }");
 	return script_do(f, TEXT(f, "ctx:start('callback', { focus = '%s', patient = '%s' })", patient, patient));
 }
 
@@ -51,9 +51,9 @@ static const char *state_of(struct lua_fixture *f, const char *task)
 static int move(struct lua_fixture *f, const char *task, const char *event, const char *data)
 {
 	struct cl_advance advance = {
-		.task = cl_str_of(task + 5),
-		.event = cl_str_of(event),
-		.data = data ? script_json(f, data) : NULL,
+	        .task = cl_str_of(task + 5),
+	        .event = cl_str_of(event),
+	        .data = data ? script_json(f, data) : NULL,
 	};
 	struct cl_version version;
 	script_begin(f);
@@ -73,13 +73,15 @@ static void test_reached(void **state)
 	open_callback(&f, false);
 	const char *task = ask_to_call(&f);
 	assert_string_equal(state_of(&f, task), "asked");
-	script_is(&f, TEXT(&f, "ctx:read('%s').status, ctx:read('%s').code.coding[1].code", task, task), "requested\ncallback");
+	script_is(&f, TEXT(&f, "ctx:read('%s').status, ctx:read('%s').code.coding[1].code", task, task),
+	          "requested\ncallback");
 	/* Monday 9:00 and one business day. */
 	script_is(&f, TEXT(&f, "ctx:instance('%s').due", task), "2026-11-03T15:00:00.000Z");
 
 	struct cl_json *rows;
 	script_begin(&f);
-	assert_int_equal(cl_view_rows(&f.unit, cl_catalog_view(cl_lua_catalog(f.lua), CL_STR("callbacks")), 10, &rows, &f.e), 0);
+	assert_int_equal(
+	        cl_view_rows(&f.unit, cl_catalog_view(cl_lua_catalog(f.lua), CL_STR("callbacks")), 10, &rows, &f.e), 0);
 	assert_int_equal(rows->count, 1);
 	script_contains(cl_json_text(&rows->items[0].items[0]).p, "Rivera");
 	script_rollback(&f);
@@ -93,14 +95,17 @@ static void test_reached(void **state)
 	assert_string_equal(state_of(&f, task), "asked");
 	assert_int_equal(move(&f, task, "reached", "{\"result\":\"fine\"}"), 0);
 	assert_string_equal(state_of(&f, task), "done");
-	script_is(&f, "#ctx:search('Communication'), ctx:search('Communication')[1].payload[1].contentString", "1\nPatient reached");
+	script_is(&f, "#ctx:search('Communication'), ctx:search('Communication')[1].payload[1].contentString",
+	          "1\nPatient reached");
 	script_is(&f, TEXT(&f, "ctx:search('Communication')[1].about[1].reference == '%s'", task), "true");
 	assert_int_equal(move(&f, task, "reached", "{\"result\":\"again\"}"), CL_E_RULE);
 	script_contains(f.e.message, "done");
 
 	struct cl_metric_result result;
 	script_begin(&f);
-	assert_int_equal(cl_metric_month(&f.unit, cl_catalog_metric(cl_lua_catalog(f.lua), CL_STR("callback_done")), f.now, &result, &f.e), 0);
+	assert_int_equal(cl_metric_month(&f.unit, cl_catalog_metric(cl_lua_catalog(f.lua), CL_STR("callback_done")),
+	                                 f.now, &result, &f.e),
+	                 0);
 	assert_true(result.numerator == 1 && result.denominator == 1);
 	script_rollback(&f);
 	assert_int_equal(script_recur(&f, 0), 0); /* every morning: a line in the log */
@@ -143,7 +148,8 @@ static void test_no_block_is_forgotten(void **state)
 	struct lua_fixture f;
 	script_open(&f);
 	int count = 0;
-	for (const char *at = script_read_file(&f, "plugins/README.md"); (at = strstr(at, "```lua\nreturn plugin")); at++)
+	for (const char *at = script_read_file(&f, "plugins/README.md"); (at = strstr(at, "```lua\nreturn plugin"));
+	     at++)
 		count++;
 	assert_int_equal(count, 2);
 	script_close_all(&f);
@@ -152,10 +158,10 @@ static void test_no_block_is_forgotten(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reached),
-		cmocka_unit_test(test_given_up),
-		cmocka_unit_test(test_extended),
-		cmocka_unit_test(test_no_block_is_forgotten),
+	        cmocka_unit_test(test_reached),
+	        cmocka_unit_test(test_given_up),
+	        cmocka_unit_test(test_extended),
+	        cmocka_unit_test(test_no_block_is_forgotten),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

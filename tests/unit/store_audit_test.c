@@ -1,5 +1,5 @@
-/* store_audit_test.c: the Merkle log is RFC 6962's, and no change to it goes unnoticed; the tail of read leaves is folded
- * exactly once, whatever dies when. */
+/* store_audit_test.c: the Merkle log is RFC 6962's, and no change to it goes unnoticed; the tail of read leaves is
+ * folded exactly once, whatever dies when. */
 #include "support/store_fixture.h"
 #include "base/hash.h"
 #include "org/store/internal.h"
@@ -19,9 +19,13 @@ static void append(struct fixture *f, unsigned from, unsigned until)
 	for (unsigned i = from; i < until; i++) {
 		char target[32];
 		snprintf(target, sizeof(target), "Patient/%u", i);
-		struct cl_audit_record record = {.at = i, .principal = i % 2 ? CL_STR("ana") : CL_STR("bob\"\0\x01"), .action = CL_STR("read"),
-						 .target = cl_str_of(target), .rule = CL_STR("r#1"), .outcome = CL_STR("ok"),
-						 .request = CL_STR("00ff")};
+		struct cl_audit_record record = {.at = i,
+		                                 .principal = i % 2 ? CL_STR("ana") : CL_STR("bob\"\0\x01"),
+		                                 .action = CL_STR("read"),
+		                                 .target = cl_str_of(target),
+		                                 .rule = CL_STR("r#1"),
+		                                 .outcome = CL_STR("ok"),
+		                                 .request = CL_STR("00ff")};
 		assert_ok(f, cl_audit_append(f->store, &record, &f->e));
 		assert_int_equal(record.sequence, i);
 	}
@@ -59,12 +63,14 @@ static void test_root_is_rfc_6962(void **state)
 		char text[200];
 		append(f, i, i + 1);
 		/* The canonical text, written out. */
-		int n = snprintf(text + 1, sizeof(text) - 1, i % 2 ? "[%u,%u,\"ana\",\"read\",\"Patient/%u\",\"r#1\",\"ok\",\"00ff\"]"
-								  : "[%u,%u,\"bob\\\"\\u0000\\u0001\",\"read\",\"Patient/%u\",\"r#1\",\"ok\",\"00ff\"]",
-				 i, i, i);
+		int n = snprintf(
+		        text + 1, sizeof(text) - 1,
+		        i % 2 ? "[%u,%u,\"ana\",\"read\",\"Patient/%u\",\"r#1\",\"ok\",\"00ff\"]"
+		              : "[%u,%u,\"bob\\\"\\u0000\\u0001\",\"read\",\"Patient/%u\",\"r#1\",\"ok\",\"00ff\"]",
+		        i, i, i);
 		text[0] = 0;
 		cl_sha256_of((struct cl_str){text, (size_t)n + 1}, leaves[i]);
-		naive_root((const uint8_t (*)[32])leaves, i + 1, expected);
+		naive_root((const uint8_t(*)[32])leaves, i + 1, expected);
 		assert_ok(f, cl_audit_head(f->store, &head, &f->e));
 		assert_int_equal(head.size, i + 1);
 		assert_memory_equal(head.root, expected, 32);
@@ -95,24 +101,27 @@ static void test_tampering_is_noticed(void **state)
 	static const struct {
 		const char *sql, *says;
 	} tries[] = {
-		{"UPDATE audit SET outcome = 'denied' WHERE leaf = 7", "leaf 7 "},
-		{"UPDATE audit SET at = at + 1 WHERE leaf = 0", "leaf 0 "},
-		{"UPDATE audit SET principal = rule, rule = principal WHERE leaf = 19", "leaf 19 "},
-		{"UPDATE audit SET hash = zeroblob(32) WHERE leaf = 3", "leaf 3 "},
-		{"UPDATE audit SET hash = x'00' WHERE leaf = 3", "leaf 3 "},
-		{"DELETE FROM audit WHERE leaf = 5", "leaf 5 "},
-		{"DELETE FROM audit WHERE leaf = 0", "leaf 0 "},
-		{"DELETE FROM audit WHERE leaf >= 15", "leaf 15 "},
-		{"DELETE FROM audit", "leaf 0 "},
-		/* Reordered: leaves 4 and 5 change places, hashes and all. */
-		{"UPDATE audit SET leaf = -1 WHERE leaf = 4; UPDATE audit SET leaf = 4 WHERE leaf = 5; UPDATE audit SET leaf = 5 WHERE leaf = -1",
-		 "leaf 4 "},
-		/* One too many, a copy of another. */
-		{"INSERT INTO audit SELECT 20, at, principal, action, target, rule, outcome, request, hash FROM audit WHERE leaf = 19", "leaf 20 "},
-		{"DELETE FROM meta WHERE name = 'audit.frontier'", "leaf 0 "},
-		{"UPDATE meta SET value = zeroblob(8) WHERE name = 'audit.frontier'", ""},
-		{"UPDATE meta SET value = x'01' WHERE name = 'audit.frontier'", "frontier"},
-		{"UPDATE meta SET value = zeroblob(72) WHERE name = 'audit.frontier'", "frontier"},
+	        {"UPDATE audit SET outcome = 'denied' WHERE leaf = 7", "leaf 7 "},
+	        {"UPDATE audit SET at = at + 1 WHERE leaf = 0", "leaf 0 "},
+	        {"UPDATE audit SET principal = rule, rule = principal WHERE leaf = 19", "leaf 19 "},
+	        {"UPDATE audit SET hash = zeroblob(32) WHERE leaf = 3", "leaf 3 "},
+	        {"UPDATE audit SET hash = x'00' WHERE leaf = 3", "leaf 3 "},
+	        {"DELETE FROM audit WHERE leaf = 5", "leaf 5 "},
+	        {"DELETE FROM audit WHERE leaf = 0", "leaf 0 "},
+	        {"DELETE FROM audit WHERE leaf >= 15", "leaf 15 "},
+	        {"DELETE FROM audit", "leaf 0 "},
+	        /* Reordered: leaves 4 and 5 change places, hashes and all. */
+	        {"UPDATE audit SET leaf = -1 WHERE leaf = 4; UPDATE audit SET leaf = 4 WHERE leaf = 5; UPDATE audit "
+	         "SET leaf = 5 WHERE leaf = -1",
+	         "leaf 4 "},
+	        /* One too many, a copy of another. */
+	        {"INSERT INTO audit SELECT 20, at, principal, action, target, rule, outcome, request, hash FROM audit "
+	         "WHERE leaf = 19",
+	         "leaf 20 "},
+	        {"DELETE FROM meta WHERE name = 'audit.frontier'", "leaf 0 "},
+	        {"UPDATE meta SET value = zeroblob(8) WHERE name = 'audit.frontier'", ""},
+	        {"UPDATE meta SET value = x'01' WHERE name = 'audit.frontier'", "frontier"},
+	        {"UPDATE meta SET value = zeroblob(72) WHERE name = 'audit.frontier'", "frontier"},
 	};
 	for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
 		struct fixture f;
@@ -149,7 +158,8 @@ static void test_known_heads(void **state)
 	forged.size = 21;
 	assert_code(CL_E_CORRUPT, cl_audit_verify(f->store, &forged, NULL, &f->e));
 
-	/* An older copy of the file is put in place, and the log grows on: an honest log, but not this one's continuation. */
+	/* An older copy of the file is put in place, and the log grows on: an honest log, but not this one's
+	 * continuation. */
 	struct fixture copy;
 	fixture_open(&copy, "clau");
 	append(&copy, 0, 3);
@@ -174,11 +184,12 @@ static int list_one(const struct cl_audit_record *record, void *context)
 {
 	struct listed *listed = context;
 	snprintf(listed->text + strlen(listed->text), sizeof(listed->text) - strlen(listed->text), "%llu ",
-		 (unsigned long long)record->sequence);
+	         (unsigned long long)record->sequence);
 	return ++listed->count == listed->stop_after;
 }
 
-static void expect_list(struct fixture *f, const char *principal, const char *target, uint32_t limit, unsigned stop, const char *text)
+static void expect_list(struct fixture *f, const char *principal, const char *target, uint32_t limit, unsigned stop,
+                        const char *text)
 {
 	struct listed listed = {.stop_after = stop};
 	assert_ok(f, cl_audit_list(f->store, cl_str_of(principal), cl_str_of(target), limit, list_one, &listed, &f->e));
@@ -201,8 +212,13 @@ static void test_list(void **state)
 static struct cl_audit_record read_of(char *target, size_t size, unsigned number)
 {
 	snprintf(target, size, "Patient/%u", number);
-	return (struct cl_audit_record){.at = number, .principal = CL_STR("p"), .action = CL_STR("read"), .target = cl_str_of(target),
-					.rule = CL_STR(""), .outcome = CL_STR("ok"), .request = CL_STR("1234")};
+	return (struct cl_audit_record){.at = number,
+	                                .principal = CL_STR("p"),
+	                                .action = CL_STR("read"),
+	                                .target = cl_str_of(target),
+	                                .rule = CL_STR(""),
+	                                .outcome = CL_STR("ok"),
+	                                .request = CL_STR("1234")};
 }
 
 static void tail_append(struct fixture *f, struct cl_audit_tail *tail, unsigned number)
@@ -290,8 +306,8 @@ static void test_tail(void **state)
 	assert_code(CL_E_IO, cl_audit_tail_open("/nowhere/at/all", "org", &tail, &f->e));
 }
 
-/* Random appends, folds, rollbacks, process deaths (reopening without folding), power cuts (the unsynced end is lost: what
- * was folded stays folded, what was not is gone). */
+/* Random appends, folds, rollbacks, process deaths (reopening without folding), power cuts (the unsynced end is lost:
+ * what was folded stays folded, what was not is gone). */
 static void test_tail_exactly_once(void **state)
 {
 	(void)state;
@@ -299,7 +315,7 @@ static void test_tail_exactly_once(void **state)
 		struct fixture f;
 		struct dice dice = {seed};
 		struct cl_audit_tail *tail;
-		unsigned next = 0;   /* number of the next read */
+		unsigned next = 0; /* number of the next read */
 		struct stat status;
 
 		fixture_open(&f, "clta");
@@ -311,7 +327,9 @@ static void test_tail_exactly_once(void **state)
 		struct numbers *numbers = calloc(1, sizeof(*numbers));
 		for (unsigned step = 0; step < 80; step++) {
 			switch (dice_below(&dice, 7)) {
-			case 0: case 1: case 2:
+			case 0:
+			case 1:
+			case 2:
 				for (unsigned n = dice_below(&dice, 6); n; n--)
 					tail_append(&f, tail, next++);
 				break;
@@ -331,18 +349,25 @@ static void test_tail_exactly_once(void **state)
 				synced = status.st_size;
 				break;
 			default:
-				/* Power cut: the file ends somewhere after the last sync, perhaps in the midst of a record. */
+				/* Power cut: the file ends somewhere after the last sync, perhaps in the midst of a
+				 * record. */
 				cl_audit_tail_close(tail);
 				assert_int_equal(stat(path, &status), 0);
 				if (status.st_size > synced)
-					assert_int_equal(truncate(path, synced + (off_t)dice_below(&dice, (uint32_t)(status.st_size - synced) + 1)), 0);
+					assert_int_equal(
+					        truncate(path,
+					                 synced + (off_t)dice_below(
+					                                  &dice,
+					                                  (uint32_t)(status.st_size - synced) + 1)),
+					        0);
 				assert_ok(&f, cl_audit_tail_open(f.folder, "org", &tail, &f.e));
 				assert_int_equal(stat(path, &status), 0);
 				synced = status.st_size;
 				/* What is neither folded nor in the file is lost; it must not come back. */
 				fold(&f, tail, 10000, true);
 				memset(numbers, 0, sizeof(*numbers));
-				assert_ok(&f, cl_audit_list(f.store, CL_STR_NONE, CL_STR_NONE, UINT32_MAX, count_number, numbers, &f.e));
+				assert_ok(&f, cl_audit_list(f.store, CL_STR_NONE, CL_STR_NONE, UINT32_MAX, count_number,
+				                            numbers, &f.e));
 				for (unsigned i = 0; i < next; i++)
 					lost[i] = numbers->times[i] == 0;
 			}
@@ -350,11 +375,12 @@ static void test_tail_exactly_once(void **state)
 		fold(&f, tail, 10000, true);
 		assert_int_equal(cl_audit_tail_pending(tail), 0);
 		memset(numbers, 0, sizeof(*numbers));
-		assert_ok(&f, cl_audit_list(f.store, CL_STR_NONE, CL_STR_NONE, UINT32_MAX, count_number, numbers, &f.e));
+		assert_ok(&f,
+		          cl_audit_list(f.store, CL_STR_NONE, CL_STR_NONE, UINT32_MAX, count_number, numbers, &f.e));
 		for (unsigned i = 0; i < next; i++)
 			if (numbers->times[i] != !lost[i])
-				fail_msg("seed %llu: read %u was folded %u times%s", (unsigned long long)seed, i, numbers->times[i],
-					 lost[i] ? ", was lost" : "");
+				fail_msg("seed %llu: read %u was folded %u times%s", (unsigned long long)seed, i,
+				         numbers->times[i], lost[i] ? ", was lost" : "");
 		assert_ok(&f, cl_audit_verify(f.store, NULL, NULL, &f.e));
 		free(numbers);
 		cl_audit_tail_close(tail);
@@ -517,16 +543,16 @@ static void test_tail_survives_kill(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_root_is_rfc_6962, fixture_setup, fixture_teardown),
-		cmocka_unit_test(test_tampering_is_noticed),
-		cmocka_unit_test_setup_teardown(test_known_heads, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_list, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_tail, fixture_setup, fixture_teardown),
-		cmocka_unit_test(test_tail_exactly_once),
-		cmocka_unit_test_setup_teardown(test_tail_replaced, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_tail_two_threads, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_tail_full, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_tail_survives_kill, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_root_is_rfc_6962, fixture_setup, fixture_teardown),
+	        cmocka_unit_test(test_tampering_is_noticed),
+	        cmocka_unit_test_setup_teardown(test_known_heads, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_list, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_tail, fixture_setup, fixture_teardown),
+	        cmocka_unit_test(test_tail_exactly_once),
+	        cmocka_unit_test_setup_teardown(test_tail_replaced, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_tail_two_threads, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_tail_full, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_tail_survives_kill, fixture_setup, fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -126,7 +126,8 @@ static void *write_on(void *argument)
 		char id[16];
 		snprintf(id, sizeof(id), "on%u", writing->written++);
 		struct cl_version version = {.type = T_TASK, .id = cl_str_of(id), .operation = CL_OP_CREATE};
-		if (cl_store_begin(store, &e) || cl_store_put(store, &version, &none, &none, &e) || cl_store_commit(store, &e))
+		if (cl_store_begin(store, &e) || cl_store_put(store, &version, &none, &none, &e) ||
+		    cl_store_commit(store, &e))
 			return NULL;
 	}
 	return writing;
@@ -204,13 +205,13 @@ static void test_check_finds_stray_rows(void **state)
 {
 	(void)state;
 	static const char *const damages[] = {
-		"DELETE FROM index_string WHERE row = (SELECT min(row) FROM index_string)",
-		"INSERT INTO index_token VALUES(3, 'stray', 0, 4294967297)",
-		"UPDATE live SET content = x'0203' WHERE row = (SELECT min(row) FROM live)",
-		"DELETE FROM live WHERE row = (SELECT min(row) FROM live)",
-		"UPDATE resource SET operation = 3 WHERE row = (SELECT min(row) FROM live)",
-		"UPDATE live SET updated = updated + 1 WHERE row = (SELECT min(row) FROM live)",
-		"UPDATE index_date SET upper = upper - 1 WHERE row = (SELECT min(row) FROM index_date)",
+	        "DELETE FROM index_string WHERE row = (SELECT min(row) FROM index_string)",
+	        "INSERT INTO index_token VALUES(3, 'stray', 0, 4294967297)",
+	        "UPDATE live SET content = x'0203' WHERE row = (SELECT min(row) FROM live)",
+	        "DELETE FROM live WHERE row = (SELECT min(row) FROM live)",
+	        "UPDATE resource SET operation = 3 WHERE row = (SELECT min(row) FROM live)",
+	        "UPDATE live SET updated = updated + 1 WHERE row = (SELECT min(row) FROM live)",
+	        "UPDATE index_date SET upper = upper - 1 WHERE row = (SELECT min(row) FROM index_date)",
 	};
 	for (size_t i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {
 		struct fixture f;
@@ -226,8 +227,8 @@ static void test_check_finds_stray_rows(void **state)
 	}
 }
 
-/* Any byte of the file may be wrong: an error, never a crash; and what is read from resources is what was written, or an
- * error. (Pages hold free space too, so not every flip can be seen.) */
+/* Any byte of the file may be wrong: an error, never a crash; and what is read from resources is what was written, or
+ * an error. (Pages hold free space too, so not every flip can be seen.) */
 static void test_flipped_bytes(void **state)
 {
 	struct fixture *f = *state;
@@ -290,12 +291,12 @@ static int teardown_closed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_dump, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_dump_stops, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_backup, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_counts, fixture_setup, fixture_teardown),
-		cmocka_unit_test(test_check_finds_stray_rows),
-		cmocka_unit_test_setup_teardown(test_flipped_bytes, fixture_setup, teardown_closed),
+	        cmocka_unit_test_setup_teardown(test_dump, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_dump_stops, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_backup, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_counts, fixture_setup, fixture_teardown),
+	        cmocka_unit_test(test_check_finds_stray_rows),
+	        cmocka_unit_test_setup_teardown(test_flipped_bytes, fixture_setup, teardown_closed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
-/* store_crash_test.c: what was acknowledged is there after a power cut at any moment, whole and once; a commit whose outcome
- * is unknown is there whole or not at all; and the test can tell, because without syncs it is not so. CL_CRASH_SEEDS sets how
- * many power cuts are tried, CL_CRASH_STRIDE how many positions of the fault test are left out between two. */
+/* store_crash_test.c: what was acknowledged is there after a power cut at any moment, whole and once; a commit whose
+ * outcome is unknown is there whole or not at all; and the test can tell, because without syncs it is not so.
+ * CL_CRASH_SEEDS sets how many power cuts are tried, CL_CRASH_STRIDE how many positions of the fault test are left out
+ * between two. */
 #include "support/crash_vfs.h"
 #include "support/store_fixture.h"
 #include "base/hash.h"
@@ -12,7 +13,8 @@
 struct oracle {
 	struct fixture fixture;
 	struct dice dice;
-	char acknowledged[65], pending[65]; /* digests of the file's content: after the last commit that was acknowledged, and
+	char acknowledged[65],
+	        pending[65]; /* digests of the file's content: after the last commit that was acknowledged, and
 					       as the commit under way would leave it */
 	struct cl_audit_head head, pending_head;
 	unsigned acknowledged_commits;
@@ -59,8 +61,12 @@ static int one_request(struct oracle *o)
 	add_date(&values, P_BIRTH, which, which + 5);
 	struct cl_stored_event event = {.kind = CL_STR("request"), .key = cl_str_of(key), .plugins = CL_STR("hash")};
 	int code = cl_store_event_append(store, &event, e);
-	struct cl_version version = {.type = T_PATIENT, .id = cl_str_of(id), .operation = CL_OP_UPDATE, .sequence = event.sequence,
-				     .updated = (cl_instant)event.sequence, .body = {body, size}};
+	struct cl_version version = {.type = T_PATIENT,
+	                             .id = cl_str_of(id),
+	                             .operation = CL_OP_UPDATE,
+	                             .sequence = event.sequence,
+	                             .updated = (cl_instant)event.sequence,
+	                             .body = {body, size}};
 	if (!code && dice_below(&o->dice, 8) == 0) {
 		version.operation = CL_OP_DELETE;
 		code = cl_store_put(store, &version, &none, &none, e);
@@ -125,8 +131,8 @@ static int open_again(struct oracle *o)
 	return code;
 }
 
-/* After whatever happened: sound, the audit log extends the last known head, and the content is one of the two. Fills `why`
- * when not. */
+/* After whatever happened: sound, the audit log extends the last known head, and the content is one of the two. Fills
+ * `why` when not. */
 static bool recovered(struct oracle *o, char why[200])
 {
 	char now[65];
@@ -140,8 +146,9 @@ static bool recovered(struct oracle *o, char why[200])
 		return false;
 	}
 	if (strcmp(now, o->acknowledged) != 0 && strcmp(now, o->pending) != 0) {
-		snprintf(why, 200, "after %u acknowledged commits the content is neither the last one's nor the next one's",
-			 o->acknowledged_commits);
+		snprintf(why, 200,
+		         "after %u acknowledged commits the content is neither the last one's nor the next one's",
+		         o->acknowledged_commits);
 		return false;
 	}
 	strcpy(o->acknowledged, now);
@@ -260,7 +267,8 @@ static void test_synchronous_off_is_noticed(void **state)
 		start(&o, seed);
 		assert_int_equal(open_again(&o), 0);
 		empty_state(&o);
-		assert_int_equal(sqlite3_exec(o.fixture.store->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL), SQLITE_OK);
+		assert_int_equal(sqlite3_exec(o.fixture.store->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL),
+		                 SQLITE_OK);
 		crash_vfs_arm(CRASH_POWER, 300);
 		while (one_tick(&o) == 0)
 			;
@@ -397,8 +405,13 @@ static int read_everything(struct oracle *o)
 	struct fixture *f = &o->fixture;
 	struct cl_sort sorts[] = {{.parameter = P_NAME, .kind = CL_INDEX_STRING}};
 	struct cl_criterion where = {.kind = CL_DATE, .relation = CL_GE, .parameter = P_BIRTH, .lower = 3, .upper = 4};
-	struct cl_query query = {.type = T_PATIENT, .where = &where, .sorts = sorts, .sort_count = 1, .limit = 5, .want_total = true,
-				 .bodies = true};
+	struct cl_query query = {.type = T_PATIENT,
+	                         .where = &where,
+	                         .sorts = sorts,
+	                         .sort_count = 1,
+	                         .limit = 5,
+	                         .want_total = true,
+	                         .bodies = true};
 	struct cl_search_result result;
 	struct cl_version_list list;
 	struct cl_timer_list timers;
@@ -479,8 +492,11 @@ static void test_no_temporary_files(void **state)
 	char text[65];
 	assert_int_equal(digest(&o, text), 0);
 	assert_int_equal(cl_store_check(o.fixture.store, true, &o.fixture.e), 0);
-	assert_int_equal(sqlite3_exec(o.fixture.store->db, "SELECT count(*) FROM (SELECT DISTINCT key, detail, input, actor FROM event"
-							   " ORDER BY key DESC, sequence)", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(o.fixture.store->db,
+	                              "SELECT count(*) FROM (SELECT DISTINCT key, detail, input, actor FROM event"
+	                              " ORDER BY key DESC, sequence)",
+	                              NULL, NULL, NULL),
+	                 SQLITE_OK);
 	assert_int_equal(crash_vfs_temporary_files(), 0);
 	finish(&o);
 }
@@ -488,12 +504,12 @@ static void test_no_temporary_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_power_cuts),
-		cmocka_unit_test(test_lying_disk_is_noticed),
-		cmocka_unit_test(test_synchronous_off_is_noticed),
-		cmocka_unit_test(test_faults_at_each_position),
-		cmocka_unit_test(test_no_memory),
-		cmocka_unit_test(test_no_temporary_files),
+	        cmocka_unit_test(test_power_cuts),
+	        cmocka_unit_test(test_lying_disk_is_noticed),
+	        cmocka_unit_test(test_synchronous_off_is_noticed),
+	        cmocka_unit_test(test_faults_at_each_position),
+	        cmocka_unit_test(test_no_memory),
+	        cmocka_unit_test(test_no_temporary_files),
 	};
 	install_memory();
 	return cmocka_run_group_tests(tests, NULL, NULL);

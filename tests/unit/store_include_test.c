@@ -65,14 +65,16 @@ static void test_forward(void **state)
 	assert_str(list.items[0].type == T_OBSERVATION ? list.items[0].body : CL_STR("o1"), "o1");
 	assert_ok(f, cl_store_include(f->store, f->arena, &task, 1, false, P_FOR, 0, 100, NULL, NULL, &list, &f->e));
 	assert_int_equal(list.count, 1);
-	assert_ok(f, cl_store_include(f->store, f->arena, &task, 1, false, 0, T_PRACTITIONER, 100, NULL, NULL, &list, &f->e));
+	assert_ok(f, cl_store_include(f->store, f->arena, &task, 1, false, 0, T_PRACTITIONER, 100, NULL, NULL, &list,
+	                              &f->e));
 	assert_int_equal(list.count, 1);
 	assert_true(has(&list, T_PRACTITIONER, "p1"));
 	assert_ok(f, cl_store_include(f->store, f->arena, &task, 1, false, 0, 0, 2, NULL, NULL, &list, &f->e));
 	assert_int_equal(list.count, 2);
 	assert_true(list.more);
 	/* Each once, and none of the rows that were given. */
-	struct cl_version rows[] = {task, get(f, T_TASK, "self"), get(f, T_OBSERVATION, "o4"), get(f, T_OBSERVATION, "o5")};
+	struct cl_version rows[] = {task, get(f, T_TASK, "self"), get(f, T_OBSERVATION, "o4"),
+	                            get(f, T_OBSERVATION, "o5")};
 	assert_ok(f, cl_store_include(f->store, f->arena, rows, 4, false, 0, 0, 100, NULL, NULL, &list, &f->e));
 	assert_int_equal(list.count, 3);
 	assert_false(has(&list, T_TASK, "t") || has(&list, T_TASK, "self"));
@@ -85,23 +87,28 @@ static void test_reverse(void **state)
 
 	make(f);
 	struct cl_version patient = get(f, T_PATIENT, "p1");
-	assert_ok(f, cl_store_include(f->store, f->arena, &patient, 1, true, P_SUBJECT, 0, 1000, NULL, NULL, &list, &f->e));
+	assert_ok(f, cl_store_include(f->store, f->arena, &patient, 1, true, P_SUBJECT, 0, 1000, NULL, NULL, &list,
+	                              &f->e));
 	assert_int_equal(list.count, 400);
 	assert_false(list.more);
 	assert_ok(f, cl_store_include(f->store, f->arena, &patient, 1, true, 0, 0, 1000, NULL, NULL, &list, &f->e));
 	assert_int_equal(list.count, 401);
 	assert_true(has(&list, T_TASK, "t"));
-	assert_ok(f, cl_store_include(f->store, f->arena, &patient, 1, true, 0, T_TASK, 1000, NULL, NULL, &list, &f->e));
+	assert_ok(f,
+	          cl_store_include(f->store, f->arena, &patient, 1, true, 0, T_TASK, 1000, NULL, NULL, &list, &f->e));
 	assert_int_equal(list.count, 1);
-	assert_ok(f, cl_store_include(f->store, f->arena, &patient, 1, true, P_SUBJECT, 0, 399, NULL, NULL, &list, &f->e));
+	assert_ok(f,
+	          cl_store_include(f->store, f->arena, &patient, 1, true, P_SUBJECT, 0, 399, NULL, NULL, &list, &f->e));
 	assert_int_equal(list.count, 399);
 	assert_true(list.more);
 	/* The same id under another type is somebody else. */
 	struct cl_version practitioner = get(f, T_PRACTITIONER, "p1");
-	assert_ok(f, cl_store_include(f->store, f->arena, &practitioner, 1, true, 0, 0, 1000, NULL, NULL, &list, &f->e));
+	assert_ok(f,
+	          cl_store_include(f->store, f->arena, &practitioner, 1, true, 0, 0, 1000, NULL, NULL, &list, &f->e));
 	assert_int_equal(list.count, 1);
 	struct cl_version both[] = {patient, get(f, T_PATIENT, "p2")};
-	assert_ok(f, cl_store_include(f->store, f->arena, both, 2, true, P_SUBJECT, T_OBSERVATION, 1000, NULL, NULL, &list, &f->e));
+	assert_ok(f, cl_store_include(f->store, f->arena, both, 2, true, P_SUBJECT, T_OBSERVATION, 1000, NULL, NULL,
+	                              &list, &f->e));
 	assert_int_equal(list.count, 600);
 	assert_ok(f, cl_store_include(f->store, f->arena, both, 0, true, 0, 0, 1000, NULL, NULL, &list, &f->e));
 	assert_int_equal(list.count, 0);
@@ -124,7 +131,8 @@ static void test_access(void **state)
 {
 	struct fixture *f = *state;
 	struct cl_version_list list;
-	struct rules rules = {.odd = {.kind = CL_TOKEN, .match = CL_MATCH_CODE, .parameter = P_CODE, .b = CL_STR("odd")}};
+	struct rules rules = {
+	        .odd = {.kind = CL_TOKEN, .match = CL_MATCH_CODE, .parameter = P_CODE, .b = CL_STR("odd")}};
 
 	make(f);
 	struct cl_version patient = get(f, T_PATIENT, "p1"), task = get(f, T_TASK, "t");
@@ -147,9 +155,9 @@ static void test_access(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_forward, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_reverse, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_access, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_forward, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_reverse, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_access, fixture_setup, fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,7 +127,9 @@ static void test_refused_opens(void **state)
 	char path[120];
 	snprintf(path, sizeof(path), "%s/junk.db", f->folder);
 	FILE *file = fopen(path, "w");
-	fputs("this is not a database, although it is long enough to have had a header of one hundred bytes if it were one", file);
+	fputs("this is not a database, although it is long enough to have had a header of one hundred bytes if it were "
+	      "one",
+	      file);
 	fclose(file);
 	assert_code(CL_E_CORRUPT, cl_store_open(f->folder, "junk", CL_STORE_WRITER, &store, &f->e));
 	assert_code(CL_E_CORRUPT, cl_store_open(f->folder, "junk", CL_STORE_READER, &store, &f->e));
@@ -148,9 +150,11 @@ static void test_refused_opens(void **state)
 static void test_migrations(void **state)
 {
 	struct fixture *f = *state;
-	static const struct cl_migration broken[] = {{1, ""}, {2, "CREATE TABLE second(x INTEGER); CREATE TABLE second(x INTEGER)"}};
-	static const struct cl_migration good[] = {{1, ""}, {2, "CREATE TABLE second(x INTEGER) STRICT"},
-						   {3, "INSERT INTO second SELECT version FROM resource"}};
+	static const struct cl_migration broken[] = {
+	        {1, ""}, {2, "CREATE TABLE second(x INTEGER); CREATE TABLE second(x INTEGER)"}};
+	static const struct cl_migration good[] = {{1, ""},
+	                                           {2, "CREATE TABLE second(x INTEGER) STRICT"},
+	                                           {3, "INSERT INTO second SELECT version FROM resource"}};
 	struct stat status;
 
 	put_one(f, T_PATIENT, "a", CL_OP_CREATE, 1, 1, "{}", NULL);
@@ -234,14 +238,14 @@ static void test_named_types(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_settings, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_identity_stays, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_two_writers_refused, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_refused_opens, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_migrations, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_reader_of_older_file, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_named_values, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_named_types, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_settings, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_identity_stays, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_two_writers_refused, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_refused_opens, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_migrations, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_reader_of_older_file, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_named_values, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_named_types, fixture_setup, fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

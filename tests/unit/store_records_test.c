@@ -44,9 +44,19 @@ static void test_events(void **state)
 {
 	struct fixture *f = *state;
 	struct cl_stored_event event = {
-		.cause = 0, .at = 77, .kind = CL_STR("request"), .actor = CL_STR("Practitioner/x"), .key = CL_STR("k\0ey"), .type = T_TASK,
-		.id = CL_STR("t"), .version = 3, .detail = CL_STR("{\"a\":1}"), .input = CL_STR("\0binary\xff"), .outcome = CL_STR(""),
-		.plugins = CL_STR("hash"), .zone_data = CL_STR("2024a"),
+	        .cause = 0,
+	        .at = 77,
+	        .kind = CL_STR("request"),
+	        .actor = CL_STR("Practitioner/x"),
+	        .key = CL_STR("k\0ey"),
+	        .type = T_TASK,
+	        .id = CL_STR("t"),
+	        .version = 3,
+	        .detail = CL_STR("{\"a\":1}"),
+	        .input = CL_STR("\0binary\xff"),
+	        .outcome = CL_STR(""),
+	        .plugins = CL_STR("hash"),
+	        .zone_data = CL_STR("2024a"),
 	};
 
 	assert_int_equal(cl_store_last_sequence(f->store), 0);
@@ -100,24 +110,34 @@ static void test_events(void **state)
 
 /* ---- instances ---- */
 
-static struct cl_stored_instance an_instance(const char *task, const char *workflow, const char *at, const char *patient,
-					     cl_instant due, bool final)
+static struct cl_stored_instance an_instance(const char *task, const char *workflow, const char *at,
+                                             const char *patient, cl_instant due, bool final)
 {
-	return (struct cl_stored_instance){.row = 5, .task = cl_str_of(task), .workflow = cl_str_of(workflow), .state = cl_str_of(at),
-					   .plugins = CL_STR("h"), .subject = CL_STR("ServiceRequest/s"), .patient = cl_str_of(patient),
-					   .owner = CL_STR("receiver"), .started = 1, .entered = 2, .due = due, .final = final,
-					   .data = CL_STR("{}")};
+	return (struct cl_stored_instance){.row = 5,
+	                                   .task = cl_str_of(task),
+	                                   .workflow = cl_str_of(workflow),
+	                                   .state = cl_str_of(at),
+	                                   .plugins = CL_STR("h"),
+	                                   .subject = CL_STR("ServiceRequest/s"),
+	                                   .patient = cl_str_of(patient),
+	                                   .owner = CL_STR("receiver"),
+	                                   .started = 1,
+	                                   .entered = 2,
+	                                   .due = due,
+	                                   .final = final,
+	                                   .data = CL_STR("{}")};
 }
 
-static void expect_instances(struct fixture *f, const char *workflow, const char *at, const char *patient, bool live, uint32_t limit,
-			     const char *expected)
+static void expect_instances(struct fixture *f, const char *workflow, const char *at, const char *patient, bool live,
+                             uint32_t limit, const char *expected)
 {
 	struct cl_instance_list list;
 	char text[200] = "";
-	assert_ok(f, cl_store_instances(f->store, f->arena, cl_str_of(workflow), cl_str_of(at), cl_str_of(patient), live, limit, &list,
-					&f->e));
+	assert_ok(f, cl_store_instances(f->store, f->arena, cl_str_of(workflow), cl_str_of(at), cl_str_of(patient),
+	                                live, limit, &list, &f->e));
 	for (size_t i = 0; i < list.count; i++)
-		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s", i ? " " : "", CL_STR_ARGS(list.items[i].task));
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s", i ? " " : "",
+		         CL_STR_ARGS(list.items[i].task));
 	assert_string_equal(text, expected);
 }
 
@@ -125,10 +145,12 @@ static void test_instances(void **state)
 {
 	struct fixture *f = *state;
 	struct cl_stored_instance out, items[] = {
-		an_instance("t1", "referral", "sent", "p1", 50, false), an_instance("t2", "referral", "sent", "p2", 40, false),
-		an_instance("t3", "referral", "done", "p1", 0, true),	an_instance("t4", "handoff", "sent", "p1", 40, false),
-		an_instance("t5", "handoff", "open", "", 60, false),
-	};
+	                                       an_instance("t1", "referral", "sent", "p1", 50, false),
+	                                       an_instance("t2", "referral", "sent", "p2", 40, false),
+	                                       an_instance("t3", "referral", "done", "p1", 0, true),
+	                                       an_instance("t4", "handoff", "sent", "p1", 40, false),
+	                                       an_instance("t5", "handoff", "open", "", 60, false),
+	                               };
 
 	begin(f);
 	for (size_t i = 0; i < 5; i++)
@@ -181,15 +203,17 @@ static int see_step(const struct cl_stored_transition *transition, void *context
 	assert_str(transition->data, "{\"x\":1}");
 	assert_str(transition->plugins, "hash");
 	snprintf(steps->text + strlen(steps->text), sizeof(steps->text) - strlen(steps->text), "%.*s:%.*s>%.*s@%lld ",
-		 CL_STR_ARGS(transition->task), CL_STR_ARGS(transition->from), CL_STR_ARGS(transition->to), (long long)transition->at);
+	         CL_STR_ARGS(transition->task), CL_STR_ARGS(transition->from), CL_STR_ARGS(transition->to),
+	         (long long)transition->at);
 	return 0;
 }
 
 static void expect_steps(struct fixture *f, const char *workflow, const char *task, cl_instant from, cl_instant to,
-			 const char *expected)
+                         const char *expected)
 {
 	struct steps steps = {""};
-	assert_ok(f, cl_store_transitions(f->store, cl_str_of(workflow), cl_str_of(task), from, to, see_step, &steps, &f->e));
+	assert_ok(f, cl_store_transitions(f->store, cl_str_of(workflow), cl_str_of(task), from, to, see_step, &steps,
+	                                  &f->e));
 	assert_string_equal(steps.text, expected);
 }
 
@@ -199,16 +223,26 @@ static void test_transitions(void **state)
 	static const struct {
 		const char *task, *workflow, *from, *to;
 		cl_instant at;
-	} made[] = {{"t1", "referral", "", "draft", 1}, {"t2", "handoff", "", "open", 2}, {"t1", "referral", "draft", "sent", 3},
-		    {"t3", "referral", "", "draft", 4}, {"t1", "referral", "sent", "done", 5}};
+	} made[] = {{"t1", "referral", "", "draft", 1},
+	            {"t2", "handoff", "", "open", 2},
+	            {"t1", "referral", "draft", "sent", 3},
+	            {"t3", "referral", "", "draft", 4},
+	            {"t1", "referral", "sent", "done", 5}};
 
 	begin(f);
 	for (size_t i = 0; i < 5; i++) {
-		struct cl_stored_transition transition = {
-			.sequence = 10 + i, .task = cl_str_of(made[i].task), .workflow = cl_str_of(made[i].workflow), .event = CL_STR("e"),
-			.from = cl_str_of(made[i].from), .to = cl_str_of(made[i].to), .at = made[i].at, .actor = CL_STR("a"),
-			.on_behalf_of = CL_STR("Organization/o"), .source = CL_STR("fax"), .data = CL_STR("{\"x\":1}"),
-			.plugins = CL_STR("hash")};
+		struct cl_stored_transition transition = {.sequence = 10 + i,
+		                                          .task = cl_str_of(made[i].task),
+		                                          .workflow = cl_str_of(made[i].workflow),
+		                                          .event = CL_STR("e"),
+		                                          .from = cl_str_of(made[i].from),
+		                                          .to = cl_str_of(made[i].to),
+		                                          .at = made[i].at,
+		                                          .actor = CL_STR("a"),
+		                                          .on_behalf_of = CL_STR("Organization/o"),
+		                                          .source = CL_STR("fax"),
+		                                          .data = CL_STR("{\"x\":1}"),
+		                                          .plugins = CL_STR("hash")};
 		assert_ok(f, cl_store_transition_append(f->store, &transition, &f->e));
 		if (i == 0)
 			assert_code(CL_E_CONFLICT, cl_store_transition_append(f->store, &transition, &f->e));
@@ -225,8 +259,12 @@ static void test_transitions(void **state)
 
 static void set_timer(struct fixture *f, const char *name, const char *task, cl_instant due, int64_t generation)
 {
-	struct cl_stored_timer timer = {.name = cl_str_of(name), .due = due, .task = cl_str_of(task), .plugin = CL_STR("pl"),
-					.rule = CL_STR("{\"unit\":\"day\"}"), .data = CL_STR("{}")};
+	struct cl_stored_timer timer = {.name = cl_str_of(name),
+	                                .due = due,
+	                                .task = cl_str_of(task),
+	                                .plugin = CL_STR("pl"),
+	                                .rule = CL_STR("{\"unit\":\"day\"}"),
+	                                .data = CL_STR("{}")};
 	assert_ok(f, cl_store_timer_set(f->store, &timer, &f->e));
 	assert_int_equal(timer.generation, generation);
 }
@@ -237,8 +275,9 @@ static void expect_due(struct fixture *f, cl_instant until, uint32_t limit, cons
 	char text[200] = "";
 	assert_ok(f, cl_store_timers_due(f->store, f->arena, until, limit, &list, &f->e));
 	for (size_t i = 0; i < list.count; i++)
-		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%.*s#%lld@%lld ", CL_STR_ARGS(list.items[i].name),
-			 (long long)list.items[i].generation, (long long)list.items[i].due);
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%.*s#%lld@%lld ",
+		         CL_STR_ARGS(list.items[i].name), (long long)list.items[i].generation,
+		         (long long)list.items[i].due);
 	assert_string_equal(text, expected);
 }
 
@@ -329,8 +368,10 @@ static void test_timers_fire_once(void **state)
 		struct cl_timer_list list;
 		assert_ok(f, cl_store_timers_due(f->store, f->arena, (cl_instant)round, 10, &list, &f->e));
 		for (size_t i = 0; i < list.count; i++) {
-			assert_ok(f, cl_store_timer_fired(f->store, list.items[i].name, list.items[i].generation, &f->e));
-			assert_code(CL_E_CONFLICT, cl_store_timer_fired(f->store, list.items[i].name, list.items[i].generation, &f->e));
+			assert_ok(f,
+			          cl_store_timer_fired(f->store, list.items[i].name, list.items[i].generation, &f->e));
+			assert_code(CL_E_CONFLICT, cl_store_timer_fired(f->store, list.items[i].name,
+			                                                list.items[i].generation, &f->e));
 			now[count].which = (unsigned)(list.items[i].name.p[1] - '0');
 			now[count++].generation = list.items[i].generation;
 		}
@@ -355,8 +396,11 @@ static void test_timers_fire_once(void **state)
 
 static int64_t send(struct fixture *f, const char *key, const char *destination, cl_instant due)
 {
-	struct cl_outgoing message = {.key = cl_str_of(key), .destination = cl_str_of(destination), .body = CL_STR("{}"), .created = 1,
-				      .due = due};
+	struct cl_outgoing message = {.key = cl_str_of(key),
+	                              .destination = cl_str_of(destination),
+	                              .body = CL_STR("{}"),
+	                              .created = 1,
+	                              .due = due};
 	assert_ok(f, cl_store_outbox_append(f->store, &message, &f->e));
 	return message.number;
 }
@@ -426,9 +470,13 @@ static void test_outbox(void **state)
 static void test_answers(void **state)
 {
 	struct fixture *f = *state;
-	struct cl_stored_answer out, answer = {.key = CL_STR("0123456789\0abcde"), .at = 100, .status = 201,
-					       .headers = CL_STR("location: x\netag: W/\"1\"\n"), .type = T_TASK, .id = CL_STR("t"),
-					       .version = 4};
+	struct cl_stored_answer out, answer = {.key = CL_STR("0123456789\0abcde"),
+	                                       .at = 100,
+	                                       .status = 201,
+	                                       .headers = CL_STR("location: x\netag: W/\"1\"\n"),
+	                                       .type = T_TASK,
+	                                       .id = CL_STR("t"),
+	                                       .version = 4};
 
 	memset(answer.body_hash, 0xab, 32);
 	begin(f);
@@ -459,8 +507,10 @@ static void test_answers(void **state)
 	assert_str(out.principal, "client/x");
 	assert_ok(f, cl_store_answer_get(f->store, f->arena, CL_STR("client/y"), CL_STR("my key"), &out, &f->e));
 	assert_int_equal(out.status, 200);
-	assert_code(CL_E_NOT_FOUND, cl_store_answer_get(f->store, f->arena, CL_STR("client/z"), CL_STR("my key"), &out, &f->e));
-	assert_code(CL_E_NOT_FOUND, cl_store_answer_get(f->store, f->arena, CL_STR_NONE, CL_STR("my key"), &out, &f->e));
+	assert_code(CL_E_NOT_FOUND,
+	            cl_store_answer_get(f->store, f->arena, CL_STR("client/z"), CL_STR("my key"), &out, &f->e));
+	assert_code(CL_E_NOT_FOUND,
+	            cl_store_answer_get(f->store, f->arena, CL_STR_NONE, CL_STR("my key"), &out, &f->e));
 }
 
 static int64_t count_of(struct fixture *f, const char *table)
@@ -574,16 +624,16 @@ static void test_writes_need_a_transaction(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_events, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_instances, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_transitions, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_timers, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_timers_fire_once, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_outbox, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_answers, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_answers_purge, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_plugins_and_tokens, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_writes_need_a_transaction, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_events, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_instances, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_transitions, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_timers, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_timers_fire_once, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_outbox, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_answers, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_answers_purge, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_plugins_and_tokens, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_writes_need_a_transaction, fixture_setup, fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

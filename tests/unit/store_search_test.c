@@ -1,5 +1,5 @@
-/* store_search_test.c: the two faces of a criterion agree on random data, whatever plan the search takes; pages are complete,
- * ordered and stable; relations follow R4. */
+/* store_search_test.c: the two faces of a criterion agree on random data, whatever plan the search takes; pages are
+ * complete, ordered and stable; relations follow R4. */
 #include "support/store_fixture.h"
 #include "org/store/internal.h"
 #include <stdio.h>
@@ -23,7 +23,8 @@ struct world {
 	uint64_t sequence;
 };
 
-static const char *const names[] = {"", "an", "ana", "anna", "b", "bob", "boba", "\xf4\x8f\xbf\xbf", "an\xf4\x8f\xbf\xbf", "z"};
+static const char *const names[] = {
+        "", "an", "ana", "anna", "b", "bob", "boba", "\xf4\x8f\xbf\xbf", "an\xf4\x8f\xbf\xbf", "z"};
 static const char *const systems[] = {"", "http://loinc.org", "urn:s", "x"};
 static const char *const codes[] = {"", "a", "b", "c", "active", "8480-6"};
 static const char *const uris[] = {"", "http://a", "http://a/b", "http://ab", "urn:x"};
@@ -34,9 +35,12 @@ static const char *const people[] = {"d0", "d1", "d2"};
 static int64_t random_time(struct world *world)
 {
 	switch (dice_below(&world->dice, 12)) {
-	case 0: return INT64_MIN;
-	case 1: return INT64_MAX;
-	default: return (int64_t)dice_below(&world->dice, 12) * CL_HOUR * 7;
+	case 0:
+		return INT64_MIN;
+	case 1:
+		return INT64_MAX;
+	default:
+		return (int64_t)dice_below(&world->dice, 12) * CL_HOUR * 7;
 	}
 }
 
@@ -109,10 +113,12 @@ static void random_observation(struct world *world, struct values *values)
 static void random_team(struct world *world, struct values *values)
 {
 	if (dice_below(&world->dice, 8))
-		add_reference(values, P_TEAM_PATIENT, dice_below(&world->dice, 9) ? "Patient" : "Group", PICK(world, patients));
+		add_reference(values, P_TEAM_PATIENT, dice_below(&world->dice, 9) ? "Patient" : "Group",
+		              PICK(world, patients));
 	add_token(values, P_TEAM_STATUS, "s", dice_below(&world->dice, 3) ? "active" : "inactive");
 	for (uint32_t n = 1 + dice_below(&world->dice, 2); n; n--)
-		add_reference(values, P_PARTICIPANT, dice_below(&world->dice, 5) ? "Practitioner" : "Patient", PICK(world, people));
+		add_reference(values, P_PARTICIPANT, dice_below(&world->dice, 5) ? "Practitioner" : "Patient",
+		              PICK(world, people));
 }
 
 static void store_known(struct world *world, struct known *known, enum cl_operation operation)
@@ -129,7 +135,7 @@ static void store_known(struct world *world, struct known *known, enum cl_operat
 	known->updated = (cl_instant)(world->sequence++ / 3);
 	known->live = operation != CL_OP_DELETE;
 	known->row = put(world->fixture, known->type, known->id, operation, known->updated, world->sequence, "{}",
-			 values_done(&known->values));
+	                 values_done(&known->values));
 }
 
 static void make_world(struct world *world, struct fixture *fixture, uint64_t seed)
@@ -152,9 +158,10 @@ static void make_world(struct world *world, struct fixture *fixture, uint64_t se
 		}
 	for (unsigned i = 0; i < 60; i++) {
 		struct known *known = &world->items[dice_below(&world->dice, (uint32_t)world->count)];
-		store_known(world, known, !known->live		      ? CL_OP_CREATE
-					  : dice_below(&world->dice, 4) ? CL_OP_UPDATE
-									: CL_OP_DELETE);
+		store_known(world, known,
+		            !known->live                  ? CL_OP_CREATE
+		            : dice_below(&world->dice, 4) ? CL_OP_UPDATE
+		                                          : CL_OP_DELETE);
 	}
 	assert_ok(fixture, cl_store_commit(fixture->store, &fixture->e));
 }
@@ -226,7 +233,8 @@ static struct cl_criterion random_criterion(struct world *world, uint16_t type, 
 		break;
 	case 11:
 		c.kind = CL_PRESENT;
-		c.parameter = (uint16_t)(dice_below(&world->dice, 2) ? 1 + dice_below(&world->dice, 8) : 20 + dice_below(&world->dice, 6));
+		c.parameter = (uint16_t)(dice_below(&world->dice, 2) ? 1 + dice_below(&world->dice, 8)
+		                                                     : 20 + dice_below(&world->dice, 6));
 		break;
 	case 12:
 		c.kind = CL_COMPARTMENT;
@@ -252,7 +260,9 @@ static struct cl_criterion random_criterion(struct world *world, uint16_t type, 
 		break;
 	case 18:
 		c.kind = CL_REVERSE;
-		c.type = type == T_PATIENT && dice_below(&world->dice, 2) ? T_OBSERVATION : type == T_PATIENT ? T_PATIENT : T_OBSERVATION;
+		c.type = type == T_PATIENT && dice_below(&world->dice, 2) ? T_OBSERVATION
+		         : type == T_PATIENT                              ? T_PATIENT
+		                                                          : T_OBSERVATION;
 		c.parameter = c.type == T_PATIENT ? P_LINK : type == T_PATIENT ? P_SUBJECT : P_DERIVED;
 		c.child_count = 1;
 		break;
@@ -265,8 +275,8 @@ static struct cl_criterion random_criterion(struct world *world, uint16_t type, 
 		c.members = CL_NEW_ARRAY(arena, struct cl_str, c.member_count);
 		for (size_t i = 0; i < c.member_count; i++)
 			c.members[i] = dice_below(&world->dice, 9)
-					       ? cl_arena_printf(arena, "Practitioner/%s", PICK(world, people))
-					       : CL_STR("no slash");
+			                       ? cl_arena_printf(arena, "Practitioner/%s", PICK(world, people))
+			                       : CL_STR("no slash");
 	}
 	c.children = CL_NEW_ARRAY(arena, struct cl_criterion, c.child_count + 1);
 	uint16_t child_type = c.kind == CL_CHAIN ? T_PATIENT : c.kind == CL_REVERSE ? c.type : type;
@@ -305,19 +315,20 @@ static int compare_key(const struct cl_sort *sort, const struct known *x, const 
 					here = (struct cl_key){.form = 'i', .integer = value->lower};
 				if (sort->kind == CL_INDEX_NUMBER || sort->kind == CL_INDEX_QUANTITY)
 					here = (struct cl_key){.form = 'r', .real = value->low};
-				int order = key->missing	? -1
-					    : here.form == 'i'	? (here.integer > key->integer) - (here.integer < key->integer)
-					    : here.form == 'r'	? (here.real > key->real) - (here.real < key->real)
-								: cl_str_compare(here.text, key->text);
+				int order = key->missing ? -1
+				            : here.form == 'i'
+				                    ? (here.integer > key->integer) - (here.integer < key->integer)
+				            : here.form == 'r' ? (here.real > key->real) - (here.real < key->real)
+				                               : cl_str_compare(here.text, key->text);
 				if (key->missing || (sort->descending ? order > 0 : order < 0))
 					*key = here;
 			}
 	}
 	if (keys[0].missing || keys[1].missing)
 		return keys[0].missing - keys[1].missing;
-	int order = keys[0].form == 'i'	  ? (keys[0].integer > keys[1].integer) - (keys[0].integer < keys[1].integer)
-		    : keys[0].form == 'r' ? (keys[0].real > keys[1].real) - (keys[0].real < keys[1].real)
-					  : cl_str_compare(keys[0].text, keys[1].text);
+	int order = keys[0].form == 'i'   ? (keys[0].integer > keys[1].integer) - (keys[0].integer < keys[1].integer)
+	            : keys[0].form == 'r' ? (keys[0].real > keys[1].real) - (keys[0].real < keys[1].real)
+	                                  : cl_str_compare(keys[0].text, keys[1].text);
 	return sort->descending ? -order : order;
 }
 
@@ -340,8 +351,8 @@ static bool decide(struct world *world, const struct known *known, const struct 
 	struct fixture *f = world->fixture;
 	if (!criterion)
 		return true;
-	assert_ok(f, cl_criterion_decide(f->store, criterion, known->type, cl_str_of(known->id), &known->values.index, &by_memory,
-					 &f->e));
+	assert_ok(f, cl_criterion_decide(f->store, criterion, known->type, cl_str_of(known->id), &known->values.index,
+	                                 &by_memory, &f->e));
 	assert_ok(f, cl_store_matches(f->store, known->row, criterion, &by_row, &f->e));
 	assert_int_equal(by_memory, by_row);
 	return by_memory;
@@ -350,14 +361,22 @@ static bool decide(struct world *world, const struct known *known, const struct 
 static void random_sorts(struct world *world, struct cl_query *query, struct cl_sort *sorts)
 {
 	static const struct cl_sort patient[] = {
-		{.by_id = true}, {.parameter = 0}, {.parameter = P_NAME, .kind = CL_INDEX_STRING},
-		{.parameter = P_BIRTH, .kind = CL_INDEX_DATE}, {.parameter = P_IDENTIFIER, .kind = CL_INDEX_TOKEN},
-		{.parameter = P_HOME, .kind = CL_INDEX_URI}, {.parameter = P_WEIGHT, .kind = CL_INDEX_QUANTITY},
-		{.parameter = P_HEIGHT, .kind = CL_INDEX_NUMBER}, {.parameter = P_LINK, .kind = CL_INDEX_REFERENCE},
+	        {.by_id = true},
+	        {.parameter = 0},
+	        {.parameter = P_NAME, .kind = CL_INDEX_STRING},
+	        {.parameter = P_BIRTH, .kind = CL_INDEX_DATE},
+	        {.parameter = P_IDENTIFIER, .kind = CL_INDEX_TOKEN},
+	        {.parameter = P_HOME, .kind = CL_INDEX_URI},
+	        {.parameter = P_WEIGHT, .kind = CL_INDEX_QUANTITY},
+	        {.parameter = P_HEIGHT, .kind = CL_INDEX_NUMBER},
+	        {.parameter = P_LINK, .kind = CL_INDEX_REFERENCE},
 	};
 	static const struct cl_sort other[] = {
-		{.by_id = true}, {.parameter = 0}, {.parameter = P_DATE, .kind = CL_INDEX_DATE},
-		{.parameter = P_CODE, .kind = CL_INDEX_TOKEN}, {.parameter = P_SUBJECT, .kind = CL_INDEX_REFERENCE},
+	        {.by_id = true},
+	        {.parameter = 0},
+	        {.parameter = P_DATE, .kind = CL_INDEX_DATE},
+	        {.parameter = P_CODE, .kind = CL_INDEX_TOKEN},
+	        {.parameter = P_SUBJECT, .kind = CL_INDEX_REFERENCE},
 	};
 	query->sorts = sorts;
 	query->sort_count = dice_below(&world->dice, 2) ? dice_below(&world->dice, 4) : 0;
@@ -400,17 +419,17 @@ static void check_question(struct world *world)
 	uint16_t type = (uint16_t)(T_PATIENT + dice_below(&world->dice, 3));
 	struct cl_criterion where = random_criterion(world, type, 3), access = random_criterion(world, type, 2);
 	struct cl_query query = {
-		.type = type,
-		.where = dice_below(&world->dice, 6) ? &where : NULL,
-		.access = dice_below(&world->dice, 2) ? &access : NULL,
-		.limit = 1 + dice_below(&world->dice, 12),
-		.bodies = dice_below(&world->dice, 2),
+	        .type = type,
+	        .where = dice_below(&world->dice, 6) ? &where : NULL,
+	        .access = dice_below(&world->dice, 2) ? &access : NULL,
+	        .limit = 1 + dice_below(&world->dice, 12),
+	        .bodies = dice_below(&world->dice, 2),
 	};
 
 	random_sorts(world, &query, sorts);
 	for (size_t i = 0; i < world->count; i++)
-		if (world->items[i].live && world->items[i].type == type && decide(world, &world->items[i], query.where) &&
-		    decide(world, &world->items[i], query.access))
+		if (world->items[i].live && world->items[i].type == type &&
+		    decide(world, &world->items[i], query.where) && decide(world, &world->items[i], query.access))
 			expected[count++] = (struct expected){&world->items[i], &query};
 	qsort(expected, count, sizeof(*expected), compare_expected);
 	f->store->plan.first_look = dice_below(&world->dice, 3) ? 64 : dice_below(&world->dice, 3);
@@ -457,15 +476,24 @@ static bool text_of_standard(uint8_t relation, int64_t sl, int64_t su, int64_t l
 	/* "the range above the search value intersects the range of the target value" */
 	bool above = u > su, below = l < sl, overlaps = l < su && u > sl;
 	switch (relation) {
-	case CL_EQ: return contains;
-	case CL_NE: return !contains;
-	case CL_GT: return above;
-	case CL_LT: return below;
-	case CL_GE: return above || contains;
-	case CL_LE: return below || contains;
-	case CL_SA: return l >= su;
-	case CL_EB: return u <= sl;
-	default: return overlaps;
+	case CL_EQ:
+		return contains;
+	case CL_NE:
+		return !contains;
+	case CL_GT:
+		return above;
+	case CL_LT:
+		return below;
+	case CL_GE:
+		return above || contains;
+	case CL_LE:
+		return below || contains;
+	case CL_SA:
+		return l >= su;
+	case CL_EB:
+		return u <= sl;
+	default:
+		return overlaps;
 	}
 }
 
@@ -480,8 +508,10 @@ static void test_relations(void **state)
 						bool expected = text_of_standard(relation, sl, su, l, u);
 						assert_int_equal(cl_relation_holds(relation, sl, su, l, u), expected);
 						if (relation != CL_AP)
-							assert_int_equal(cl_relation_holds_number(relation, (double)sl, (double)su, (double)l,
-												  (double)u), expected);
+							assert_int_equal(cl_relation_holds_number(relation, (double)sl,
+							                                          (double)su, (double)l,
+							                                          (double)u),
+							                 expected);
 					}
 	/* ap: a tenth wider. 100 means 90 to 110. */
 	assert_true(cl_relation_holds_number(CL_AP, 99.5, 100.5, 90.5, 91.5));
@@ -588,7 +618,7 @@ static void test_places_are_checked(void **state)
 	assert_true(good.n > 0);
 	for (size_t i = 0; i < good.n; i++)
 		assert_true((good.p[i] >= '0' && good.p[i] <= '9') || (good.p[i] >= 'A' && good.p[i] <= 'Z') ||
-			    (good.p[i] >= 'a' && good.p[i] <= 'z') || good.p[i] == '-' || good.p[i] == '_');
+		            (good.p[i] >= 'a' && good.p[i] <= 'z') || good.p[i] == '-' || good.p[i] == '_');
 	/* Any change is noticed. */
 	for (size_t i = 0; i < good.n; i++) {
 		struct cl_str bad = cl_arena_copy(f->arena, good);
@@ -682,7 +712,8 @@ static void test_limits(void **state)
 	/* A question nested without end is refused, by both faces. */
 	struct cl_criterion nested[300];
 	for (size_t i = 0; i < 300; i++)
-		nested[i] = (struct cl_criterion){.kind = i == 299 ? CL_PRESENT : CL_NOT, .children = &nested[i + 1], .child_count = i < 299};
+		nested[i] = (struct cl_criterion){
+		        .kind = i == 299 ? CL_PRESENT : CL_NOT, .children = &nested[i + 1], .child_count = i < 299};
 	query.type = T_PATIENT;
 	query.where = nested;
 	assert_code(CL_E_LIMIT, cl_store_search(f->store, f->arena, &query, &result, &f->e));
@@ -703,7 +734,8 @@ static void test_progress_stops(void **state)
 {
 	struct fixture *f = *state;
 	struct cl_search_result result;
-	struct cl_criterion contains = {.kind = CL_STRING, .match = CL_MATCH_CONTAINS, .parameter = P_NAME, .a = CL_STR("nowhere")};
+	struct cl_criterion contains = {
+	        .kind = CL_STRING, .match = CL_MATCH_CONTAINS, .parameter = P_NAME, .a = CL_STR("nowhere")};
 	struct cl_query query = {.type = T_PATIENT, .where = &contains, .limit = 10};
 	int calls = 0;
 	char id[16], name[20];
@@ -731,13 +763,13 @@ static void test_progress_stops(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_faces_agree),
-		cmocka_unit_test(test_relations),
-		cmocka_unit_test_setup_teardown(test_paging_while_writing, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_places_are_checked, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_long_keys, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_limits, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_progress_stops, fixture_setup, fixture_teardown),
+	        cmocka_unit_test(test_faces_agree),
+	        cmocka_unit_test(test_relations),
+	        cmocka_unit_test_setup_teardown(test_paging_while_writing, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_places_are_checked, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_long_keys, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_limits, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_progress_stops, fixture_setup, fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

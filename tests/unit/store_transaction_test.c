@@ -75,7 +75,8 @@ static void test_rollback_forgets(void **state)
 		assert_int_equal(before.size, after.size);
 		assert_memory_equal(before.root, after.root, 32);
 		int64_t number;
-		assert_ok(f, cl_symbol_number(f->store, kind ? CL_STR("new system") : CL_STR("other system"), false, &number, &f->e));
+		assert_ok(f, cl_symbol_number(f->store, kind ? CL_STR("new system") : CL_STR("other system"), false,
+		                              &number, &f->e));
 		assert_int_equal(number, -1);
 		assert_false(exists(f, f->store, "b"));
 	}
@@ -131,7 +132,8 @@ static int write_until_full(struct fixture *f, unsigned *written)
 	for (*written = 0; !code && *written < 500; ++*written) {
 		char id[16];
 		snprintf(id, sizeof(id), "full%u", *written);
-		struct cl_version version = {.type = T_PATIENT, .id = cl_str_of(id), .operation = CL_OP_CREATE, .body = {body, 20000}};
+		struct cl_version version = {
+		        .type = T_PATIENT, .id = cl_str_of(id), .operation = CL_OP_CREATE, .body = {body, 20000}};
 		code = cl_store_savepoint(f->store, &f->e);
 		if (!code)
 			code = cl_store_put(f->store, &version, &none, &none, &f->e);
@@ -148,7 +150,8 @@ static void limit_pages(struct fixture *f, int64_t more)
 	sqlite3_stmt *statement;
 	assert_int_equal(sqlite3_prepare_v2(f->store->db, "PRAGMA page_count", -1, &statement, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-	snprintf(text, sizeof(text), "PRAGMA max_page_count=%lld", more < 0 ? 1000000000LL : (long long)(sqlite3_column_int64(statement, 0) + more));
+	snprintf(text, sizeof(text), "PRAGMA max_page_count=%lld",
+	         more < 0 ? 1000000000LL : (long long)(sqlite3_column_int64(statement, 0) + more));
 	sqlite3_finalize(statement);
 	assert_int_equal(sqlite3_exec(f->store->db, text, NULL, NULL, NULL), SQLITE_OK);
 }
@@ -249,8 +252,11 @@ static void test_reader_sees_new_symbols(void **state)
 		snprintf(system, sizeof(system), "http://system/%u", i);
 		add_token(&values, P_IDENTIFIER, system, "c");
 		int64_t row = put_one(f, T_PATIENT, id, CL_OP_CREATE, 1, i + 1, "{}", values_done(&values));
-		struct cl_criterion is = {.kind = CL_TOKEN, .match = CL_MATCH_SYSTEM_CODE, .parameter = P_IDENTIFIER,
-					  .a = cl_str_of(system), .b = CL_STR("c")};
+		struct cl_criterion is = {.kind = CL_TOKEN,
+		                          .match = CL_MATCH_SYSTEM_CODE,
+		                          .parameter = P_IDENTIFIER,
+		                          .a = cl_str_of(system),
+		                          .b = CL_STR("c")};
 		assert_ok(f, cl_store_matches(reader, row, &is, &found, &f->e));
 		assert_true(found);
 		if (i % 7 == 0) {
@@ -304,7 +310,8 @@ static void *search_long(void *argument)
 	struct endless *endless = argument;
 	struct cl_arena *arena = cl_arena_new(0);
 	struct cl_err e = {0};
-	struct cl_criterion contains = {.kind = CL_STRING, .match = CL_MATCH_CONTAINS, .parameter = P_NAME, .a = CL_STR("nowhere")};
+	struct cl_criterion contains = {
+	        .kind = CL_STRING, .match = CL_MATCH_CONTAINS, .parameter = P_NAME, .a = CL_STR("nowhere")};
 	struct cl_query query = {.type = T_PATIENT, .where = &contains, .limit = 10};
 	endless->code = 0;
 	for (unsigned i = 0; i < 100000 && !endless->code; i++) {
@@ -369,7 +376,8 @@ static void *read_beside(void *argument)
 		/* Each commit raises both counters: a search must see them equal. */
 		struct cl_query query = {.type = T_PATIENT, .limit = 1000, .bodies = true, .want_total = true};
 		struct cl_search_result result;
-		if (cl_store_search(reader, arena, &query, &result, &e) || (size_t)result.total != result.count || result.count % 2)
+		if (cl_store_search(reader, arena, &query, &result, &e) || (size_t)result.total != result.count ||
+		    result.count % 2)
 			atomic_fetch_add(&beside->problems, 1);
 		cl_arena_reset(arena);
 	}
@@ -411,16 +419,16 @@ static void test_readers_beside_writer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_order_of_calls, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_rollback_forgets, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_savepoints, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_whole_rollback_is_noticed, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_lost_transaction, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_snapshots, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_reader_sees_new_symbols, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_write_ahead_log, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_interrupt, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(test_readers_beside_writer, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_order_of_calls, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_rollback_forgets, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_savepoints, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_whole_rollback_is_noticed, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_lost_transaction, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_snapshots, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_reader_sees_new_symbols, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_write_ahead_log, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_interrupt, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_readers_beside_writer, fixture_setup, fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,14 +3,15 @@
 #include <stdlib.h>
 
 #define CL_COURIER_BATCH 32
-#define CL_COURIER_ATTEMPTS 20 /* about two days with the back-off below; then a person decides */
+#define CL_COURIER_ATTEMPTS 26 /* about two days with the back-off below; then a person decides */
 #define CL_COURIER_BYTES ((size_t)4 * 1024 * 1024) /* of one list: it must fit an answer */
 
-/* 2, 4, 8 ... seconds, at most four hours. */
+/* Half a second, one, two, four ... at most four hours: a partner that restarts is not kept waiting, one that is down is not
+ * pestered. */
 static cl_instant back_off(int attempts)
 {
-	int shift = attempts < 13 ? attempts : 13;
-	cl_instant wait = ((cl_instant)1 << shift) * CL_SECOND;
+	int shift = attempts < 16 ? attempts : 16;
+	cl_instant wait = ((cl_instant)1 << shift) * (CL_SECOND / 4);
 	return wait > 4 * CL_HOUR ? 4 * CL_HOUR : wait;
 }
 

@@ -247,7 +247,11 @@ static void answer_on_loop(struct cl_engine *engine, struct cl_job *job, const s
 		.response = &job->outcome.response,
 		.issues = &issues,
 	};
+	/* One look at the file for all that the answer needs: the text and what decides on it are of one version. */
+	struct cl_err ignored = {0};
+	cl_store_snapshot_begin(engine->reader, &ignored);
 	cl_interaction_run_read(&context, engine->organization->tail);
+	cl_store_snapshot_end(engine->reader);
 	if (context.streams) {
 		cl_stream_open(engine, job, principal);
 		job_free(job);

@@ -112,7 +112,8 @@ void cl_interaction_answer_error(struct cl_arena *arena, const struct cl_issues 
 int64_t cl_etag_version(struct cl_str etag);
 /* Runs a read-only route with access and audit; used by the loop and search threads and by the writer. */
 void cl_interaction_run_read(struct cl_interaction_context *context, struct cl_audit_tail *tail);
-/* The leaf of a read that is part of a writer's unit, in its transaction: context->target and rule say of what. */
+/* The leaf of a read, or of an operation, that is part of a writer's unit, in its transaction: context->target and rule say of
+ * what. */
 int cl_interaction_audit_read(struct cl_interaction_context *context, struct cl_err *e);
 /* May the principal see `version` of the resource that is now `current` (the same, when it is the newest)? What a resource says
  * now does not open what it said before, nor the other way round; what was deleted is decided by what it said last. */

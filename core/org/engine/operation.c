@@ -206,6 +206,11 @@ static int plugin_operation(struct cl_interaction_context *context, const struct
 					 CL_STR_ARGS(context->route->id));
 	context->unit->rule = operation->name;
 	int code = cl_lua_operation(context->organization->rules->lua, context->unit, operation, input, target, &out, e);
+	/* What it answers may be what it read: its changes alone would not show that. */
+	context->target = cl_arena_printf(context->arena, "%.*s%s%.*s", CL_STR_ARGS(operation->name), target.n ? " " : "",
+					  CL_STR_ARGS(target));
+	if (!code)
+		code = cl_interaction_audit_read(context, e);
 	if (code)
 		return code;
 	if (out)

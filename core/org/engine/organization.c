@@ -207,7 +207,7 @@ static int run_timer(struct cl_organization *organization, struct cl_unit *unit,
 
 /* A timer that failed changed nothing; it comes again later, or waits for a person. */
 static int put_off(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
-		   cl_instant now, const struct cl_err *why, struct cl_err *e)
+		   cl_instant now, bool budget, const struct cl_err *why, struct cl_err *e)
 {
 	struct cl_json *data = NULL;
 	struct cl_err ignored = {0};
@@ -220,7 +220,9 @@ static int put_off(struct cl_organization *organization, struct cl_arena *arena,
 		cl_json_integer(counter, &failures);
 	failures++;
 	if (failures >= CL_TIMER_FAILURES) {
-		struct cl_str text = cl_arena_printf(arena, "%s %s", why->message, why->where);
+		/* What is stored must come out of a replay too, which stops where the record says and measures nothing. */
+		const char *message = budget ? "it used more CPU time or memory than it may" : why->message;
+		struct cl_str text = cl_arena_printf(arena, "%s %s", message, why->where);
 		cl_log(CL_LOG_ERROR, "timer-quarantined", "timer=%.*s problem=%s", CL_STR_ARGS(timer->name), why->where);
 		return cl_store_timer_quarantine(organization->store, timer->name, text, e);
 	}
@@ -331,7 +333,7 @@ int cl_organization_fire_one(struct cl_organization *organization, struct cl_are
 							       ? find_recurring(organization->rules->catalog, arena, timer->name)
 							       : NULL;
 		code = recurring ? set_recurring(organization, arena, recurring, now > timer->due ? now : timer->due, e)
-				 : put_off(organization, arena, timer, now, &problem, e);
+				 : put_off(organization, arena, timer, now, budget.n > 0, &problem, e);
 	}
 	if (!code)
 		code = cl_store_release(store, e);

@@ -73,7 +73,10 @@ static int stage(const struct cl_json *archive, const char *folder, struct cl_er
 	struct cl_buf problems, text;
 	cl_buf_init(&problems, 1024 * 1024);
 	cl_buf_init(&text, 0);
-	int code = cl_rules_new(archive, NULL, NULL, &rules, &problems, e);
+	/* Nobody has tried these plugins yet. */
+	int code = cl_confine(folder, e);
+	if (!code)
+		code = cl_rules_new(archive, NULL, NULL, &rules, &problems, e);
 	if (!code) {
 		char path[4096];
 		cl_json_write(&text, archive);
@@ -133,14 +136,16 @@ static int open_organization(const struct cl_process_options *options, const str
 {
 	struct cl_rules *rules;
 	struct cl_err problem = {0};
-	int code = cl_rules_new(archive, NULL, watch, &rules, NULL, e);
+	/* Before the first line of a plugin runs; everything outside the folder was read by now. */
+	int code = cl_confine(folder, e);
+	if (code)
+		return code;
+	code = cl_rules_new(archive, NULL, watch, &rules, NULL, e);
 	bool fallen_back = code && !last_good(folder, options->id, watch, &rules, &problem);
 	if (fallen_back) {
 		refused(e);
 		code = 0;
 	}
-	if (!code)
-		code = cl_confine(folder, e);
 	if (code)
 		return code;
 	code = cl_organization_open(folder, options->id, rules, clock, watch, out, e);

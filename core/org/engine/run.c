@@ -164,6 +164,12 @@ static struct cl_str raw_id(const struct cl_request *request)
 	return (struct cl_str){(const char *)request->id, sizeof request->id};
 }
 
+bool cl_run_answered_before(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
+			    struct cl_response *response)
+{
+	return request->resent && answered_before(organization, arena, CL_STR_NONE, raw_id(request), request, response);
+}
+
 /* Was the request answered before, by its own id or by the client's key? Then the response is filled. */
 static bool answered_already(struct cl_interaction_context *context)
 {
@@ -171,8 +177,7 @@ static bool answered_already(struct cl_interaction_context *context)
 	const struct cl_request *request = context->request;
 	struct cl_str client_key = cl_request_header(request, "idempotency-key");
 	struct cl_err problem = {0};
-	if (request->resent &&
-	    answered_before(organization, context->arena, CL_STR_NONE, raw_id(request), request, context->response))
+	if (cl_run_answered_before(organization, context->arena, request, context->response))
 		return true;
 	if (client_key.n > CL_KEY_LONGEST) {
 		cl_fail(&problem, CL_E_INVALID, "an Idempotency-Key has at most %d bytes", CL_KEY_LONGEST);

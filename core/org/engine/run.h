@@ -19,6 +19,9 @@ int cl_organization_fire_one(struct cl_organization *organization, struct cl_are
 #define CL_SET_ASIDE "quarantined"
 int cl_organization_set_aside(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
 			      struct cl_err *e);
+/* Fills the response of a request that is sent again with the answer that was kept, if there is one. */
+bool cl_run_answered_before(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
+			    struct cl_response *response);
 /* Says on the shared page what runs, so that a crash can be blamed on it (pitfalls 9). */
 void cl_run_watch(struct cl_organization *organization, enum cl_watch_kind kind, struct cl_str subject, const char *what,
 		  struct cl_str detail);

@@ -46,6 +46,8 @@ static const char *action_of(const struct cl_route *route)
 		return "metric";
 	case CL_ROUTE_EVENTS:
 		return "stream";
+	case CL_ROUTE_OPERATION:
+		return "operation";
 	default:
 		return "read";
 	}

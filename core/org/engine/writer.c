@@ -33,10 +33,11 @@ static void die(const struct cl_err *e)
 
 static void run_job(struct cl_organization *organization, struct cl_job *job)
 {
-	if (expired(job))
-		answer_code(job, CL_E_BUSY, "the request waited longer than its time; it was not run");
-	else
+	if (!expired(job))
 		cl_organization_run(organization, job->arena, &job->request, &job->outcome);
+	/* One that is sent again may have been run by the process that died. */
+	else if (!cl_run_answered_before(organization, job->arena, &job->request, &job->outcome.response))
+		answer_code(job, CL_E_BUSY, "the request waited longer than its time; it was not run");
 }
 
 /* After a lost transaction each request stands alone, so that only the guilty one fails (pitfalls 3). */

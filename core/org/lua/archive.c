@@ -11,10 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_MAXIMUM ((size_t)1 << 20)   /* bytes of one file */
+#define FILE_MAXIMUM ((size_t)1 << 20) /* bytes of one file */
 #define TOTAL_MAXIMUM ((size_t)24 << 20) /* bytes of all */
-#define FILES_MAXIMUM 400                /* in one folder and those below */
-#define DEPTH_MAXIMUM 3                  /* folders below a plugin's */
+#define FILES_MAXIMUM 400 /* in one folder and those below */
+#define DEPTH_MAXIMUM 3 /* folders below a plugin's */
 
 struct reading {
 	struct cl_arena *arena;
@@ -108,8 +108,8 @@ static int read_folder(struct reading *reading, const char *path, const char *ke
 	size_t count = 0;
 	int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0)
-		return cl_fail(reading->e, errno == ENOENT || errno == ENOTDIR ? CL_E_NOT_FOUND : CL_E_IO, "%s cannot be opened: %s", path,
-			       strerror(errno));
+		return cl_fail(reading->e, errno == ENOENT || errno == ENOTDIR ? CL_E_NOT_FOUND : CL_E_IO,
+		               "%s cannot be opened: %s", path, strerror(errno));
 	int code = list_folder(reading, folder, path, &names, &count);
 	for (size_t i = 0; i < count && !code; i++) {
 		const char *below = cl_arena_printf(reading->arena, "%s/%s", path, names[i]).p;
@@ -140,7 +140,8 @@ static bool is_folder_name(struct cl_str name)
 {
 	for (size_t i = 0; i < name.n; i++) {
 		char c = name.p[i];
-		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '_' && c != '-')
+		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '_' &&
+		    c != '-')
 			return false;
 	}
 	return name.n > 0 && name.n <= 60;
@@ -162,7 +163,7 @@ static int add_plugin(struct reading *reading, const char *path, const char *key
 }
 
 static int add_named(struct reading *reading, const char *plugins_folder, const char *kind, const struct cl_json *value,
-		     const char *field)
+                     const char *field)
 {
 	struct cl_str name = cl_json_text(value);
 	if (value->kind != CL_JSON_STRING || !is_folder_name(name))
@@ -170,12 +171,13 @@ static int add_named(struct reading *reading, const char *plugins_folder, const 
 	const char *key = cl_arena_printf(reading->arena, "%s/%.*s", kind, CL_STR_ARGS(name)).p;
 	const char *path = cl_arena_printf(reading->arena, "%s/%s", plugins_folder, key).p;
 	if (!is_folder(path))
-		return cl_fail(reading->e, CL_E_NOT_FOUND, "%s: there is no plugin '%.*s' (no folder %s)", field, CL_STR_ARGS(name), path);
+		return cl_fail(reading->e, CL_E_NOT_FOUND, "%s: there is no plugin '%.*s' (no folder %s)", field,
+		               CL_STR_ARGS(name), path);
 	return add_plugin(reading, path, key);
 }
 
 static int add_list(struct reading *reading, const char *plugins_folder, const char *kind, const struct cl_json *config,
-		    const char *field)
+                    const char *field)
 {
 	const struct cl_json *list = cl_json_get(config, field);
 	int code = 0;
@@ -192,23 +194,25 @@ static const char *const kinds[] = {"models", "programs", "services", "connector
 
 /* The organization's own plugins; a name that it does not have itself may be a shipped one. */
 static int add_own(struct reading *reading, const char *plugins_folder, const char *own_folder, struct cl_str id,
-		   const struct cl_json *value)
+                   const struct cl_json *value)
 {
 	struct cl_str name = cl_json_text(value);
 	if (value->kind != CL_JSON_STRING || !is_folder_name(name))
 		return cl_fail(reading->e, CL_E_INVALID, "plugins must name plugins by letters, digits, _ and -");
-	const char *path = cl_arena_printf(reading->arena, "%s/%.*s", own_folder ? own_folder : "", CL_STR_ARGS(name)).p;
+	const char *path =
+	        cl_arena_printf(reading->arena, "%s/%.*s", own_folder ? own_folder : "", CL_STR_ARGS(name)).p;
 	if (own_folder && is_folder(path))
-		return add_plugin(reading, path,
-				  cl_arena_printf(reading->arena, "orgs/%.*s/%.*s", CL_STR_ARGS(id), CL_STR_ARGS(name)).p);
+		return add_plugin(
+		        reading, path,
+		        cl_arena_printf(reading->arena, "orgs/%.*s/%.*s", CL_STR_ARGS(id), CL_STR_ARGS(name)).p);
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
 		const char *key = cl_arena_printf(reading->arena, "%s/%.*s", kinds[i], CL_STR_ARGS(name)).p;
 		const char *shipped = cl_arena_printf(reading->arena, "%s/%s", plugins_folder, key).p;
 		if (is_folder(shipped))
 			return add_plugin(reading, shipped, key);
 	}
-	return cl_fail(reading->e, CL_E_NOT_FOUND, "plugins: there is no plugin '%.*s' in %s nor in %s", CL_STR_ARGS(name),
-		       own_folder ? own_folder : "the organization's folder", plugins_folder);
+	return cl_fail(reading->e, CL_E_NOT_FOUND, "plugins: there is no plugin '%.*s' in %s nor in %s",
+	               CL_STR_ARGS(name), own_folder ? own_folder : "the organization's folder", plugins_folder);
 }
 
 static int add_shared(struct reading *reading, const char *plugins_folder)
@@ -225,7 +229,7 @@ static int add_shared(struct reading *reading, const char *plugins_folder)
 }
 
 int cl_lua_archive_of(struct cl_arena *arena, const struct cl_json *config, struct cl_str id, const char *own_folder,
-		      const char *plugins_folder, struct cl_json **out, struct cl_err *e)
+                      const char *plugins_folder, struct cl_json **out, struct cl_err *e)
 {
 	struct cl_json *archive = cl_json_new(arena, CL_JSON_OBJECT), *organization;
 	struct reading reading = {.arena = arena, .e = e};
@@ -256,7 +260,7 @@ int cl_lua_archive_of(struct cl_arena *arena, const struct cl_json *config, stru
 }
 
 int cl_lua_archive(struct cl_arena *arena, const char *organizations_folder, const char *plugins_folder, const char *id,
-		   struct cl_json **out, struct cl_err *e)
+                   struct cl_json **out, struct cl_err *e)
 {
 	struct cl_json *config;
 	*out = NULL;
@@ -267,7 +271,7 @@ int cl_lua_archive(struct cl_arena *arena, const char *organizations_folder, con
 	if (code)
 		return code;
 	code = cl_lua_archive_of(arena, config, cl_arena_copy(arena, cl_str_of(id)),
-				 cl_arena_printf(arena, "%s/%s", organizations_folder, id).p, plugins_folder, out, e);
+	                         cl_arena_printf(arena, "%s/%s", organizations_folder, id).p, plugins_folder, out, e);
 	if (code && e && !e->where[0])
 		cl_fail_at(e, "%s", path);
 	return code;

@@ -57,7 +57,7 @@ void cl_budget_close(struct cl_budget *budget)
 static void set_timer(struct cl_budget *budget, int64_t microseconds)
 {
 	struct itimerspec time = {
-		.it_value = {.tv_sec = microseconds / CL_SECOND, .tv_nsec = microseconds % CL_SECOND * 1000},
+	        .it_value = {.tv_sec = microseconds / CL_SECOND, .tv_nsec = microseconds % CL_SECOND * 1000},
 	};
 	timer_settime(budget->timer, 0, &time, NULL);
 }
@@ -76,6 +76,11 @@ int cl_budget_begin(struct cl_budget *budget, int64_t limit, struct cl_err *e)
 		if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &budget->timer))
 			return cl_fail(e, CL_E_BUSY, "no timer for a plugin's time budget: %s", strerror(errno));
 		budget->thread = thread;
+		/* A thread that leaves signals to another one must hear this one. */
+		sigset_t signals;
+		sigemptyset(&signals);
+		sigaddset(&signals, BUDGET_SIGNAL);
+		pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
 	}
 	budget->call++;
 	budget->limit = limit > 0 ? limit : 1;

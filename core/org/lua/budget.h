@@ -11,12 +11,12 @@
 
 struct cl_budget {
 	lua_State *state;
-	lua_Hook hook;       /* installed when time is up; must ask cl_budget_is_over first */
+	lua_Hook hook; /* installed when time is up; must ask cl_budget_is_over first */
 	timer_t timer;
-	pid_t thread;        /* that `timer` watches; 0 = there is no timer yet */
-	int64_t started;     /* microseconds of the thread's CPU time when the call began */
-	int64_t limit;       /* microseconds that it may take */
-	uint32_t call;       /* counts outermost calls */
+	pid_t thread; /* that `timer` watches; 0 = there is no timer yet */
+	int64_t started; /* microseconds of the thread's CPU time when the call began */
+	int64_t limit; /* microseconds that it may take */
+	uint32_t call; /* counts outermost calls */
 	volatile sig_atomic_t running;
 	volatile sig_atomic_t signalled; /* the timer's signal came during this call */
 };

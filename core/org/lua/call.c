@@ -1,6 +1,7 @@
 /* call.c: the only place where Lua is entered from C, and what becomes of its errors. An entry may nest in another (an effect
  * advances a second instance, whose guard runs); the budget is that of the outermost. */
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "org/lua/internal.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,7 +99,8 @@ void cl_poll(lua_State *L)
 }
 
 /* "plugin callback at services/callback/plugin.lua:34 (on callback.done, Task/x)" */
-static void describe(const struct cl_lua *lua, const struct cl_frame *frame, const char *file, int line, char *out, size_t size)
+static void describe(const struct cl_lua *lua, const struct cl_frame *frame, const char *file, int line, char *out,
+                     size_t size)
 {
 	if (!frame->function) {
 		snprintf(out, size, "%s", lua->files ? "loading the plugins" : "this line");
@@ -108,31 +110,50 @@ static void describe(const struct cl_lua *lua, const struct cl_frame *frame, con
 	if (file[0] && n > 0 && (size_t)n < size)
 		n += snprintf(out + n, size - (size_t)n, " at %s:%d", file, line);
 	if (n > 0 && (size_t)n < size)
-		snprintf(out + n, size - (size_t)n, " (%.*s%s%.*s)", CL_STR_ARGS(frame->function->what),
-			 frame->instance.n ? ", " : "", CL_STR_ARGS(frame->instance));
+		snprintf(out + n, size - (size_t)n, " (%.*s%s%.*s%s%.*s)", CL_STR_ARGS(frame->function->what),
+		         frame->instance.n ? ", " : "", CL_STR_ARGS(frame->type), frame->type.n ? "/" : "",
+		         CL_STR_ARGS(frame->instance));
 }
 
 static int explain_stop(struct cl_lua *lua, const struct cl_frame *frame, struct cl_err *e)
 {
 	char place[360];
 	describe(lua, frame, lua->stop_file, lua->stop_line, place, sizeof place);
-	snprintf(lua->outcome, sizeof lua->outcome, "budget:%s:%s:%d", lua->stop_plugin, lua->stop_file, lua->stop_line);
+	snprintf(lua->outcome, sizeof lua->outcome, "budget:%s:%s:%d", lua->stop_plugin, lua->stop_file,
+	         lua->stop_line);
 	switch (lua->stop) {
 	case CL_STOP_MEMORY:
-		cl_fail(e, CL_E_LIMIT, "%s was stopped: it used %zu MiB of memory, all that the organization's plugins may have", place,
-			lua->limits.memory >> 20);
+		cl_fail(e, CL_E_LIMIT,
+		        "%s was stopped: it used %zu MiB of memory, all that the organization's plugins may have",
+		        place, lua->limits.memory >> 20);
 		break;
 	case CL_STOP_RECORDED:
 		cl_fail(e, CL_E_LIMIT, "%s was stopped, as it was when this was recorded", place);
 		break;
 	default:
 		cl_fail(e, CL_E_LIMIT, "%s was stopped: it used %lld ms of CPU, all that %s may take", place,
-			(long long)(lua->budget.limit / 1000), lua->files ? "loading" : "one call");
+		        (long long)(lua->budget.limit / 1000), lua->files ? "loading" : "one call");
 	}
 	return cl_fail_at(e, "%s:%d", lua->stop_file, lua->stop_line);
 }
 
 /* ---- errors raised by C ---- */
+
+void cl_clean_text(char *text)
+{
+	cl_clean_bytes(text, strlen(text));
+}
+
+void cl_clean_bytes(char *text, size_t length)
+{
+	unsigned char *at = (unsigned char *)text, *end = at + length;
+	while (at < end) {
+		size_t n = cl_utf8_length(at, end);
+		if (n == 0 || *at == 0)
+			*at = '?';
+		at += n ? n : 1;
+	}
+}
 
 /* What failed while a plugin acted is no answer to what the request asked for: "not found" would be read as its own. */
 static int code_for_request(int code)
@@ -166,8 +187,8 @@ static int raise_error(lua_State *L, const struct cl_err *e, bool plainly, bool 
 	lua->raised = *e;
 	lua->raised.code = code_for_request(e->code);
 	if (!plainly && placed) {
-		cl_fail(&lua->raised, lua->raised.code, "%s (plugin %.*s, %.*s:%d)", e->message, CL_STR_ARGS(plugin_name(lua)),
-			CL_STR_ARGS(file), line);
+		cl_fail(&lua->raised, lua->raised.code, "%s (plugin %.*s, %.*s:%d)", e->message,
+		        CL_STR_ARGS(plugin_name(lua)), CL_STR_ARGS(file), line);
 		lua->raised.line = lua->raised.column = 0;
 		memcpy(lua->raised.where, e->where, sizeof lua->raised.where);
 		if (!e->where[0])
@@ -215,6 +236,7 @@ int cl_raise_misuse(lua_State *L, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(message, sizeof message, format, arguments);
 	va_end(arguments);
+	cl_clean_text(message);
 	cl_fail(&e, CL_E_PLUGIN, "%s", message);
 	return raise_error(L, &e, false, false);
 }
@@ -257,19 +279,20 @@ static int explain(struct cl_lua *lua, const struct cl_frame *frame, int status,
 			return lua->raised.code;
 		}
 	}
-	char where[240] = "", kind[80];
-	const char *message;
-	if (text) {
-		message = take_place(lua_tostring(L, -1), where, sizeof where);
-	} else {
-		snprintf(kind, sizeof kind, "an error that is no text but a %s was raised", luaL_typename(L, -1));
-		message = kind;
-	}
+	char where[240] = "", message[400];
+	if (text)
+		snprintf(message, sizeof message, "%s", take_place(lua_tostring(L, -1), where, sizeof where));
+	else
+		snprintf(message, sizeof message, "an error that is no text but a %s was raised", luaL_typename(L, -1));
+	cl_clean_text(message);
+	cl_clean_text(where);
 	if (!where[0] && frame->function)
-		snprintf(where, sizeof where, "%.*s:%d", CL_STR_ARGS(frame->function->origin.file), frame->function->origin.line);
+		snprintf(where, sizeof where, "%.*s:%d", CL_STR_ARGS(frame->function->origin.file),
+		         frame->function->origin.line);
 	if (frame->function)
-		cl_fail(e, CL_E_PLUGIN, "plugin %.*s, %s: %.300s (%.*s%s%.*s)", CL_STR_ARGS(plugin_name(lua)), where, message,
-			CL_STR_ARGS(frame->function->what), frame->instance.n ? ", " : "", CL_STR_ARGS(frame->instance));
+		cl_fail(e, CL_E_PLUGIN, "plugin %.*s, %s: %.300s (%.*s%s%.*s%s%.*s)", CL_STR_ARGS(plugin_name(lua)),
+		        where, message, CL_STR_ARGS(frame->function->what), frame->instance.n ? ", " : "",
+		        CL_STR_ARGS(frame->type), frame->type.n ? "/" : "", CL_STR_ARGS(frame->instance));
 	else
 		cl_fail(e, CL_E_PLUGIN, "%s%s%s", where, where[0] ? ": " : "", message);
 	return cl_fail_at(e, "%s", where);
@@ -278,18 +301,25 @@ static int explain(struct cl_lua *lua, const struct cl_frame *frame, int status,
 /* ---- entries ---- */
 
 struct watched {
-	char plugin[sizeof ((struct cl_watch *)0)->plugin], what[sizeof ((struct cl_watch *)0)->what];
+	char plugin[sizeof((struct cl_watch *)0)->plugin], what[sizeof((struct cl_watch *)0)->what];
 };
 
+static void copy_text(char *out, size_t size, struct cl_str text)
+{
+	size_t n = text.n < size - 1 ? text.n : size - 1;
+	memcpy(out, text.p, n);
+	out[n] = 0;
+}
+
 /* The supervisor may look at any moment: it takes the texts for hints only. */
-static void watch_begin(struct cl_lua *lua, const char *what, struct watched *former)
+static void watch_begin(struct cl_lua *lua, struct cl_str what, struct watched *former)
 {
 	struct cl_watch *watch = lua->watch;
 	memcpy(former->plugin, watch->plugin, sizeof former->plugin);
 	memcpy(former->what, watch->what, sizeof former->what);
-	snprintf(watch->plugin, sizeof watch->plugin, "%.*s", CL_STR_ARGS(plugin_name(lua)));
+	copy_text(watch->plugin, sizeof watch->plugin, plugin_name(lua));
 	if (!lua->frame->outer) {
-		snprintf(watch->what, sizeof watch->what, "%s", what);
+		copy_text(watch->what, sizeof watch->what, what);
 		atomic_fetch_add(&watch->lua_call, 1u);
 		atomic_store(&watch->lua_since, cl_monotonic());
 	}
@@ -324,13 +354,13 @@ static bool stop_as_recorded(struct cl_lua *lua, const struct cl_frame *frame)
 	static const char mark[] = "budget:";
 	struct cl_str name = plugin_name(lua);
 	const char *at = lua->expected + sizeof mark - 1;
-	if (!frame->function || strncmp(lua->expected, mark, sizeof mark - 1) != 0 || strncmp(at, name.p, name.n) != 0 ||
-	    at[name.n] != ':')
+	if (!frame->function || strncmp(lua->expected, mark, sizeof mark - 1) != 0 ||
+	    strncmp(at, name.p, name.n) != 0 || at[name.n] != ':')
 		return false;
 	const char *file = at + name.n + 1, *colon = strrchr(file, ':');
 	if (!colon)
 		return false;
-	note_stop(lua, (struct cl_str){file, (size_t)(colon - file)}, atoi(colon + 1));
+	note_stop(lua, (struct cl_str){file, (size_t)(colon - file)}, (int)strtol(colon + 1, NULL, 10));
 	lua->stop = CL_STOP_RECORDED;
 	lua->expected[0] = 0;
 	return true;
@@ -344,8 +374,8 @@ static int poisoned(const struct cl_lua *lua, struct cl_err *e)
 	return lua->poison.code;
 }
 
-int cl_call_protected(struct cl_lua *lua, struct cl_frame *frame, int64_t cpu, const char *what, lua_CFunction function,
-		      void *context, struct cl_err *e)
+int cl_call_protected(struct cl_lua *lua, struct cl_frame *frame, int64_t cpu, struct cl_str what,
+                      lua_CFunction function, void *context, struct cl_err *e)
 {
 	lua_State *L = lua->state;
 	struct watched former;
@@ -354,16 +384,17 @@ int cl_call_protected(struct cl_lua *lua, struct cl_frame *frame, int64_t cpu, c
 	for (const struct cl_frame *outer = frame->outer; outer; outer = outer->outer)
 		depth++;
 	if (depth >= CL_LUA_DEPTH)
-		return cl_fail(e, CL_E_PLUGIN, "guards and effects call each other more than %d deep (%s)", CL_LUA_DEPTH, what);
+		return cl_fail(e, CL_E_PLUGIN, "guards and effects call each other more than %d deep (%.*s)",
+		               CL_LUA_DEPTH, CL_STR_ARGS(what));
 	if (!lua_checkstack(L, 8))
-		return cl_fail(e, CL_E_LIMIT, "no room on Lua's stack for %s", what);
+		return cl_fail(e, CL_E_LIMIT, "no room on Lua's stack for %.*s", CL_STR_ARGS(what));
 	if (depth == 0)
 		code = cl_budget_begin(&lua->budget, lua->replaying ? 100 * cpu : cpu, e);
 	if (code)
 		return code;
 	lua->frame = frame;
 	if (depth == 0)
-		note_stop(lua, CL_STR_NONE, 0);
+		lua->stop_file[0] = 0; /* what an earlier call noted */
 	if (lua->watch)
 		watch_begin(lua, what, &former);
 	if (lua->stop != CL_STOP_NONE || stop_as_recorded(lua, frame)) {
@@ -376,7 +407,8 @@ int cl_call_protected(struct cl_lua *lua, struct cl_frame *frame, int64_t cpu, c
 		int status = lua_pcall(L, 1, 0, 0);
 		if (status != LUA_OK) {
 			code = explain(lua, frame, status, e);
-		} else if (lua->stop != CL_STOP_NONE) { /* a C function of ours ended normally after the time was over */
+		} else if (lua->stop !=
+		           CL_STOP_NONE) { /* a C function of ours ended normally after the time was over */
 			code = explain_stop(lua, frame, e);
 		}
 		if (lua->poison.code && lua->stop == CL_STOP_NONE)
@@ -415,19 +447,18 @@ int cl_call_run(struct cl_call *call, struct cl_err *e)
 		return cl_fail(e, CL_E_INTERNAL, "there is no plugin function %d", call->function);
 	const struct cl_lua_function *function = &lua->functions[call->function - 1];
 	struct cl_frame frame = {
-		.unit = call->unit,
-		.function = function,
-		.plugin = function->plugin,
-		.instance = call->instance,
-		.read_only = call->read_only || (lua->frame && lua->frame->read_only),
+	        .unit = call->unit,
+	        .function = function,
+	        .plugin = function->plugin,
+	        .type = call->type,
+	        .instance = call->instance,
+	        .read_only = call->read_only || (lua->frame && lua->frame->read_only),
 	};
 	if (!lua->frame && (lua->unit != call->unit || lua->cause != call->unit->cause))
 		cl_lua_unit_begin(lua, call->unit);
 	struct cl_str former = call->unit->plugin;
 	call->unit->plugin = lua->plugins[function->plugin].name;
-	char what[128];
-	snprintf(what, sizeof what, "%.*s", CL_STR_ARGS(function->what));
-	int code = cl_call_protected(lua, &frame, lua->limits.call_cpu, what, run_call, call, e);
+	int code = cl_call_protected(lua, &frame, lua->limits.call_cpu, function->what, run_call, call, e);
 	call->unit->plugin = former;
 	return code;
 }

@@ -109,7 +109,8 @@ static int plugin_of_file(const struct cl_lua *lua, struct cl_str file)
 	return best;
 }
 
-int cl_field_function(lua_State *L, int index, const char *name, const struct cl_origin *declared, const char *what, ...)
+int cl_field_function(lua_State *L, int index, const char *name, const struct cl_origin *declared, const char *what,
+                      ...)
 {
 	struct cl_lua *lua = cl_lua_of(L);
 	if (lua_getfield(L, index, name) != LUA_TFUNCTION) {
@@ -171,16 +172,16 @@ static void compile_plugins(lua_State *L, int index)
 		lua_rawgeti(L, -1, (lua_Integer)i + 1);
 		int plugin = lua_gettop(L);
 		lua->plugins[i] = (struct cl_lua_plugin){
-			.name = cl_field_text(L, plugin, "name"),
-			.folder = cl_field_text(L, plugin, "folder"),
-			.scope = (int)cl_field_integer(L, plugin, "scope", (lua_Integer)i + 1) - 1,
+		        .name = cl_field_text(L, plugin, "name"),
+		        .folder = cl_field_text(L, plugin, "folder"),
+		        .scope = (int)cl_field_integer(L, plugin, "scope", (lua_Integer)i + 1) - 1,
 		};
 		lua->catalog.plugins[i] = (struct cl_plugin_info){
-			.name = lua->plugins[i].name,
-			.summary = cl_field_text(L, plugin, "summary"),
-			.folder = lua->plugins[i].folder,
-			.hash = folder_hash(lua, lua->plugins[i].folder),
-			.api = (int)cl_field_integer(L, plugin, "api", 0),
+		        .name = lua->plugins[i].name,
+		        .summary = cl_field_text(L, plugin, "summary"),
+		        .folder = lua->plugins[i].folder,
+		        .hash = folder_hash(lua, lua->plugins[i].folder),
+		        .api = (int)cl_field_integer(L, plugin, "api", 0),
 		};
 		lua_pop(L, 1);
 	}

@@ -13,7 +13,7 @@ CL_MAY_LJMP struct cl_duration cl_field_duration(lua_State *L, int index, const 
 CL_MAY_LJMP struct cl_origin cl_field_origin(lua_State *L, int index);
 /* Registers the function of that name; CL_NO_FUNCTION when there is none. */
 CL_MAY_LJMP int cl_field_function(lua_State *L, int index, const char *name, const struct cl_origin *declared,
-				  const char *what, ...) __attribute__((format(printf, 5, 6)));
+                                  const char *what, ...) __attribute__((format(printf, 5, 6)));
 /* Pushes the list of that name (an empty one when absent) and returns its length. */
 CL_MAY_LJMP size_t cl_push_list(lua_State *L, int index, const char *name);
 int cl_plugin_index(const struct cl_lua *lua, struct cl_str name);

@@ -45,7 +45,8 @@ static void compile_measure(lua_State *L, int at, struct cl_metric *metric)
 		metric->elapsed_unit = (uint8_t)cl_ctx_duration_unit(cl_field_text(L, lua_gettop(L), "unit"));
 	}
 	lua_pop(L, 2);
-	metric->function = cl_field_function(L, at, "value", &metric->origin, "value of metric %.*s", CL_STR_ARGS(metric->name));
+	metric->function =
+	        cl_field_function(L, at, "value", &metric->origin, "value of metric %.*s", CL_STR_ARGS(metric->name));
 	if (metric->function) {
 		metric->measure = CL_MEASURE_FUNCTION;
 		metric->show = (uint8_t)(cl_str_is(metric->unit, "%") ? CL_SHOW_PERCENT : shown_as(show, CL_SHOW_SUM));
@@ -72,7 +73,9 @@ void cl_compile_metrics(lua_State *L, int index)
 {
 	struct cl_catalog *catalog = &cl_lua_of(L)->catalog;
 	catalog->metric_count = cl_push_list(L, index, "metrics");
-	catalog->metrics = catalog->metric_count ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_metric, catalog->metric_count) : NULL;
+	catalog->metrics = catalog->metric_count
+	                           ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_metric, catalog->metric_count)
+	                           : NULL;
 	for (size_t i = 0; i < catalog->metric_count; i++) {
 		lua_rawgeti(L, -1, (lua_Integer)i + 1);
 		compile_metric(L, lua_gettop(L), &catalog->metrics[i]);
@@ -99,7 +102,8 @@ void cl_compile_views(lua_State *L, int index)
 {
 	struct cl_catalog *catalog = &cl_lua_of(L)->catalog;
 	catalog->view_count = cl_push_list(L, index, "views");
-	catalog->views = catalog->view_count ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_view, catalog->view_count) : NULL;
+	catalog->views =
+	        catalog->view_count ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_view, catalog->view_count) : NULL;
 	for (size_t i = 0; i < catalog->view_count; i++) {
 		lua_rawgeti(L, -1, (lua_Integer)i + 1);
 		compile_view(L, lua_gettop(L), &catalog->views[i]);

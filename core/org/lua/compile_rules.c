@@ -25,17 +25,18 @@ static void compile_on(lua_State *L, int index)
 		int at = push_item(L, i);
 		struct cl_handler *handler = &catalog->handlers[i];
 		*handler = (struct cl_handler){
-			.event = cl_field_text(L, at, "name"),
-			.plugin = cl_field_text(L, at, "plugin"),
-			.after = cl_field_text(L, at, "after"),
-			.origin = cl_field_origin(L, at),
+		        .event = cl_field_text(L, at, "name"),
+		        .plugin = cl_field_text(L, at, "plugin"),
+		        .after = cl_field_text(L, at, "after"),
+		        .origin = cl_field_origin(L, at),
 		};
-		handler->function = cl_field_function(L, at, "body", &handler->origin, "on %.*s", CL_STR_ARGS(handler->event));
+		handler->function =
+		        cl_field_function(L, at, "body", &handler->origin, "on %.*s", CL_STR_ARGS(handler->event));
 		lua->hearings[i] = (struct cl_lua_hearing){
-			.type = cl_fhir_type(cl_field_text(L, at, "type")),
-			.operation = (uint8_t)cl_field_integer(L, at, "operation", 0),
-			.word = cl_field_text(L, at, "word"),
-			.workflow = cl_field_text(L, at, "workflow"),
+		        .type = cl_fhir_type(cl_field_text(L, at, "type")),
+		        .operation = (uint8_t)cl_field_integer(L, at, "operation", 0),
+		        .word = cl_field_text(L, at, "word"),
+		        .workflow = cl_field_text(L, at, "workflow"),
 		};
 		lua_pop(L, 1);
 	}
@@ -59,8 +60,8 @@ static void compile_every(lua_State *L, int index)
 		struct cl_str time = cl_field_text(L, body, "time"), days = cl_field_text(L, body, "days");
 		if (cl_recurrence_parse(time, days, &recurring->rule, NULL))
 			recurring->rule = (struct cl_recurrence){0}; /* schema.lua has refused it */
-		recurring->function = cl_field_function(L, body, "body", &recurring->origin, "every %.*s %.*s", CL_STR_ARGS(time),
-							CL_STR_ARGS(days));
+		recurring->function = cl_field_function(L, body, "body", &recurring->origin, "every %.*s %.*s",
+		                                        CL_STR_ARGS(time), CL_STR_ARGS(days));
 		lua_pop(L, 2);
 	}
 	lua_pop(L, 1);
@@ -78,7 +79,8 @@ static void compile_timers(lua_State *L, int index)
 		timer->plugin = cl_field_text(L, at, "scope");
 		timer->key = cl_field_text(L, at, "name");
 		timer->origin = cl_field_origin(L, at);
-		timer->function = cl_field_function(L, at, "body", &timer->origin, "timer %.*s", CL_STR_ARGS(timer->key));
+		timer->function =
+		        cl_field_function(L, at, "body", &timer->origin, "timer %.*s", CL_STR_ARGS(timer->key));
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
@@ -96,7 +98,8 @@ static void compile_receivers(lua_State *L, int index)
 		receiver->event = cl_field_text(L, at, "name");
 		receiver->plugin = cl_field_text(L, at, "plugin");
 		receiver->origin = cl_field_origin(L, at);
-		receiver->function = cl_field_function(L, at, "body", &receiver->origin, "receive %.*s", CL_STR_ARGS(receiver->event));
+		receiver->function = cl_field_function(L, at, "body", &receiver->origin, "receive %.*s",
+		                                       CL_STR_ARGS(receiver->event));
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
@@ -115,8 +118,8 @@ static void compile_operations(lua_State *L, int index)
 		operation->summary = cl_field_text(L, at, "summary");
 		operation->roles = cl_field_texts(L, at, "roles", &operation->role_count);
 		operation->origin = cl_field_origin(L, at);
-		operation->function =
-			cl_field_function(L, at, "run", &operation->origin, "operation %.*s", CL_STR_ARGS(operation->name));
+		operation->function = cl_field_function(L, at, "run", &operation->origin, "operation %.*s",
+		                                        CL_STR_ARGS(operation->name));
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
@@ -219,8 +222,9 @@ static struct cl_json *setting_value(lua_State *L, int index, const char *field,
 	if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
 		if (lua->stop != CL_STOP_NONE)
 			cl_raise_stop(L);
-		cl_problem(lua, setting->origin.file, setting->origin.line, "setting '%.*s': %s", CL_STR_ARGS(setting->name),
-			   lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "the value cannot be kept");
+		cl_problem(lua, setting->origin.file, setting->origin.line, "setting '%.*s': %s",
+		           CL_STR_ARGS(setting->name),
+		           lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "the value cannot be kept");
 		lua_pop(L, 1);
 		return cl_json_new(lua->arena, CL_JSON_NULL);
 	}

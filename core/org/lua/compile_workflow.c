@@ -9,10 +9,10 @@ static void compile_needs(lua_State *L, int index, struct cl_transition_rule *ou
 		lua_rawgeti(L, -1, (lua_Integer)i + 1);
 		int need = lua_gettop(L);
 		out->needs[i] = (struct cl_needed){
-			.name = cl_field_text(L, need, "name"),
-			.type = cl_field_text(L, need, "type"),
-			.optional = cl_field_flag(L, need, "optional"),
-			.help = cl_field_text(L, need, "help"),
+		        .name = cl_field_text(L, need, "name"),
+		        .type = cl_field_text(L, need, "type"),
+		        .optional = cl_field_flag(L, need, "optional"),
+		        .help = cl_field_text(L, need, "help"),
 		};
 		out->needs[i].choices = cl_field_texts(L, need, "choices", &out->needs[i].choice_count);
 		lua_pop(L, 1);
@@ -20,11 +20,13 @@ static void compile_needs(lua_State *L, int index, struct cl_transition_rule *ou
 	lua_pop(L, 1);
 }
 
-static void compile_transitions(lua_State *L, int index, const struct cl_workflow *workflow, struct cl_state_rule *state)
+static void compile_transitions(lua_State *L, int index, const struct cl_workflow *workflow,
+                                struct cl_state_rule *state)
 {
 	state->transition_count = cl_push_list(L, index, "transitions");
-	state->transitions =
-		state->transition_count ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_transition_rule, state->transition_count) : NULL;
+	state->transitions = state->transition_count ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_transition_rule,
+	                                                            state->transition_count)
+	                                             : NULL;
 	for (size_t i = 0; i < state->transition_count; i++) {
 		struct cl_transition_rule *transition = &state->transitions[i];
 		lua_rawgeti(L, -1, (lua_Integer)i + 1);
@@ -37,11 +39,11 @@ static void compile_transitions(lua_State *L, int index, const struct cl_workflo
 		transition->origin = cl_field_origin(L, at);
 		compile_needs(L, at, transition);
 		transition->guard = cl_field_function(L, at, "guard", &transition->origin, "guard of %.*s.%.*s.%.*s",
-						      CL_STR_ARGS(workflow->name), CL_STR_ARGS(state->name),
-						      CL_STR_ARGS(transition->event));
+		                                      CL_STR_ARGS(workflow->name), CL_STR_ARGS(state->name),
+		                                      CL_STR_ARGS(transition->event));
 		transition->effect = cl_field_function(L, at, "effect", &transition->origin, "effect of %.*s.%.*s.%.*s",
-						       CL_STR_ARGS(workflow->name), CL_STR_ARGS(state->name),
-						       CL_STR_ARGS(transition->event));
+		                                       CL_STR_ARGS(workflow->name), CL_STR_ARGS(state->name),
+		                                       CL_STR_ARGS(transition->event));
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
@@ -50,7 +52,9 @@ static void compile_transitions(lua_State *L, int index, const struct cl_workflo
 static void compile_reminders(lua_State *L, int index, struct cl_state_rule *state)
 {
 	state->reminder_count = cl_push_list(L, index, "reminders");
-	state->reminders = state->reminder_count ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_reminder, state->reminder_count) : NULL;
+	state->reminders = state->reminder_count
+	                           ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_reminder, state->reminder_count)
+	                           : NULL;
 	for (size_t i = 0; i < state->reminder_count; i++) {
 		lua_rawgeti(L, -1, (lua_Integer)i + 1);
 		state->reminders[i].before = cl_field_duration(L, lua_gettop(L), "before");
@@ -81,8 +85,8 @@ static void compile_state(lua_State *L, int at, const struct cl_workflow *workfl
 	state->origin = cl_field_origin(L, at);
 	compile_reminders(L, at, state);
 	compile_transitions(L, at, workflow, state);
-	state->enter = cl_field_function(L, at, "enter", &state->origin, "enter of %.*s.%.*s", CL_STR_ARGS(workflow->name),
-					 CL_STR_ARGS(state->name));
+	state->enter = cl_field_function(L, at, "enter", &state->origin, "enter of %.*s.%.*s",
+	                                 CL_STR_ARGS(workflow->name), CL_STR_ARGS(state->name));
 }
 
 static void compile_workflow(lua_State *L, int at, struct cl_workflow *workflow)
@@ -101,13 +105,15 @@ static void compile_workflow(lua_State *L, int at, struct cl_workflow *workflow)
 	for (size_t i = 0; i < workflow->party_count; i++) {
 		lua_rawgeti(L, -1, (lua_Integer)i + 1);
 		workflow->parties[i].name = cl_field_text(L, lua_gettop(L), "name");
-		workflow->parties[i].roles = cl_field_texts(L, lua_gettop(L), "roles", &workflow->parties[i].role_count);
+		workflow->parties[i].roles =
+		        cl_field_texts(L, lua_gettop(L), "roles", &workflow->parties[i].role_count);
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
 
 	workflow->migrate_count = cl_push_list(L, at, "migrations");
-	workflow->migrate = workflow->migrate_count ? CL_NEW_ARRAY(arena, struct cl_state_map, workflow->migrate_count) : NULL;
+	workflow->migrate =
+	        workflow->migrate_count ? CL_NEW_ARRAY(arena, struct cl_state_map, workflow->migrate_count) : NULL;
 	for (size_t i = 0; i < workflow->migrate_count; i++) {
 		lua_rawgeti(L, -1, (lua_Integer)i + 1);
 		workflow->migrate[i].from = cl_field_text(L, lua_gettop(L), "from");
@@ -117,7 +123,8 @@ static void compile_workflow(lua_State *L, int at, struct cl_workflow *workflow)
 	lua_pop(L, 1);
 
 	workflow->state_count = cl_push_list(L, at, "state_list");
-	workflow->states = workflow->state_count ? CL_NEW_ARRAY(arena, struct cl_state_rule, workflow->state_count) : NULL;
+	workflow->states =
+	        workflow->state_count ? CL_NEW_ARRAY(arena, struct cl_state_rule, workflow->state_count) : NULL;
 	for (size_t i = 0; i < workflow->state_count; i++) {
 		lua_rawgeti(L, -1, (lua_Integer)i + 1);
 		compile_state(L, lua_gettop(L), workflow, &workflow->states[i]);
@@ -130,8 +137,9 @@ void cl_compile_workflows(lua_State *L, int index)
 {
 	struct cl_catalog *catalog = &cl_lua_of(L)->catalog;
 	catalog->workflow_count = cl_push_list(L, index, "workflows");
-	catalog->workflows =
-		catalog->workflow_count ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_workflow, catalog->workflow_count) : NULL;
+	catalog->workflows = catalog->workflow_count
+	                             ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_workflow, catalog->workflow_count)
+	                             : NULL;
 	for (size_t i = 0; i < catalog->workflow_count; i++) {
 		lua_rawgeti(L, -1, (lua_Integer)i + 1);
 		compile_workflow(L, lua_gettop(L), &catalog->workflows[i]);

@@ -117,14 +117,14 @@ size_t cl_number_text(double number, char out[32])
 
 struct taking {
 	struct cl_arena *arena;
-	const char *name;   /* of the whole, for messages */
+	const char *name; /* of the whole, for messages */
 	uint32_t nodes;
 	const struct step *last;
 };
 
 struct step {
 	const struct step *up;
-	const char *name;   /* NULL for an element */
+	const char *name; /* NULL for an element */
 	lua_Integer index;
 };
 
@@ -149,7 +149,8 @@ static _Noreturn void refuse(lua_State *L, const struct taking *taking, const st
 	abort();
 }
 
-static void take(lua_State *L, int index, struct taking *taking, const struct step *step, int depth, struct cl_json *out);
+static void take(lua_State *L, int index, struct taking *taking, const struct step *step, int depth,
+                 struct cl_json *out);
 
 static struct cl_str take_text(lua_State *L, int index, struct taking *taking, const struct step *step)
 {
@@ -173,7 +174,8 @@ static int compare_members(const void *a, const void *b)
 	return order ? order : cl_str_compare(x, y);
 }
 
-static void take_table(lua_State *L, int index, struct taking *taking, const struct step *step, int depth, struct cl_json *out)
+static void take_table(lua_State *L, int index, struct taking *taking, const struct step *step, int depth,
+                       struct cl_json *out)
 {
 	uint32_t named = 0, numbered = 0;
 	if (depth >= CL_LUA_JSON_DEPTH)
@@ -221,7 +223,8 @@ static void take_table(lua_State *L, int index, struct taking *taking, const str
 		qsort(out->members, named, sizeof *out->members, compare_members);
 }
 
-static void take(lua_State *L, int index, struct taking *taking, const struct step *step, int depth, struct cl_json *out)
+static void take(lua_State *L, int index, struct taking *taking, const struct step *step, int depth,
+                 struct cl_json *out)
 {
 	char text[32];
 	*out = (struct cl_json){0};

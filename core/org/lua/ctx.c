@@ -2,6 +2,7 @@
  * it does, it does to the unit that runs now. The calls stand in the other ctx_*.c, by what they are about. */
 #include "base/closest.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "org/fhir/reference.h"
 #include "org/lua/internal.h"
 
@@ -55,7 +56,8 @@ struct cl_unit *cl_ctx_unit(lua_State *L, const char *call, bool changing)
 {
 	struct cl_lua *lua = cl_lua_of(L);
 	if (!is_ctx(L, 1))
-		cl_raise_misuse(L, "%s: write it with a colon, ctx:%s(...)", call, call + (strncmp(call, "ctx:", 4) ? 0 : 4));
+		cl_raise_misuse(L, "%s: write it with a colon, ctx:%s(...)", call,
+		                call + (strncmp(call, "ctx:", 4) ? 0 : 4));
 	if (!lua->frame || !lua->frame->unit)
 		cl_raise_misuse(L, "%s: nothing runs now that it could act on", call);
 	if (changing && lua->frame->read_only)
@@ -66,7 +68,7 @@ struct cl_unit *cl_ctx_unit(lua_State *L, const char *call, bool changing)
 static _Noreturn void refuse_type(lua_State *L, int index, const char *call, const char *name, const char *wanted)
 {
 	cl_raise_misuse(L, "%s: `%s` must be %s, not %s", call, name, wanted,
-			cl_is_view(L, index) ? "a resource" : luaL_typename(L, index));
+	                cl_is_view(L, index) ? "a resource" : luaL_typename(L, index));
 	cl_die("an error was not raised");
 }
 
@@ -78,6 +80,8 @@ struct cl_str cl_ctx_optional_text(lua_State *L, int index, const char *call, co
 	if (lua_type(L, index) != LUA_TSTRING)
 		refuse_type(L, index, call, name, "text");
 	const char *text = lua_tolstring(L, index, &n);
+	if (!cl_utf8_valid((struct cl_str){text, n}) || memchr(text, 0, n))
+		cl_raise_misuse(L, "%s: `%s` is no UTF-8 text", call, name);
 	return cl_unit_copy(cl_lua_of(L)->frame->unit, text, n);
 }
 
@@ -98,8 +102,8 @@ struct cl_str cl_ctx_reference(lua_State *L, int index, const char *call, const 
 		if (reference.n)
 			return reference;
 		if (id.n && cl_json_get(value, "resourceType"))
-			return cl_arena_printf(unit->arena, "%.*s/%.*s", CL_STR_ARGS(cl_json_get_text(value, "resourceType")),
-					       CL_STR_ARGS(id));
+			return cl_arena_printf(unit->arena, "%.*s/%.*s",
+			                       CL_STR_ARGS(cl_json_get_text(value, "resourceType")), CL_STR_ARGS(id));
 		refuse_type(L, index, call, name, "a reference such as \"Patient/x\"");
 	}
 	if (lua_type(L, index) != LUA_TSTRING)
@@ -240,7 +244,7 @@ static void push_setting(lua_State *L, const struct cl_json *value)
 }
 
 static const struct cl_setting *find_setting(const struct cl_lua *lua, struct cl_str plugin, struct cl_str name,
-					     struct cl_closest *closest)
+                                             struct cl_closest *closest)
 {
 	for (size_t i = 0; i < lua->catalog.setting_count; i++) {
 		const struct cl_setting *setting = &lua->catalog.settings[i];
@@ -263,8 +267,8 @@ static void push_setting_of(lua_State *L, struct cl_str plugin, struct cl_str na
 	struct cl_closest closest = {.wanted = name};
 	const struct cl_setting *setting = find_setting(cl_lua_of(L), plugin, name, &closest);
 	if (!setting && closest.best)
-		cl_raise_misuse(L, "plugin %.*s has no setting '%.*s'; did you mean '%s'?", CL_STR_ARGS(plugin), CL_STR_ARGS(name),
-				closest.best);
+		cl_raise_misuse(L, "plugin %.*s has no setting '%.*s'; did you mean '%s'?", CL_STR_ARGS(plugin),
+		                CL_STR_ARGS(name), closest.best);
 	if (!setting)
 		cl_raise_misuse(L, "plugin %.*s has no setting '%.*s'", CL_STR_ARGS(plugin), CL_STR_ARGS(name));
 	push_setting(L, setting->value);
@@ -339,8 +343,8 @@ static int log_line(lua_State *L)
 		cl_buf_add_str(lua->printed, text);
 		cl_buf_add_byte(lua->printed, '\n');
 	}
-	cl_log(CL_LOG_INFO, "plugin", "plugin=%.*s at=%.*s:%d text=%.*s", CL_STR_ARGS(lua->frame->unit->plugin), CL_STR_ARGS(file),
-	       line, (int)(text.n < 300 ? text.n : 300), text.p);
+	cl_log(CL_LOG_INFO, "plugin", "plugin=%.*s at=%.*s:%d text=%.*s", CL_STR_ARGS(lua->frame->unit->plugin),
+	       CL_STR_ARGS(file), line, (int)(text.n < 300 ? text.n : 300), text.p);
 	return 0;
 }
 
@@ -374,7 +378,7 @@ static int ctx_index(lua_State *L)
 		cl_closest_offer(&closest, "organization");
 		cl_closest_offer(&closest, "setting");
 		return closest.best ? cl_raise_misuse(L, "ctx has no '%.60s'; did you mean '%s'?", name, closest.best)
-				    : cl_raise_misuse(L, "ctx has no '%.60s'", name);
+		                    : cl_raise_misuse(L, "ctx has no '%.60s'", name);
 	}
 	return 1;
 }
@@ -410,7 +414,10 @@ void cl_ctx_push(lua_State *L, int plugin)
 void cl_ctx_open(lua_State *L)
 {
 	static const luaL_Reg own[] = {
-		{"refuse", refuse}, {"log", log_line}, {"setting_of", setting_of}, {NULL, NULL},
+	        {"refuse", refuse},
+	        {"log", log_line},
+	        {"setting_of", setting_of},
+	        {NULL, NULL},
 	};
 	struct cl_lua *lua = cl_lua_of(L);
 	lua_createtable(L, 0, 4); /* ctx */

@@ -16,7 +16,8 @@ static uint16_t type_of(lua_State *L, const struct cl_json *resource, const char
 static struct cl_json *take_resource(lua_State *L, struct cl_unit *unit, const char *call)
 {
 	if (!lua_istable(L, 2) && !cl_is_view(L, 2))
-		cl_raise_misuse(L, "%s: expected a resource (a table, or what ctx:read gave), not %s", call, luaL_typename(L, 2));
+		cl_raise_misuse(L, "%s: expected a resource (a table, or what ctx:read gave), not %s", call,
+		                luaL_typename(L, 2));
 	struct cl_json *resource = cl_take_json(L, 2, unit->arena, "resource");
 	if (resource->kind != CL_JSON_OBJECT)
 		cl_raise_misuse(L, "%s: a list is no resource", call);
@@ -107,5 +108,5 @@ static int notify(lua_State *L)
 }
 
 const luaL_Reg cl_ctx_change_calls[] = {
-	{"create", create}, {"update", update}, {"delete", delete_resource}, {"notify", notify}, {NULL, NULL},
+        {"create", create}, {"update", update}, {"delete", delete_resource}, {"notify", notify}, {NULL, NULL},
 };

@@ -27,7 +27,7 @@ static int start(lua_State *L)
 {
 	static const char call[] = "ctx:start";
 	static const char *const known[] = {
-		"focus", "patient", "requester", "owner", "party", "partner", "state", "data", NULL,
+	        "focus", "patient", "requester", "owner", "party", "partner", "state", "data", NULL,
 	};
 	struct cl_unit *unit = cl_ctx_unit(L, call, true);
 	struct cl_version version = {0};
@@ -75,9 +75,9 @@ static int advance(lua_State *L)
 	static const char *const known[] = {"on_behalf_of", "source", "at", NULL};
 	struct cl_unit *unit = cl_ctx_unit(L, call, true);
 	struct cl_advance fields = {
-		.task = cl_ctx_task(L, 2, call),
-		.event = cl_ctx_text(L, 3, call, "event"),
-		.data = take_data(L, 4, unit, call),
+	        .task = cl_ctx_task(L, 2, call),
+	        .event = cl_ctx_text(L, 3, call, "event"),
+	        .data = take_data(L, 4, unit, call),
 	};
 	if (!lua_isnoneornil(L, 5)) {
 		cl_ctx_fields(L, 5, call, known);
@@ -97,10 +97,10 @@ static int copy_state(lua_State *L)
 	static const char *const known[] = {"event", "data", "at", NULL};
 	struct cl_unit *unit = cl_ctx_unit(L, call, true);
 	struct cl_advance fields = {
-		.task = cl_ctx_task(L, 2, call),
-		.forced = true,
-		.forced_state = cl_ctx_text(L, 3, call, "state"),
-		.source = CL_STR("message"),
+	        .task = cl_ctx_task(L, 2, call),
+	        .forced = true,
+	        .forced_state = cl_ctx_text(L, 3, call, "state"),
+	        .source = CL_STR("message"),
 	};
 	if (!lua_isnoneornil(L, 4)) {
 		cl_ctx_fields(L, 4, call, known);
@@ -115,5 +115,8 @@ static int copy_state(lua_State *L)
 }
 
 const luaL_Reg cl_ctx_flow_calls[] = {
-	{"start", start}, {"advance", advance}, {"copy_state", copy_state}, {NULL, NULL},
+        {"start", start},
+        {"advance", advance},
+        {"copy_state", copy_state},
+        {NULL, NULL},
 };

@@ -132,7 +132,7 @@ static int progress(void *context)
 
 /* Everything that can fail, without Lua. */
 static int run_search(struct cl_lua *lua, struct cl_unit *unit, uint16_t type, struct cl_str query, bool counted,
-		      struct cl_search_result *out, struct cl_err *e)
+                      struct cl_search_result *out, struct cl_err *e)
 {
 	struct cl_fhir_search search = {0};
 	struct cl_fhir_search_context context = {.type = type, .now = unit->now};
@@ -141,7 +141,8 @@ static int run_search(struct cl_lua *lua, struct cl_unit *unit, uint16_t type, s
 	if (code)
 		return code;
 	if (search.include_count || search.element_count || search.summary != CL_SUMMARY_FALSE || search.page.n)
-		return cl_fail(e, CL_E_RULE, "ctx:search gives whole resources: no _include, _elements, _summary or _page");
+		return cl_fail(e, CL_E_RULE,
+		               "ctx:search gives whole resources: no _include, _elements, _summary or _page");
 	if (!counted || search.query.limit > most)
 		search.query.limit = most;
 	search.query.bodies = true;
@@ -150,8 +151,10 @@ static int run_search(struct cl_lua *lua, struct cl_unit *unit, uint16_t type, s
 	code = cl_store_search(unit->store, unit->arena, &search.query, out, e);
 	cl_store_set_progress(unit->store, NULL, NULL);
 	if (!code && !counted && out->after.n)
-		return cl_fail(e, CL_E_LIMIT, "ctx:search finds more than %u; narrow it, or say with _count that the first ones are enough",
-			       most);
+		return cl_fail(
+		        e, CL_E_LIMIT,
+		        "ctx:search finds more than %u; narrow it, or say with _count that the first ones are enough",
+		        most);
 	return code;
 }
 
@@ -281,8 +284,8 @@ static int instances(lua_State *L)
 	if (cl_str_starts(patient, "Patient/"))
 		patient = (struct cl_str){patient.p + 8, patient.n - 8};
 	cl_store_set_progress(unit->store, progress, lua);
-	int code = cl_store_instances(unit->store, unit->arena, workflow, state, patient, live, lua->limits.search_rows + 1, &list,
-				      &e);
+	int code = cl_store_instances(unit->store, unit->arena, workflow, state, patient, live,
+	                              lua->limits.search_rows + 1, &list, &e);
 	cl_store_set_progress(unit->store, NULL, NULL);
 	cl_poll(L);
 	if (!code && list.count > lua->limits.search_rows)
@@ -311,7 +314,7 @@ static int gather(const struct cl_stored_transition *transition, void *context)
 	if (gathering->count == gathering->capacity) {
 		gathering->capacity = gathering->capacity ? 2 * gathering->capacity : 16;
 		struct cl_stored_transition *items =
-			CL_NEW_ARRAY(gathering->arena, struct cl_stored_transition, gathering->capacity);
+		        CL_NEW_ARRAY(gathering->arena, struct cl_stored_transition, gathering->capacity);
 		if (gathering->count)
 			memcpy(items, gathering->items, gathering->count * sizeof *items);
 		gathering->items = items;
@@ -362,6 +365,6 @@ static int transitions(lua_State *L)
 }
 
 const luaL_Reg cl_ctx_read_calls[] = {
-	{"read", read_resource},   {"search", search},           {"instance", instance},
-	{"instances", instances}, {"transitions", transitions}, {NULL, NULL},
+        {"read", read_resource},  {"search", search},           {"instance", instance},
+        {"instances", instances}, {"transitions", transitions}, {NULL, NULL},
 };

@@ -22,21 +22,24 @@ static struct cl_str derived_urn(struct cl_arena *arena, struct cl_str id, int n
 static struct cl_str full_url(struct cl_unit *unit, const struct cl_json *resource, struct cl_str id, int number)
 {
 	struct cl_arena *arena = unit->arena;
-	struct cl_str own = cl_json_get_text(unit->organization->config, "url"), name = cl_json_get_text(resource, "id");
+	struct cl_str own = cl_json_get_text(unit->organization->config, "url"),
+	              name = cl_json_get_text(resource, "id");
 	struct cl_str type = cl_json_get_text(resource, "resourceType");
 	if (!name.n)
 		return derived_urn(arena, id, number);
 	while (own.n && own.p[own.n - 1] == '/')
 		own.n--;
 	if (own.n)
-		return cl_arena_printf(arena, "%.*s/fhir/%.*s/%.*s", CL_STR_ARGS(own), CL_STR_ARGS(type), CL_STR_ARGS(name));
-	return cl_arena_printf(arena, "https://%.*s.careloop.invalid/fhir/%.*s/%.*s", CL_STR_ARGS(unit->organization->id),
-			       CL_STR_ARGS(type), CL_STR_ARGS(name));
+		return cl_arena_printf(arena, "%.*s/fhir/%.*s/%.*s", CL_STR_ARGS(own), CL_STR_ARGS(type),
+		                       CL_STR_ARGS(name));
+	return cl_arena_printf(arena, "https://%.*s.careloop.invalid/fhir/%.*s/%.*s",
+	                       CL_STR_ARGS(unit->organization->id), CL_STR_ARGS(type), CL_STR_ARGS(name));
 }
 
 static void set_endpoint(struct cl_arena *arena, struct cl_json *object, struct cl_str organization)
 {
-	cl_json_set_text(arena, object, "endpoint", cl_arena_printf(arena, "urn:careloop:organization:%.*s", CL_STR_ARGS(organization)));
+	cl_json_set_text(arena, object, "endpoint",
+	                 cl_arena_printf(arena, "urn:careloop:organization:%.*s", CL_STR_ARGS(organization)));
 }
 
 static struct cl_json *add_entry(struct cl_arena *arena, struct cl_json *entries, struct cl_str url)
@@ -67,7 +70,8 @@ static struct cl_json *make_header(struct cl_unit *unit, struct cl_str id, struc
 	if (reference.n)
 		cl_json_set_text(arena, cl_json_set_object(arena, destination, "receiver"), "reference", reference);
 	if (organization->reference.n)
-		cl_json_set_text(arena, cl_json_set_object(arena, header, "sender"), "reference", organization->reference);
+		cl_json_set_text(arena, cl_json_set_object(arena, header, "sender"), "reference",
+		                 organization->reference);
 	struct cl_json *source = cl_json_set_object(arena, header, "source");
 	if (organization->name.n)
 		cl_json_set_text(arena, source, "name", organization->name);
@@ -77,7 +81,7 @@ static struct cl_json *make_header(struct cl_unit *unit, struct cl_str id, struc
 
 /* `resources` is an array of objects with resourceType. */
 static struct cl_json *make_bundle(struct cl_unit *unit, struct cl_str id, struct cl_str partner, struct cl_str event,
-				   const struct cl_json *resources)
+                                   const struct cl_json *resources)
 {
 	struct cl_arena *arena = unit->arena;
 	struct cl_json *bundle = cl_json_new(arena, CL_JSON_OBJECT);
@@ -116,7 +120,8 @@ static int send(lua_State *L)
 	if (resources->kind != CL_JSON_ARRAY)
 		return cl_raise_misuse(L, "%s: the resources are a list, { resource, ... }", call);
 	if (resources->count > RESOURCES_MAXIMUM)
-		return cl_raise_misuse(L, "%s: %u resources; at most %d go into one message", call, resources->count, RESOURCES_MAXIMUM);
+		return cl_raise_misuse(L, "%s: %u resources; at most %d go into one message", call, resources->count,
+		                       RESOURCES_MAXIMUM);
 	for (uint32_t i = 0; i < resources->count; i++)
 		if (!cl_fhir_type(cl_json_get_text(&resources->items[i], "resourceType")))
 			return cl_raise_misuse(L, "%s: element %u of the list is no resource", call, i + 1);

@@ -19,14 +19,16 @@ static struct moment take_moment(lua_State *L, int index, const char *call, cons
 	struct cl_moment moment;
 	struct cl_err e = {0};
 	if (cl_moment_parse(text, 0, &moment, &e) || moment.precision < CL_DAY_PRECISION)
-		cl_raise_misuse(L, "%s: `%s` is '%.60s', neither a date (2026-11-22) nor a dateTime (2026-11-22T09:00:00Z)", call,
-				name, text.p);
+		cl_raise_misuse(
+		        L, "%s: `%s` is '%.60s', neither a date (2026-11-22) nor a dateTime (2026-11-22T09:00:00Z)",
+		        call, name, text.p);
 	if (moment.has_zone)
 		return (struct moment){moment.lower, false};
 	/* Read as UTC so far; what was meant is local. */
 	int64_t day = moment.lower / CL_DAY - (moment.lower % CL_DAY < 0);
 	int64_t second = (moment.lower - day * CL_DAY) / CL_SECOND;
-	cl_instant at = cl_zone_instant(zone, cl_date_from_days(day), (int)(second / 3600), (int)(second / 60 % 60), (int)(second % 60));
+	cl_instant at = cl_zone_instant(zone, cl_date_from_days(day), (int)(second / 3600), (int)(second / 60 % 60),
+	                                (int)(second % 60));
 	return (struct moment){at, moment.precision == CL_DAY_PRECISION};
 }
 
@@ -73,7 +75,7 @@ static int local_time(lua_State *L)
 {
 	const struct cl_unit *unit = cl_ctx_unit(L, "ctx:local_time", false);
 	struct cl_local local =
-		cl_zone_local(unit->organization->calendar.zone, cl_ctx_instant(L, 2, "ctx:local_time", "dateTime"));
+	        cl_zone_local(unit->organization->calendar.zone, cl_ctx_instant(L, 2, "ctx:local_time", "dateTime"));
 	char text[24];
 	snprintf(text, sizeof text, "%02d:%02d", local.hour, local.minute);
 	lua_pushstring(L, text);
@@ -116,14 +118,14 @@ static const struct {
 	const char *name;
 	enum cl_duration_unit unit;
 } units[] = {
-	{"minutes", CL_MINUTES},
-	{"hours", CL_HOURS},
-	{"days", CL_DAYS},
-	{"business days", CL_BUSINESS_DAYS},
-	{"business hours", CL_BUSINESS_HOURS},
-	{"weeks", CL_WEEKS},
-	{"months", CL_MONTHS},
-	{"years", CL_YEARS},
+        {"minutes", CL_MINUTES},
+        {"hours", CL_HOURS},
+        {"days", CL_DAYS},
+        {"business days", CL_BUSINESS_DAYS},
+        {"business hours", CL_BUSINESS_HOURS},
+        {"weeks", CL_WEEKS},
+        {"months", CL_MONTHS},
+        {"years", CL_YEARS},
 };
 
 int cl_ctx_duration_unit(struct cl_str name)
@@ -144,13 +146,15 @@ static int between(lua_State *L)
 	int duration_unit = cl_ctx_duration_unit(name);
 	double value;
 	if (!duration_unit)
-		return cl_raise_misuse(L, "%s: `unit` is '%.40s'; it can be minutes, hours, business hours, days, business days, weeks, "
-					  "months or years",
-				       call, name.p);
+		return cl_raise_misuse(
+		        L,
+		        "%s: `unit` is '%.40s'; it can be minutes, hours, business hours, days, business days, weeks, "
+		        "months or years",
+		        call, name.p);
 	if (from.is_date && to.is_date && (duration_unit == CL_DAYS || duration_unit == CL_WEEKS)) {
 		/* Dates are whole days apart, whatever the clocks did in between. */
 		int64_t days = cl_date_to_days(cl_zone_local(calendar->zone, to.at).date) -
-			       cl_date_to_days(cl_zone_local(calendar->zone, from.at).date);
+		               cl_date_to_days(cl_zone_local(calendar->zone, from.at).date);
 		value = duration_unit == CL_DAYS ? (double)days : (double)days / 7;
 	} else {
 		value = cl_calendar_between(calendar, from.at, to.at, (enum cl_duration_unit)duration_unit);
@@ -172,14 +176,16 @@ static struct cl_str timer_name(lua_State *L, struct cl_unit *unit, const char *
 	int plugin = lua->frame->plugin;
 	if (plugin < 0)
 		cl_raise_misuse(L, "%s: only plugins have timers", call);
-	struct cl_str key = cl_ctx_text(L, 2, call, "key"), scope = lua->plugins[lua->plugins[plugin].scope].name, head = key;
+	struct cl_str key = cl_ctx_text(L, 2, call, "key"), scope = lua->plugins[lua->plugins[plugin].scope].name,
+	              head = key;
 	const char *colon = memchr(key.p, ':', key.n);
 	if (colon)
 		head.n = (size_t)(colon - key.p);
 	if (key.n > 200)
 		cl_raise_misuse(L, "%s: the key is longer than 200 bytes", call);
 	for (size_t i = 0; i < lua->catalog.timer_count; i++)
-		if (cl_str_equal(lua->catalog.timers[i].plugin, scope) && cl_str_equal(lua->catalog.timers[i].key, head))
+		if (cl_str_equal(lua->catalog.timers[i].plugin, scope) &&
+		    cl_str_equal(lua->catalog.timers[i].key, head))
 			return cl_arena_printf(unit->arena, "set:%.*s:%.*s", CL_STR_ARGS(scope), CL_STR_ARGS(key));
 	cl_raise_misuse(L, "%s: no `timer \"%.*s\"` is declared to hear of it", call, CL_STR_ARGS(head));
 	return CL_STR_NONE;
@@ -201,10 +207,11 @@ static int set_timer(lua_State *L)
 	struct cl_unit *unit = cl_ctx_unit(L, call, true);
 	struct cl_lua *lua = cl_lua_of(L);
 	struct cl_stored_timer timer = {
-		.name = timer_name(L, unit, call),
-		.plugin = lua->plugins[lua->plugins[lua->frame->plugin].scope].name,
+	        .name = timer_name(L, unit, call),
+	        .plugin = lua->plugins[lua->plugins[lua->frame->plugin].scope].name,
 	};
-	struct cl_json *rule = cl_json_new(unit->arena, CL_JSON_OBJECT), *data = cl_json_new(unit->arena, CL_JSON_OBJECT);
+	struct cl_json *rule = cl_json_new(unit->arena, CL_JSON_OBJECT),
+	               *data = cl_json_new(unit->arena, CL_JSON_OBJECT);
 	struct cl_str when = cl_ctx_text(L, 3, call, "when");
 	struct cl_duration duration;
 	struct cl_err e = {0}, ignored = {0};
@@ -217,7 +224,9 @@ static int set_timer(lua_State *L)
 		timer.due = cl_ctx_instant(L, 3, call, "when");
 		cl_json_set_text(unit->arena, rule, "at", when);
 	} else {
-		return cl_raise_misuse(L, "%s: `when` is '%.60s', neither a dateTime nor a duration such as \"4 hours\"", call, when.p);
+		return cl_raise_misuse(L,
+		                       "%s: `when` is '%.60s', neither a dateTime nor a duration such as \"4 hours\"",
+		                       call, when.p);
 	}
 	if (!lua_isnoneornil(L, 4))
 		*cl_json_set(unit->arena, data, CL_STR("data")) = *cl_take_json(L, 4, unit->arena, "data");
@@ -244,7 +253,13 @@ static int clear_timer(lua_State *L)
 }
 
 const luaL_Reg cl_ctx_time_calls[] = {
-	{"now", now},         {"today", today},           {"add", add},
-	{"between", between}, {"local_date", local_date}, {"local_time", local_time},
-	{"set_timer", set_timer}, {"clear_timer", clear_timer}, {NULL, NULL},
+        {"now", now},
+        {"today", today},
+        {"add", add},
+        {"between", between},
+        {"local_date", local_date},
+        {"local_time", local_time},
+        {"set_timer", set_timer},
+        {"clear_timer", clear_timer},
+        {NULL, NULL},
 };

@@ -156,7 +156,7 @@ static int run(lua_State *L)
 }
 
 int cl_lua_evaluate(struct cl_lua *lua, struct cl_unit *unit, struct cl_str text, bool write, struct cl_buf *out,
-		    struct cl_err *e)
+                    struct cl_err *e)
 {
 	struct evaluation evaluation = {text, out};
 	struct cl_frame frame = {.unit = unit, .plugin = -1, .read_only = !write};
@@ -164,9 +164,12 @@ int cl_lua_evaluate(struct cl_lua *lua, struct cl_unit *unit, struct cl_str text
 	if (lua->unit != unit || lua->cause != unit->cause)
 		cl_lua_unit_begin(lua, unit);
 	unit->plugin = CL_STR("console");
+	size_t before = out->n;
 	lua->printed = out;
-	int code = cl_call_protected(lua, &frame, lua->limits.call_cpu, "console", run, &evaluation, e);
+	int code = cl_call_protected(lua, &frame, lua->limits.call_cpu, CL_STR("console"), run, &evaluation, e);
 	lua->printed = NULL;
+	if (out->n > before)
+		cl_clean_bytes(out->p + before, out->n - before);
 	unit->plugin = former;
 	return code;
 }

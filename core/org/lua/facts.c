@@ -12,9 +12,9 @@ struct reading {
 
 /* Names that some part of Careloop reads; a slip of the pen must not be passed over in silence. */
 static const char *const known_fields[] = {
-	"id",      "name",       "zone",     "hours",    "holidays", "reference", "url",        "model",      "programs",
-	"services", "connectors", "plugins",  "partners", "principals", "settings", "metrics",  "host",       "hosts",
-	"summary", "logo",       "limits",   "witness",  "retention", "mail",     "courier",    "sessions",
+        "id",       "name",       "zone",    "hours",    "holidays",   "reference", "url",     "model",    "programs",
+        "services", "connectors", "plugins", "partners", "principals", "settings",  "metrics", "host",     "hosts",
+        "summary",  "logo",       "limits",  "witness",  "retention",  "mail",      "courier", "sessions",
 };
 
 static void check_fields(const struct reading *reading, const struct cl_json *organization)
@@ -73,7 +73,8 @@ static void read_holidays(const struct reading *reading, const struct cl_json *l
 		struct cl_str text = cl_json_text(&list->items[i]);
 		struct cl_moment moment;
 		if (cl_moment_parse(text, 0, &moment, NULL) || moment.precision != CL_DAY_PRECISION) {
-			PROBLEM(reading, "holidays[%u]: '%.*s' is no date such as 2026-11-26", i + 1, CL_STR_ARGS(text));
+			PROBLEM(reading, "holidays[%u]: '%.*s' is no date such as 2026-11-26", i + 1,
+			        CL_STR_ARGS(text));
 			continue;
 		}
 		days[calendar->holiday_count++] = moment.lower / CL_DAY;
@@ -96,7 +97,8 @@ static int read_minute(struct cl_str text)
 
 static void read_workdays(const struct reading *reading, const struct cl_json *list)
 {
-	static const char *const names[] = {"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"};
+	static const char *const names[] = {"monday", "tuesday",  "wednesday", "thursday",
+	                                    "friday", "saturday", "sunday"};
 	struct cl_calendar *calendar = &reading->lua->facts.calendar;
 	if (!list)
 		return;
@@ -111,7 +113,7 @@ static void read_workdays(const struct reading *reading, const struct cl_json *l
 			day++;
 		if (day == 7)
 			PROBLEM(reading, "hours.days[%u]: '%.*s' is no day of the week", i + 1,
-				CL_STR_ARGS(cl_json_text(&list->items[i])));
+			        CL_STR_ARGS(cl_json_text(&list->items[i])));
 		else
 			calendar->workdays |= (uint8_t)(1u << day);
 	}
@@ -143,7 +145,8 @@ static void read_hours(const struct reading *reading, const struct cl_json *hour
 			else
 				calendar->closes = (int16_t)minute;
 		} else {
-			PROBLEM(reading, "unknown field 'hours.%.*s'; it has opens, closes and days", CL_STR_ARGS(name));
+			PROBLEM(reading, "unknown field 'hours.%.*s'; it has opens, closes and days",
+			        CL_STR_ARGS(name));
 		}
 	}
 	if (calendar->opens >= calendar->closes)

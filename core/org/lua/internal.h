@@ -10,10 +10,10 @@
  * what lies on the C stack: do the fallible C work in a plain function first, raise last. */
 #define CL_MAY_LJMP
 
-#define CL_LUA_DEPTH 16                       /* entries within entries: guards and effects of ctx:advance within handlers */
-#define CL_LUA_STRING ((size_t)16 << 20)      /* bytes of one Lua string: what one uninterruptible string operation costs */
-#define CL_LUA_TEXT ((size_t)4 << 20)         /* bytes that string.rep, format, gsub and table.concat may make */
-#define CL_LUA_LIST 100000                    /* elements that table.concat, sort and unpack take */
+#define CL_LUA_DEPTH 16 /* entries within entries: guards and effects of ctx:advance within handlers */
+#define CL_LUA_STRING ((size_t)16 << 20) /* bytes of one Lua string: what one uninterruptible string operation costs */
+#define CL_LUA_TEXT ((size_t)4 << 20) /* bytes that string.rep, format, gsub and table.concat may make */
+#define CL_LUA_LIST 100000 /* elements that table.concat, sort and unpack take */
 #define CL_LUA_JSON_DEPTH 60
 #define CL_LUA_JSON_NODES 100000
 
@@ -25,16 +25,16 @@ struct cl_lua_plugin {
 
 /* A function of a plugin: `number` in the catalog is its place in cl_lua.functions plus 1. */
 struct cl_lua_function {
-	int plugin;          /* index into cl_lua.plugins, -1 for the console */
-	struct cl_str what;  /* for people: "guard of callback.asked.reached" */
+	int plugin; /* index into cl_lua.plugins, -1 for the console */
+	struct cl_str what; /* for people: "guard of callback.asked.reached" */
 	struct cl_origin origin;
 };
 
 /* `on "..."`, taken apart. */
 struct cl_lua_hearing {
-	uint16_t type;        /* resource type, or 0 for a workflow's state */
-	uint8_t operation;    /* enum cl_operation, or 0 for a status */
-	struct cl_str word;   /* status or state */
+	uint16_t type; /* resource type, or 0 for a workflow's state */
+	uint8_t operation; /* enum cl_operation, or 0 for a status */
+	struct cl_str word; /* status or state */
 	struct cl_str workflow;
 };
 
@@ -47,16 +47,16 @@ struct cl_frame {
 	struct cl_unit *unit;
 	const struct cl_lua_function *function; /* NULL while plugins load and at the console */
 	int plugin;
-	struct cl_str instance;  /* what it is about: "Task/x" */
+	struct cl_str type, instance; /* what it is about: "Task" and an id, or a name alone */
 	bool read_only;
 };
 
 struct cl_lua {
 	lua_State *state;
 	struct cl_lua_limits limits;
-	struct cl_watch *watch;         /* or NULL */
+	struct cl_watch *watch; /* or NULL */
 	struct cl_budget budget;
-	struct cl_arena *arena;         /* catalog, facts, names: lives as long as the state */
+	struct cl_arena *arena; /* catalog, facts, names: lives as long as the state */
 	struct cl_catalog catalog;
 	struct cl_organization_facts facts;
 	struct cl_zone *zone;
@@ -67,32 +67,32 @@ struct cl_lua {
 	int function_count, function_capacity;
 	struct cl_lua_hearing *hearings; /* one for each handler of the catalog */
 
-	size_t memory;                  /* bytes held by the Lua state */
-	bool growing;                   /* the allocator obeys the limit */
-	struct cl_frame *frame;         /* innermost; NULL outside */
-	uint64_t generation;            /* of resource views: raised when the outermost entry ends */
+	size_t memory; /* bytes held by the Lua state */
+	bool growing; /* the allocator obeys the limit */
+	struct cl_frame *frame; /* innermost; NULL outside */
+	uint64_t generation; /* of resource views: raised when the outermost entry ends */
 
 	enum cl_stop stop;
-	char stop_file[200];            /* where it was stopped */
+	char stop_file[200]; /* where it was stopped */
 	int stop_line;
 	char stop_plugin[64];
 	char outcome[320], expected[320];
-	bool replaying;                 /* CPU time decides nothing: the record does */
+	bool replaying; /* CPU time decides nothing: the record does */
 
-	const struct cl_unit *unit;     /* that per-unit state belongs to: compared, never read */
+	const struct cl_unit *unit; /* that per-unit state belongs to: compared, never read */
 	uint64_t cause;
-	struct cl_err poison;           /* code != 0: a change failed, and so will the unit, whatever the plugin catches */
-	struct cl_err raised;           /* what stands behind the error text that C raised last */
-	bool raised_plainly;            /* it is meant for people as it is: no file and line are added */
+	struct cl_err poison; /* code != 0: a change failed, and so will the unit, whatever the plugin catches */
+	struct cl_err raised; /* what stands behind the error text that C raised last */
+	bool raised_plainly; /* it is meant for people as it is: no file and line are added */
 
 	uint64_t random[4];
 	bool seeded;
-	struct cl_buf *printed;         /* where print and ctx:log go at the console; else NULL */
+	struct cl_buf *printed; /* where print and ctx:log go at the console; else NULL */
 
 	/* While plugins load: */
-	const struct cl_json *files;    /* of the archive; NULL afterwards */
-	struct cl_str loading;          /* the plugin's file that runs */
-	struct cl_buf *problems;        /* or NULL */
+	const struct cl_json *files; /* of the archive; NULL afterwards */
+	struct cl_str loading; /* the plugin's file that runs */
+	struct cl_buf *problems; /* or NULL */
 	struct cl_err *first_problem;
 	size_t problem_count;
 };
@@ -139,8 +139,8 @@ bool cl_lua_place(lua_State *L, int level, struct cl_str *file, int *line);
 struct cl_call {
 	struct cl_lua *lua;
 	struct cl_unit *unit;
-	int function;            /* number in the catalog */
-	struct cl_str instance;
+	int function; /* number in the catalog */
+	struct cl_str type, instance; /* as in cl_frame */
 	bool read_only;
 	int results;
 	CL_MAY_LJMP int (*push)(lua_State *L, struct cl_call *call);
@@ -152,8 +152,8 @@ int cl_call_run(struct cl_call *call, struct cl_err *e);
  * arena. */
 CL_MAY_LJMP int cl_call_register(lua_State *L, int plugin, struct cl_str what, const struct cl_origin *origin);
 /* Runs a C function of ours protected, within the budget `cpu`; `context` is its only argument, a light userdata. */
-int cl_call_protected(struct cl_lua *lua, struct cl_frame *frame, int64_t cpu, const char *what, lua_CFunction function,
-		      void *context, struct cl_err *e);
+int cl_call_protected(struct cl_lua *lua, struct cl_frame *frame, int64_t cpu, struct cl_str what,
+                      lua_CFunction function, void *context, struct cl_err *e);
 /* Raises a Lua error whose text is e's message, prefixed with the plugin's file and line; uncaught, the entry from C returns
  * `e` itself. cl_raise_plainly leaves the place out: for words that are meant for the request's author. */
 CL_MAY_LJMP int cl_raise(lua_State *L, const struct cl_err *e);
@@ -163,6 +163,9 @@ CL_MAY_LJMP int cl_raise_for_good(lua_State *L, const struct cl_err *e);
 CL_MAY_LJMP int cl_raise_refusal(lua_State *L, const struct cl_err *e);
 /* A mistake in how a function was called. */
 CL_MAY_LJMP int cl_raise_misuse(lua_State *L, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What plugins write may be no UTF-8, and goes into answers: bytes that are none become question marks. */
+void cl_clean_text(char *text);
+void cl_clean_bytes(char *text, size_t length);
 /* Raises when the call's time is over: for loops in C. */
 CL_MAY_LJMP void cl_poll(lua_State *L);
 /* Raises what stopped everything, again. */
@@ -170,6 +173,9 @@ CL_MAY_LJMP int cl_raise_stop(lua_State *L);
 void cl_budget_hook(lua_State *L, lua_Debug *activation);
 /* The allocator met the limit: remembers where. */
 void cl_note_memory(struct cl_lua *lua);
+
+/* entry.c: the functions through which machines ask plugins. */
+struct cl_script cl_entry_script(struct cl_lua *lua);
 
 /* ---- view.c, view_edit.c, convert.c: resources ---- */
 
@@ -197,7 +203,8 @@ CL_MAY_LJMP void cl_view_open(lua_State *L);
 CL_MAY_LJMP void cl_push_plain(lua_State *L, const struct cl_json *value);
 /* The Lua value at `index` as JSON in `arena`. `name` is for messages. Views are copied. Raises for what has no JSON. */
 CL_MAY_LJMP struct cl_json *cl_take_json(lua_State *L, int index, struct cl_arena *arena, const char *name);
-CL_MAY_LJMP void cl_take_json_into(lua_State *L, int index, struct cl_arena *arena, const char *name, struct cl_json *out);
+CL_MAY_LJMP void cl_take_json_into(lua_State *L, int index, struct cl_arena *arena, const char *name,
+                                   struct cl_json *out);
 /* JSON number text of a finite double: shortest that reads back the same, no ".0". */
 size_t cl_number_text(double number, char out[32]);
 /* `list {}` and `plain(view)`. */
@@ -236,13 +243,14 @@ struct cl_str cl_unit_copy(struct cl_unit *unit, const char *text, size_t n);
 CL_MAY_LJMP void cl_push_str(lua_State *L, struct cl_str text);
 CL_MAY_LJMP void cl_set_str(lua_State *L, const char *name, struct cl_str text);
 CL_MAY_LJMP void cl_set_instant(lua_State *L, const char *name, cl_instant at);
-extern const luaL_Reg cl_ctx_read_calls[], cl_ctx_change_calls[], cl_ctx_flow_calls[], cl_ctx_time_calls[], cl_ctx_send_calls[];
+extern const luaL_Reg cl_ctx_read_calls[], cl_ctx_change_calls[], cl_ctx_flow_calls[], cl_ctx_time_calls[],
+        cl_ctx_send_calls[];
 
 /* ---- loading ---- */
 
 /* Notes a problem with a declaration; loading goes on to find more. */
 void cl_problem(struct cl_lua *lua, struct cl_str file, int line, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+        __attribute__((format(printf, 4, 5)));
 /* loader.c: runs prelude, plugins and merge; leaves the merged declarations on the stack. Called protected. */
 CL_MAY_LJMP void cl_loader_run(lua_State *L, const struct cl_json *archive);
 /* compile.c: the merged table at the top of the stack becomes cl_lua.catalog. */

@@ -67,8 +67,9 @@ static int guarded_setmetatable(lua_State *L)
 		/* What a weak table holds depends on when memory is collected. */
 		lua_pushliteral(L, "__mode");
 		if (lua_rawget(L, 2) != LUA_TNIL)
-			return cl_raise_misuse(L, "setmetatable: weak tables (__mode) are not available to plugins: what they hold "
-						  "cannot be replayed");
+			return cl_raise_misuse(
+			        L, "setmetatable: weak tables (__mode) are not available to plugins: what they hold "
+			           "cannot be replayed");
 		lua_pop(L, 2);
 	}
 	lua_settop(L, 2);
@@ -177,7 +178,8 @@ static void describe_key(lua_State *L, struct key *key)
 		return;
 	case LUA_TNUMBER:
 		key->kind = KEY_NUMBER;
-		key->number = lua_isinteger(L, -1) ? (long double)lua_tointeger(L, -1) : (long double)lua_tonumber(L, -1);
+		key->number =
+		        lua_isinteger(L, -1) ? (long double)lua_tointeger(L, -1) : (long double)lua_tonumber(L, -1);
 		return;
 	case LUA_TBOOLEAN:
 		key->kind = KEY_BOOLEAN;
@@ -185,7 +187,7 @@ static void describe_key(lua_State *L, struct key *key)
 		return;
 	default:
 		cl_raise_misuse(L, "pairs: a key of this table is a %s; only text, numbers and booleans have an order",
-				luaL_typename(L, -1));
+		                luaL_typename(L, -1));
 	}
 }
 
@@ -279,7 +281,7 @@ static int pairs_step(lua_State *L)
 		if (at <= array) {
 			lua_pushinteger(L, at);
 		} else if (lua_isnil(L, lua_upvalueindex(2)) ||
-			   lua_rawgeti(L, lua_upvalueindex(2), at - array) == LUA_TNIL) {
+		           lua_rawgeti(L, lua_upvalueindex(2), at - array) == LUA_TNIL) {
 			lua_pushnil(L);
 			return 1;
 		}
@@ -329,13 +331,20 @@ static int pairs(lua_State *L)
 void cl_library_base(lua_State *L)
 {
 	static const char *const as_they_are[] = {
-		"assert", "error", "ipairs", "select", "tonumber", "rawequal", "rawget", "rawlen", "getmetatable",
+	        "assert", "error", "ipairs", "select", "tonumber", "rawequal", "rawget", "rawlen", "getmetatable",
 	};
 	static const luaL_Reg own[] = {
-		{"pcall", guarded_pcall},   {"xpcall", guarded_xpcall}, {"setmetatable", guarded_setmetatable},
-		{"rawset", guarded_rawset}, {"tostring", text_of},      {"type", type_of},
-		{"print", print},           {"pairs", pairs},           {"list", cl_lua_list},
-		{"plain", cl_lua_plain},    {NULL, NULL},
+	        {"pcall", guarded_pcall},
+	        {"xpcall", guarded_xpcall},
+	        {"setmetatable", guarded_setmetatable},
+	        {"rawset", guarded_rawset},
+	        {"tostring", text_of},
+	        {"type", type_of},
+	        {"print", print},
+	        {"pairs", pairs},
+	        {"list", cl_lua_list},
+	        {"plain", cl_lua_plain},
+	        {NULL, NULL},
 	};
 	lua_pushcfunction(L, luaopen_base);
 	lua_call(L, 0, 1);

@@ -20,9 +20,10 @@ static void check_text(lua_State *L, const struct cl_pattern *m, const char *fun
 	if (m->text_end - m->text <= CL_PATTERN_TEXT)
 		return;
 	struct cl_err e = {0};
-	cl_fail(&e, CL_E_LIMIT, "string.%s: the text has more than %d KiB; cut it into parts (string.find with plain = true and "
-				"string.sub know no limit)",
-		function, CL_PATTERN_TEXT / 1024);
+	cl_fail(&e, CL_E_LIMIT,
+	        "string.%s: the text has more than %d KiB; cut it into parts (string.find with plain = true and "
+	        "string.sub know no limit)",
+	        function, CL_PATTERN_TEXT / 1024);
 	cl_raise_for_good(L, &e);
 }
 
@@ -30,7 +31,8 @@ static void raise_problem(lua_State *L, const struct cl_pattern *m, const char *
 {
 	if (m->exhausted) {
 		struct cl_err e = {0};
-		cl_fail(&e, CL_E_LIMIT, "string.%s used %u steps: %s", function, cl_lua_of(L)->limits.pattern_steps, m->problem);
+		cl_fail(&e, CL_E_LIMIT, "string.%s used %u steps: %s", function, cl_lua_of(L)->limits.pattern_steps,
+		        m->problem);
 		cl_raise_for_good(L, &e);
 	}
 	char problem[100];
@@ -52,7 +54,7 @@ static const char *try_at(lua_State *L, struct cl_pattern *m, const char *at, co
 }
 
 static void push_capture(lua_State *L, const struct cl_pattern *m, unsigned i, const char *start, const char *end,
-			 const char *function)
+                         const char *function)
 {
 	if (i >= m->level) {
 		if (i != 0)
@@ -69,7 +71,7 @@ static void push_capture(lua_State *L, const struct cl_pattern *m, unsigned i, c
 
 /* All captures, or the whole match when there are none and `whole` is wanted. */
 static int push_captures(lua_State *L, const struct cl_pattern *m, const char *start, const char *end, bool whole,
-			 const char *function)
+                         const char *function)
 {
 	int count = m->level == 0 && whole ? 1 : (int)m->level;
 	luaL_checkstack(L, count, "too many captures");
@@ -108,7 +110,8 @@ static int find_or_match(lua_State *L, bool find)
 		return 1;
 	}
 	if (find && (lua_toboolean(L, 4) || cl_pattern_is_plain(m.pattern, pattern_n))) {
-		const char *found = pattern_n ? memmem(m.text + begin, n - begin, m.pattern, pattern_n) : m.text + begin;
+		const char *found =
+		        pattern_n ? memmem(m.text + begin, n - begin, m.pattern, pattern_n) : m.text + begin;
 		if (!found) {
 			lua_pushnil(L);
 			return 1;
@@ -202,7 +205,9 @@ static void add_template(lua_State *L, struct cl_pattern *m, luaL_Buffer *buffer
 			lua_remove(L, -2);
 			luaL_addvalue(buffer);
 		} else {
-			cl_raise_misuse(L, "string.gsub: invalid use of '%%' in the replacement; write %%%% for a percent sign");
+			cl_raise_misuse(
+			        L,
+			        "string.gsub: invalid use of '%%' in the replacement; write %%%% for a percent sign");
 		}
 		at++;
 	}
@@ -243,7 +248,7 @@ static int gsub(lua_State *L)
 	int kind = lua_type(L, 3);
 	if (kind != LUA_TNUMBER && kind != LUA_TSTRING && kind != LUA_TTABLE && kind != LUA_TFUNCTION)
 		return cl_raise_misuse(L, "string.gsub: the replacement must be text, a table or a function, not %s",
-				       luaL_typename(L, 3));
+		                       luaL_typename(L, 3));
 	if (kind == LUA_TNUMBER) {
 		luaL_tolstring(L, 3, NULL);
 		lua_replace(L, 3);
@@ -261,7 +266,8 @@ static int gsub(lua_State *L)
 			add_replacement(L, &m, &buffer, at, end);
 			at = last = end;
 			if (luaL_bufflen(&buffer) > CL_LUA_TEXT)
-				return cl_raise_misuse(L, "string.gsub: the result is larger than %zu bytes", CL_LUA_TEXT);
+				return cl_raise_misuse(L, "string.gsub: the result is larger than %zu bytes",
+				                       CL_LUA_TEXT);
 			cl_poll(L);
 		} else if (at < m.text_end) {
 			luaL_addchar(&buffer, *at++);
@@ -280,7 +286,7 @@ static int gsub(lua_State *L)
 void cl_library_match(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{"find", find}, {"match", match}, {"gmatch", gmatch}, {"gsub", gsub}, {NULL, NULL},
+	        {"find", find}, {"match", match}, {"gmatch", gmatch}, {"gsub", gsub}, {NULL, NULL},
 	};
 	luaL_setfuncs(L, functions, 0);
 }

@@ -72,7 +72,8 @@ static int random_number(lua_State *L)
 
 static int no_seed(lua_State *L)
 {
-	return cl_raise_misuse(L, "math.randomseed: random numbers are seeded by the event, so that it can be replayed");
+	return cl_raise_misuse(L,
+	                       "math.randomseed: random numbers are seeded by the event, so that it can be replayed");
 }
 
 /* Copies `names` from the library that `open` makes into a new table. */
@@ -91,8 +92,9 @@ static void choose(lua_State *L, lua_CFunction open, const char *const *names)
 void cl_library_math(lua_State *L)
 {
 	static const char *const names[] = {
-		"abs",  "acos", "asin", "atan",      "ceil", "cos", "deg", "exp",       "floor", "fmod", "huge", "log", "max", "maxinteger",
-		"min",  "mininteger", "modf", "pi",  "rad",  "sin", "sqrt", "tan",      "tointeger", "type", "ult", NULL,
+	        "abs",  "acos", "asin", "atan", "ceil",       "cos",  "deg",        "exp",  "floor",
+	        "fmod", "huge", "log",  "max",  "maxinteger", "min",  "mininteger", "modf", "pi",
+	        "rad",  "sin",  "sqrt", "tan",  "tointeger",  "type", "ult",        NULL,
 	};
 	static const luaL_Reg own[] = {{"random", random_number}, {"randomseed", no_seed}, {NULL, NULL}};
 	choose(L, luaopen_math, names);

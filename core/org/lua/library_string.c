@@ -180,8 +180,8 @@ static const char *read_specification(lua_State *L, const char *at, const char *
 	}
 	out->n = (size_t)(at - start) + 1;
 	if (out->n > 12 || at >= end)
-		cl_raise_misuse(L, "string.format: '%%%.*s' is no complete conversion", (int)(end - start > 12 ? 12 : end - start),
-				start);
+		cl_raise_misuse(L, "string.format: '%%%.*s' is no complete conversion",
+		                (int)(end - start > 12 ? 12 : end - start), start);
 	out->text[0] = '%';
 	memcpy(out->text + 1, start, out->n - 1);
 	return at;
@@ -292,8 +292,8 @@ static int format(lua_State *L)
 void cl_library_string(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{"len", length},         {"sub", sub},   {"lower", lower},    {"upper", upper},   {"reverse", reverse},
-		{"rep", repeat},         {"byte", byte}, {"char", character}, {"format", format}, {NULL, NULL},
+	        {"len", length}, {"sub", sub},   {"lower", lower},    {"upper", upper},   {"reverse", reverse},
+	        {"rep", repeat}, {"byte", byte}, {"char", character}, {"format", format}, {NULL, NULL},
 	};
 	luaL_newlib(L, functions);
 	cl_library_match(L);

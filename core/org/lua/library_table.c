@@ -40,7 +40,8 @@ static int concat(lua_State *L)
 	for (lua_Integer i = from; i <= to; i++) {
 		push_element(L, i);
 		if (!lua_isstring(L, -1))
-			return cl_raise_misuse(L, "table.concat: element %lld is a %s, not text", (long long)i, luaL_typename(L, -1));
+			return cl_raise_misuse(L, "table.concat: element %lld is a %s, not text", (long long)i,
+			                       luaL_typename(L, -1));
 		luaL_addvalue(&buffer);
 		if (i != to)
 			luaL_addlstring(&buffer, separator, between);
@@ -63,7 +64,8 @@ static int insert(lua_State *L)
 	if (arguments == 3) {
 		place = luaL_checkinteger(L, 2);
 		if (place < 1 || place > n + 1)
-			return cl_raise_misuse(L, "table.insert: place %lld is not in 1 to %lld", (long long)place, (long long)n + 1);
+			return cl_raise_misuse(L, "table.insert: place %lld is not in 1 to %lld", (long long)place,
+			                       (long long)n + 1);
 	}
 	if (cl_is_view(L, 1)) {
 		cl_view_insert(L, 1, place);
@@ -82,7 +84,8 @@ static int take_out(lua_State *L)
 {
 	lua_Integer n = list_length(L, "remove", true), place = luaL_optinteger(L, 2, n);
 	if (lua_gettop(L) >= 2 && (place < 1 || place > n + 1) && !(n == 0 && place == 0))
-		return cl_raise_misuse(L, "table.remove: place %lld is not in 1 to %lld", (long long)place, (long long)n + 1);
+		return cl_raise_misuse(L, "table.remove: place %lld is not in 1 to %lld", (long long)place,
+		                       (long long)n + 1);
 	push_element(L, place);
 	if (cl_is_view(L, 1)) {
 		if (place >= 1 && place <= n)
@@ -191,7 +194,8 @@ static int sort(lua_State *L)
 		luaL_checktype(L, 2, LUA_TFUNCTION);
 	lua_settop(L, 2);
 	if (n > CL_LUA_LIST)
-		return cl_raise_misuse(L, "table.sort: %lld elements; at most %d can be sorted", (long long)n, CL_LUA_LIST);
+		return cl_raise_misuse(L, "table.sort: %lld elements; at most %d can be sorted", (long long)n,
+		                       CL_LUA_LIST);
 	if (n < 2)
 		return 0;
 	uint32_t *places = lua_newuserdatauv(L, 2 * (size_t)n * sizeof *places, 0);
@@ -213,8 +217,8 @@ static int sort(lua_State *L)
 void cl_library_table(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{"concat", concat}, {"insert", insert}, {"remove", take_out}, {"move", move},
-		{"pack", pack},     {"unpack", unpack}, {"sort", sort},       {NULL, NULL},
+	        {"concat", concat}, {"insert", insert}, {"remove", take_out}, {"move", move},
+	        {"pack", pack},     {"unpack", unpack}, {"sort", sort},       {NULL, NULL},
 	};
 	luaL_newlib(L, functions);
 }

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "org/fhir/types.h"
 #include "org/lua/internal.h"
+#include "org/lua/declarations_lua.h"
 #include "org/lua/merge_lua.h"
 #include "org/lua/overlay_lua.h"
 #include "org/lua/prelude_lua.h"
@@ -21,6 +22,7 @@ void cl_problem(struct cl_lua *lua, struct cl_str file, int line, const char *fo
 	va_start(arguments, format);
 	vsnprintf(text, sizeof text, format, arguments);
 	va_end(arguments);
+	cl_clean_text(text);
 	for (char *at = text; *at; at++)
 		if ((unsigned char)*at < ' ')
 			*at = ' ';
@@ -157,17 +159,19 @@ static int core_types(lua_State *L)
 static int core_no_status(lua_State *L)
 {
 	struct cl_str type = argument(L, 1), status = argument(L, 2);
-	const struct cl_fhir_element *element = cl_fhir_element(cl_fhir_type_node(cl_fhir_type(type)), CL_STR("status"));
+	const struct cl_fhir_element *element =
+	        cl_fhir_element(cl_fhir_type_node(cl_fhir_type(type)), CL_STR("status"));
 	char known[300];
 	if (!element) {
-		lua_pushfstring(L, "%s has no status; write \"%s.create\", \"%s.update\" or \"%s.delete\"", type.p, type.p, type.p,
-				type.p);
+		lua_pushfstring(L, "%s has no status; write \"%s.create\", \"%s.update\" or \"%s.delete\"", type.p,
+		                type.p, type.p, type.p);
 		return 1;
 	}
 	if (cl_fhir_code_allowed(element->codes, status))
 		return 0;
 	cl_fhir_codes_list(element->codes, known, sizeof known);
-	lua_pushfstring(L, "'%s' is no status of %s; it can be %s (or create, update, delete)", status.p, type.p, known);
+	lua_pushfstring(L, "'%s' is no status of %s; it can be %s (or create, update, delete)", status.p, type.p,
+	                known);
 	return 1;
 }
 
@@ -177,7 +181,8 @@ static int core_is_quarantined(lua_State *L)
 	struct cl_str name = argument(L, 1);
 	bool found = false;
 	for (size_t i = 0; watch && i < sizeof watch->quarantined_plugin / sizeof *watch->quarantined_plugin; i++)
-		found |= name.n && strncmp(watch->quarantined_plugin[i], name.p, sizeof watch->quarantined_plugin[i]) == 0;
+		found |= name.n &&
+		         strncmp(watch->quarantined_plugin[i], name.p, sizeof watch->quarantined_plugin[i]) == 0;
 	lua_pushboolean(L, found);
 	return 1;
 }
@@ -189,20 +194,20 @@ static int core_log(lua_State *L)
 }
 
 static const luaL_Reg core_functions[] = {
-	{"here", core_here},
-	{"raise", core_raise},
-	{"problem", core_problem},
-	{"outline", core_outline},
-	{"closest", core_closest},
-	{"duration", core_duration},
-	{"duration_unit", core_duration_unit},
-	{"recurrence", core_recurrence},
-	{"is_type", core_is_type},
-	{"types", core_types},
-	{"no_status", core_no_status},
-	{"is_quarantined", core_is_quarantined},
-	{"log", core_log},
-	{NULL, NULL},
+        {"here", core_here},
+        {"raise", core_raise},
+        {"problem", core_problem},
+        {"outline", core_outline},
+        {"closest", core_closest},
+        {"duration", core_duration},
+        {"duration_unit", core_duration_unit},
+        {"recurrence", core_recurrence},
+        {"is_type", core_is_type},
+        {"types", core_types},
+        {"no_status", core_no_status},
+        {"is_quarantined", core_is_quarantined},
+        {"log", core_log},
+        {NULL, NULL},
 };
 
 /* ---- files ---- */
@@ -254,10 +259,13 @@ static int require_file(lua_State *L)
 	char path[400];
 	int line;
 	if (!is_file_name(name))
-		return cl_raise_misuse(L, "require: '%.100s' is no name of a file; write require \"messages\" or require \"lib/scores\"",
-				       name.p);
+		return cl_raise_misuse(
+		        L,
+		        "require: '%.100s' is no name of a file; write require \"messages\" or require \"lib/scores\"",
+		        name.p);
 	if (!lua->files)
-		return cl_raise_misuse(L, "require: write it at the top of the file; nothing is loaded while events are handled");
+		return cl_raise_misuse(
+		        L, "require: write it at the top of the file; nothing is loaded while events are handled");
 	cl_lua_place(L, 1, &file, &line);
 	folder = folder_of(lua, file);
 	if (cl_str_starts(name, "lib/"))
@@ -268,7 +276,8 @@ static int require_file(lua_State *L)
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &loaded_key);
 	lua_getfield(L, 1, path);
 	if (lua_islightuserdata(L, -1))
-		return cl_raise_misuse(L, "require: '%s' is being loaded already: files require each other in a circle", path + 1);
+		return cl_raise_misuse(L, "require: '%s' is being loaded already: files require each other in a circle",
+		                       path + 1);
 	if (!lua_isnil(L, -1))
 		return 1;
 	struct cl_str text = cl_json_text(cl_json_get(lua->files, path + 1));
@@ -298,12 +307,28 @@ void cl_library_require(lua_State *L)
 
 /* ---- loading ---- */
 
-/* Runs one of our own files with `count` arguments from the stack; leaves its one result. */
-static void run_own(lua_State *L, const unsigned char *text, size_t n, const char *name, int count)
+/* Our own Lua, in the order in which it runs. */
+static const struct own_file {
+	const char *name;
+	const unsigned char *text;
+	size_t n;
+} own_files[] = {
+        {"=prelude", cl_prelude_lua, sizeof cl_prelude_lua},
+        {"=schema", cl_schema_lua, sizeof cl_schema_lua},
+        {"=declarations", cl_declarations_lua, sizeof cl_declarations_lua},
+        {"=overlay", cl_overlay_lua, sizeof cl_overlay_lua},
+        {"=merge", cl_merge_lua, sizeof cl_merge_lua},
+};
+enum { OVERLAY = 3, MERGE = 4 }; /* places in it */
+
+/* Gives it everything from `core` on and leaves its one result. */
+static void run_own(lua_State *L, const struct own_file *file, int core)
 {
-	if (load_chunk(L, (const char *)text, n, name) != LUA_OK)
+	int count = lua_gettop(L) - core + 1;
+	if (load_chunk(L, (const char *)file->text, file->n, file->name) != LUA_OK)
 		lua_error(L);
-	lua_insert(L, -count - 1);
+	for (int i = 0; i < count; i++)
+		lua_pushvalue(L, core + i);
 	lua_call(L, count, 1);
 }
 
@@ -321,7 +346,7 @@ static void set_words(lua_State *L, int prelude)
 static int declare_too_late(lua_State *L)
 {
 	return cl_raise_misuse(L, "%s: declarations stand in plugin.lua; functions that run later cannot declare",
-			       lua_tostring(L, lua_upvalueindex(1)));
+	                       lua_tostring(L, lua_upvalueindex(1)));
 }
 
 static void unset_words(lua_State *L, int prelude)
@@ -364,7 +389,8 @@ static void load_plugin(lua_State *L, int add, struct cl_str folder)
 		lua_call(L, 3, 0);
 	else
 		problem_of_error(lua, file,
-				 lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text was raised");
+		                 lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1)
+		                                                : "an error that is no text was raised");
 	lua->loading = CL_STR_NONE;
 	lua_settop(L, top);
 }
@@ -372,23 +398,16 @@ static void load_plugin(lua_State *L, int add, struct cl_str folder)
 void cl_loader_run(lua_State *L, const struct cl_json *archive)
 {
 	struct cl_lua *lua = cl_lua_of(L);
-	const struct cl_json *order = cl_json_get(archive, "order"), *organization = cl_json_get(archive, "organization");
+	const struct cl_json *order = cl_json_get(archive, "order"),
+	                     *organization = cl_json_get(archive, "organization");
 	luaL_newlib(L, core_functions);
 	int core = lua_gettop(L);
 	lua_pushfstring(L, "%s.lua", cl_arena_cstring(lua->arena, cl_json_get_text(organization, "id")));
 	lua_setfield(L, core, "configuration");
-	lua_pushvalue(L, core);
-	run_own(L, cl_prelude_lua, sizeof cl_prelude_lua, "=prelude", 1);
-	int prelude = lua_gettop(L);
-	lua_pushvalue(L, core);
-	lua_pushvalue(L, prelude);
-	run_own(L, cl_schema_lua, sizeof cl_schema_lua, "=schema", 2);
-	int schema = lua_gettop(L);
-	lua_pushvalue(L, core);
-	lua_pushvalue(L, prelude);
-	lua_pushvalue(L, schema);
-	run_own(L, cl_overlay_lua, sizeof cl_overlay_lua, "=overlay", 3);
-	int overlay = lua_gettop(L);
+	/* Each of our files gets core and what the files before it gave. */
+	for (size_t i = 0; i < sizeof own_files / sizeof *own_files; i++)
+		run_own(L, &own_files[i], core);
+	int prelude = core + 1, overlay = core + OVERLAY + 1, merge = core + MERGE + 1;
 	lua_getfield(L, overlay, "add");
 	int add = lua_gettop(L);
 	set_words(L, prelude);
@@ -398,12 +417,7 @@ void cl_loader_run(lua_State *L, const struct cl_json *archive)
 			load_plugin(L, add, folder);
 	}
 	unset_words(L, prelude);
-	lua_pushvalue(L, core);
-	lua_pushvalue(L, prelude);
-	lua_pushvalue(L, schema);
-	lua_pushvalue(L, overlay);
-	run_own(L, cl_merge_lua, sizeof cl_merge_lua, "=merge", 4);
-	lua_getfield(L, -1, "finish");
+	lua_getfield(L, merge, "finish");
 	cl_push_plain(L, cl_json_get(organization, "settings"));
 	cl_push_plain(L, cl_json_get(organization, "metrics"));
 	lua_call(L, 2, 1);

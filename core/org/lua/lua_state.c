@@ -1,10 +1,8 @@
-/* lua_state.c: opening and closing an organization's Lua, and the entries through which the engine and the machines use it. */
+/* lua_state.c: opening and closing an organization's Lua; what belongs to a unit. */
 #include "base/hash.h"
 #include "org/lua/internal.h"
 #include "org/lua/archive.h"
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #define MIB ((size_t)1 << 20)
 
@@ -39,21 +37,8 @@ static int load(lua_State *L)
 	return 0;
 }
 
-static int run_guard(void *context, struct cl_unit *unit, int function, struct cl_str task, const struct cl_json *resource,
-		     const struct cl_json *data, struct cl_err *e);
-static int run_effect(void *context, struct cl_unit *unit, int function, struct cl_str task, const struct cl_json *resource,
-		      const struct cl_json *data, struct cl_err *e);
-static int run_metric(void *context, struct cl_unit *unit, int function, cl_instant from, cl_instant to, double *numerator,
-		      double *denominator, int64_t *cases, struct cl_err *e);
-
-/* Checks of the machines, which find what single declarations cannot show. Each line of theirs is one more problem. */
-static int check_catalog(struct cl_lua *lua, struct cl_buf *problems, struct cl_err *e)
-{
-	return cl_catalog_check(&lua->catalog, problems, e);
-}
-
-int cl_lua_open(const struct cl_json *archive, const struct cl_lua_limits *limits, struct cl_watch *watch, struct cl_lua **out,
-		struct cl_buf *problems, struct cl_err *e)
+int cl_lua_open(const struct cl_json *archive, const struct cl_lua_limits *limits, struct cl_watch *watch,
+                struct cl_lua **out, struct cl_buf *problems, struct cl_err *e)
 {
 	struct cl_err first = {0};
 	*out = NULL;
@@ -64,18 +49,20 @@ int cl_lua_open(const struct cl_json *archive, const struct cl_lua_limits *limit
 	lua->limits = with_defaults(limits);
 	lua->problems = problems;
 	lua->first_problem = &first;
-	lua->script = (struct cl_script){.context = lua, .guard = run_guard, .effect = run_effect, .metric = run_metric};
+	lua->script = cl_entry_script(lua);
 	const struct cl_json *sorted = cl_archive_sorted(scratch, archive);
 	lua->files = cl_json_get(sorted, "files");
 	lua->catalog.hash = cl_lua_archive_hash(arena, archive);
 	int code = cl_json_get(sorted, "organization") && lua->files && lua->files->kind == CL_JSON_OBJECT
-			   ? cl_sandbox_open(lua, e)
-			   : cl_fail(e, CL_E_INVALID, "this is no archive of plugins: organization, order and files are missing");
+	                   ? cl_sandbox_open(lua, e)
+	                   : cl_fail(e, CL_E_INVALID,
+	                             "this is no archive of plugins: organization, order and files are missing");
 	if (code)
 		goto done;
 	cl_facts_read(lua, cl_json_get(sorted, "organization"));
 	struct cl_frame frame = {.plugin = -1};
-	code = cl_call_protected(lua, &frame, lua->limits.load_cpu, "loading plugins", load, (void *)(uintptr_t)sorted, &first);
+	code = cl_call_protected(lua, &frame, lua->limits.load_cpu, CL_STR("loading plugins"), load,
+	                         (void *)(uintptr_t)sorted, &first);
 	if (code) {
 		if (problems)
 			cl_buf_printf(problems, "%s%s%s\n", first.where, first.where[0] ? ": " : "", first.message);
@@ -89,7 +76,8 @@ int cl_lua_open(const struct cl_json *archive, const struct cl_lua_limits *limit
 		code = first.code;
 		goto done;
 	}
-	code = check_catalog(lua, problems, e);
+	/* What single declarations cannot show. */
+	code = cl_catalog_check(&lua->catalog, problems, e);
 	if (code)
 		goto done;
 	lua_gc(lua->state, LUA_GCCOLLECT); /* the declarations and what read them are garbage now */
@@ -154,411 +142,4 @@ void cl_lua_expect_budget(struct cl_lua *lua, struct cl_str outcome)
 {
 	lua->replaying = true;
 	snprintf(lua->expected, sizeof lua->expected, "%.*s", CL_STR_ARGS(outcome));
-}
-
-/* ---- guards, effects, metrics ---- */
-
-struct event {
-	const struct cl_json *task, *data;
-	bool refused;
-	char words[400];
-};
-
-static void push_data(lua_State *L, const struct cl_json *data)
-{
-	if (data && data->kind == CL_JSON_OBJECT)
-		cl_push_view(L, data, CL_STR_NONE, 0);
-	else
-		lua_newtable(L);
-}
-
-static int64_t version_of(const struct cl_json *resource)
-{
-	return strtoll(cl_json_text(cl_json_path(resource, "meta", "versionId", NULL)).p ?: "0", NULL, 10);
-}
-
-static int push_event(lua_State *L, struct cl_call *call)
-{
-	const struct event *event = call->context;
-	cl_push_view(L, event->task, CL_STR_NONE, version_of(event->task));
-	push_data(L, event->data);
-	return 2;
-}
-
-static void take_answer(lua_State *L, struct cl_call *call)
-{
-	struct event *event = call->context;
-	event->refused = !lua_toboolean(L, -2);
-	if (!event->refused)
-		return;
-	if (lua_type(L, -1) == LUA_TSTRING)
-		snprintf(event->words, sizeof event->words, "%s", lua_tostring(L, -1));
-	else
-		snprintf(event->words, sizeof event->words, "the %.*s refuses it",
-			 CL_STR_ARGS(call->lua->functions[call->function - 1].what));
-}
-
-static int run_event(struct cl_lua *lua, struct cl_unit *unit, int function, struct cl_str task, struct event *event, bool guard,
-		     struct cl_err *e)
-{
-	struct cl_call call = {
-		.lua = lua,
-		.unit = unit,
-		.function = function,
-		.instance = cl_arena_printf(unit->arena, "Task/%.*s", CL_STR_ARGS(task)),
-		.read_only = guard,
-		.results = guard ? 2 : 0,
-		.push = push_event,
-		.take = guard ? take_answer : NULL,
-		.context = event,
-	};
-	int code = cl_call_run(&call, e);
-	return !code && event->refused ? cl_fail(e, CL_E_RULE, "%s", event->words) : code;
-}
-
-static int run_guard(void *context, struct cl_unit *unit, int function, struct cl_str task, const struct cl_json *resource,
-		     const struct cl_json *data, struct cl_err *e)
-{
-	struct event event = {.task = resource, .data = data};
-	return run_event(context, unit, function, task, &event, true, e);
-}
-
-static int run_effect(void *context, struct cl_unit *unit, int function, struct cl_str task, const struct cl_json *resource,
-		      const struct cl_json *data, struct cl_err *e)
-{
-	struct event event = {.task = resource, .data = data};
-	return run_event(context, unit, function, task, &event, false, e);
-}
-
-struct month {
-	cl_instant from, to;
-	double numerator, denominator;
-	int64_t cases;
-};
-
-static int push_month(lua_State *L, struct cl_call *call)
-{
-	const struct month *month = call->context;
-	struct cl_local local = cl_zone_local(call->unit->organization->calendar.zone, month->from);
-	char name[24];
-	lua_createtable(L, 0, 3);
-	cl_set_instant(L, "start", month->from);
-	cl_set_instant(L, "finish", month->to);
-	snprintf(name, sizeof name, "%04d-%02d", local.date.year, local.date.month);
-	lua_pushstring(L, name);
-	lua_setfield(L, -2, "name");
-	return 1;
-}
-
-static double number_field(lua_State *L, const char *name)
-{
-	double value = NAN;
-	lua_pushstring(L, name);
-	int type = lua_rawget(L, -2);
-	if (type == LUA_TNUMBER)
-		value = lua_tonumber(L, -1);
-	else if (type != LUA_TNIL)
-		cl_raise_misuse(L, "a metric's %s must be a number, not %s", name, lua_typename(L, type));
-	lua_pop(L, 1);
-	return value;
-}
-
-/* { numerator, denominator } or { value, n }; nil when it cannot be computed. */
-static void take_measure(lua_State *L, struct cl_call *call)
-{
-	static const char *const known[] = {"numerator", "denominator", "value", "n", NULL};
-	struct month *month = call->context;
-	month->numerator = month->denominator = NAN;
-	month->cases = -1;
-	if (lua_isnil(L, -1))
-		return;
-	cl_ctx_fields(L, -1, "the metric's result", known);
-	double value = number_field(L, "value"), numerator = number_field(L, "numerator");
-	if (isnan(value) && isnan(numerator))
-		cl_raise_misuse(L, "a metric gives { numerator =, denominator = }, { value =, n = } or nil");
-	month->numerator = isnan(value) ? numerator : value;
-	month->denominator = isnan(value) ? number_field(L, "denominator") : NAN;
-	double cases = number_field(L, "n");
-	month->cases = isnan(value) || isnan(cases) || cases < 0 || cases > 1e15 ? -1 : (int64_t)cases;
-}
-
-static int run_metric(void *context, struct cl_unit *unit, int function, cl_instant from, cl_instant to, double *numerator,
-		      double *denominator, int64_t *cases, struct cl_err *e)
-{
-	struct month month = {.from = from, .to = to, .numerator = NAN, .denominator = NAN, .cases = -1};
-	struct cl_call call = {
-		.lua = context,
-		.unit = unit,
-		.function = function,
-		.read_only = true,
-		.results = 1,
-		.push = push_month,
-		.take = take_measure,
-		.context = &month,
-	};
-	int code = cl_call_run(&call, e);
-	*numerator = month.numerator;
-	*denominator = month.denominator;
-	*cases = month.cases;
-	return code;
-}
-
-/* ---- handlers ---- */
-
-static const char *operation_name(uint8_t operation)
-{
-	return operation == CL_OP_CREATE ? "create" : operation == CL_OP_UPDATE ? "update" : "delete";
-}
-
-static bool hears(const struct cl_lua_hearing *hearing, const struct cl_change *change)
-{
-	if (!hearing->type)
-		return change->workflow.n && cl_str_equal(hearing->workflow, change->workflow) &&
-		       cl_str_equal(hearing->word, change->to);
-	if (hearing->type != change->type)
-		return false;
-	if (hearing->operation)
-		return hearing->operation == change->operation;
-	return change->operation != CL_OP_DELETE && cl_str_equal(hearing->word, change->status) &&
-	       !cl_str_equal(change->status, change->former_status);
-}
-
-static int push_change(lua_State *L, struct cl_call *call)
-{
-	const struct cl_change *change = call->context;
-	lua_createtable(L, 0, 9);
-	cl_set_str(L, "reference", call->instance);
-	if (change->resource) {
-		cl_push_view(L, change->resource, CL_STR_NONE, change->version);
-		lua_setfield(L, -2, "resource");
-	}
-	lua_pushstring(L, operation_name(change->operation));
-	lua_setfield(L, -2, "operation");
-	cl_set_str(L, "status", change->status);
-	cl_set_str(L, "former_status", change->former_status);
-	cl_set_str(L, "workflow", change->workflow);
-	cl_set_str(L, "event", change->event);
-	cl_set_str(L, "from", change->from);
-	cl_set_str(L, "to", change->to);
-	return 1;
-}
-
-int cl_lua_react(struct cl_lua *lua, struct cl_unit *unit, const struct cl_change *change, struct cl_err *e)
-{
-	int code = 0;
-	for (size_t i = 0; i < lua->catalog.handler_count && !code; i++) {
-		if (!hears(&lua->hearings[i], change))
-			continue;
-		struct cl_call call = {
-			.lua = lua,
-			.unit = unit,
-			.function = lua->catalog.handlers[i].function,
-			.instance = cl_arena_printf(unit->arena, "%.*s/%.*s", CL_STR_ARGS(cl_fhir_type_name(change->type)),
-						    CL_STR_ARGS(change->id)),
-			.push = push_change,
-			.context = (void *)(uintptr_t)change,
-		};
-		code = cl_call_run(&call, e);
-	}
-	return code;
-}
-
-int cl_lua_recur(struct cl_lua *lua, struct cl_unit *unit, const struct cl_recurring *recurring, struct cl_err *e)
-{
-	struct cl_call call = {.lua = lua, .unit = unit, .function = recurring->function};
-	return cl_call_run(&call, e);
-}
-
-struct due {
-	const struct cl_json *data;
-	struct cl_str rest; /* of the key, after the first ":" */
-};
-
-static int push_due(lua_State *L, struct cl_call *call)
-{
-	const struct due *due = call->context;
-	if (!due->data)
-		lua_newtable(L);
-	else if (due->data->kind >= CL_JSON_ARRAY)
-		cl_push_view(L, due->data, CL_STR_NONE, 0);
-	else
-		cl_push_plain(L, due->data);
-	cl_push_str(L, due->rest);
-	return 2;
-}
-
-/* "set:<plugin>:<key>" */
-int cl_lua_timer(struct cl_lua *lua, struct cl_unit *unit, const struct cl_stored_timer *timer, struct cl_err *e)
-{
-	struct cl_str plugin = timer->name, key;
-	struct cl_json *data = NULL;
-	if (!cl_str_starts(timer->name, "set:"))
-		return cl_fail(e, CL_E_INTERNAL, "timer '%.*s' belongs to no plugin", CL_STR_ARGS(timer->name));
-	plugin.p += 4;
-	plugin.n -= 4;
-	const char *colon = memchr(plugin.p, ':', plugin.n);
-	if (!colon)
-		return cl_fail(e, CL_E_CORRUPT, "timer '%.*s' names no key", CL_STR_ARGS(timer->name));
-	key = (struct cl_str){colon + 1, plugin.n - (size_t)(colon + 1 - plugin.p)};
-	plugin.n = (size_t)(colon - plugin.p);
-	struct cl_str head = key, rest = CL_STR_NONE;
-	colon = memchr(key.p, ':', key.n);
-	if (colon) {
-		head.n = (size_t)(colon - key.p);
-		rest = (struct cl_str){colon + 1, key.n - head.n - 1};
-	}
-	if (timer->data.n && cl_json_parse(unit->arena, timer->data, NULL, &data, e))
-		return cl_fail(e, CL_E_CORRUPT, "the data of timer '%.*s' is no JSON", CL_STR_ARGS(timer->name));
-	for (size_t i = 0; i < lua->catalog.timer_count; i++) {
-		const struct cl_timer_handler *handler = &lua->catalog.timers[i];
-		if (!cl_str_equal(handler->plugin, plugin) || !cl_str_equal(handler->key, head))
-			continue;
-		struct due due = {cl_json_get(data, "data"), rest};
-		struct cl_call call = {
-			.lua = lua,
-			.unit = unit,
-			.function = handler->function,
-			.instance = timer->name,
-			.push = push_due,
-			.context = &due,
-		};
-		return cl_call_run(&call, e);
-	}
-	return cl_fail(e, CL_E_PLUGIN, "plugin '%.*s' has no timer '%.*s' any more", CL_STR_ARGS(plugin), CL_STR_ARGS(head));
-}
-
-/* ---- messages ---- */
-
-struct message {
-	struct cl_str event, sender;
-	const struct cl_json *bundle;
-};
-
-static int push_message(lua_State *L, struct cl_call *call)
-{
-	const struct message *message = call->context;
-	const struct cl_json *entries = cl_json_get(message->bundle, "entry");
-	lua_Integer count = 0;
-	lua_createtable(L, 0, 4);
-	cl_set_str(L, "event", message->event);
-	cl_set_str(L, "sender", message->sender);
-	cl_push_view(L, message->bundle, CL_STR_NONE, 0);
-	lua_setfield(L, -2, "bundle");
-	lua_newtable(L);
-	for (uint32_t i = 0; entries && entries->kind == CL_JSON_ARRAY && i < entries->count; i++) {
-		const struct cl_json *resource = cl_json_get(&entries->items[i], "resource");
-		if (!resource || resource->kind != CL_JSON_OBJECT ||
-		    cl_str_is(cl_json_get_text(resource, "resourceType"), "MessageHeader"))
-			continue;
-		cl_push_view(L, resource, CL_STR_NONE, 0);
-		lua_rawseti(L, -2, ++count);
-	}
-	lua_setfield(L, -2, "resources");
-	return 1;
-}
-
-int cl_lua_receive(struct cl_lua *lua, struct cl_unit *unit, struct cl_str sender, struct cl_json *bundle, struct cl_err *e)
-{
-	const struct cl_json *header = cl_json_path(bundle, "entry", "0", "resource", NULL);
-	struct message message = {cl_json_text(cl_json_path(header, "eventCoding", "code", NULL)), sender, bundle};
-	bool heard = false;
-	int code = 0;
-	for (size_t i = 0; i < lua->catalog.receiver_count && !code; i++) {
-		if (!cl_str_equal(lua->catalog.receivers[i].event, message.event))
-			continue;
-		struct cl_call call = {
-			.lua = lua,
-			.unit = unit,
-			.function = lua->catalog.receivers[i].function,
-			.instance = cl_json_get_text(bundle, "id"),
-			.push = push_message,
-			.context = &message,
-		};
-		heard = true;
-		code = cl_call_run(&call, e);
-	}
-	if (heard)
-		return code;
-	cl_fail(e, CL_E_UNSUPPORTED, "no plugin of this organization receives the event '%.*s'", CL_STR_ARGS(message.event));
-	return cl_fail_at(e, "MessageHeader.eventCoding");
-}
-
-/* ---- operations and views ---- */
-
-struct operation {
-	const struct cl_json *input;
-	struct cl_str target;
-	struct cl_json *out;
-};
-
-static int push_input(lua_State *L, struct cl_call *call)
-{
-	const struct operation *operation = call->context;
-	if (operation->input)
-		cl_push_view(L, operation->input, CL_STR_NONE, 0);
-	else
-		lua_pushnil(L);
-	cl_push_str(L, operation->target);
-	return 2;
-}
-
-static void take_resource(lua_State *L, struct cl_call *call)
-{
-	struct operation *operation = call->context;
-	if (lua_isnil(L, -1))
-		return;
-	operation->out = cl_take_json(L, -1, call->unit->arena, "the operation's result");
-	if (!cl_fhir_type(cl_json_get_text(operation->out, "resourceType")))
-		cl_raise_misuse(L, "an operation gives a resource or nil");
-}
-
-int cl_lua_operation(struct cl_lua *lua, struct cl_unit *unit, const struct cl_operation_rule *rule, struct cl_json *input,
-		     struct cl_str target, struct cl_json **out, struct cl_err *e)
-{
-	struct operation operation = {.input = input, .target = target};
-	struct cl_call call = {
-		.lua = lua,
-		.unit = unit,
-		.function = rule->function,
-		.instance = target,
-		.results = 1,
-		.push = push_input,
-		.take = take_resource,
-		.context = &operation,
-	};
-	int code = cl_call_run(&call, e);
-	*out = code ? NULL : operation.out;
-	return code;
-}
-
-static void take_rows(lua_State *L, struct cl_call *call)
-{
-	struct cl_json *rows;
-	if (lua_isnil(L, -1))
-		rows = cl_json_new(call->unit->arena, CL_JSON_ARRAY);
-	else
-		rows = cl_take_json(L, -1, call->unit->arena, "the view's rows");
-	if (rows->kind == CL_JSON_OBJECT && rows->count == 0)
-		rows->kind = CL_JSON_ARRAY;
-	for (uint32_t i = 0; rows->kind == CL_JSON_ARRAY && i < rows->count; i++)
-		if (rows->items[i].kind != CL_JSON_OBJECT)
-			cl_raise_misuse(L, "row %u of the view is no table with names", i + 1);
-	if (rows->kind != CL_JSON_ARRAY)
-		cl_raise_misuse(L, "a view gives a list of rows: { { name = \"...\" }, ... }");
-	*(struct cl_json **)call->context = rows;
-}
-
-int cl_lua_view(struct cl_lua *lua, struct cl_unit *unit, const struct cl_view *view, struct cl_json **rows, struct cl_err *e)
-{
-	struct cl_call call = {
-		.lua = lua,
-		.unit = unit,
-		.function = view->function,
-		.read_only = true,
-		.results = 1,
-		.take = take_rows,
-		.context = rows,
-	};
-	*rows = NULL;
-	return cl_call_run(&call, e);
 }

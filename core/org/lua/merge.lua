@@ -1,7 +1,8 @@
 -- merge.lua: fills in settings and hands what the plugins declare to the compiler, in lists.
-local core, prelude, schema, overlay = ...
+local core, prelude, schema, declarations, overlay = ...
 local kind_of = prelude.kind_of
-local problem, did_you_mean, names_of, sorted_names = schema.problem, schema.did_you_mean, schema.names_of, schema.sorted_names
+local problem, did_you_mean, names_of = schema.problem, schema.did_you_mean, schema.names_of
+local sorted_names = schema.sorted_names
 local plugins, known, append = overlay.plugins, overlay.known, overlay.append
 
 local merge = {}
@@ -43,7 +44,8 @@ local setting_checks = {
 		return (type(value) ~= "table" or #value > 0) and "must be a table with names" or nil
 	end,
 	code = function (value)
-		if type(value) == "table" and type(value.code) == "string" or type(value) == "string" and string.find(value, "%S") then
+		local code = type(value) == "table" and value.code or value
+		if type(code) == "string" and string.find(code, "%S") then
 			return nil
 		end
 		return "must be a code, or { system =, code =, display = }"
@@ -108,8 +110,9 @@ local function resolve(value, settings)
 			.. did_you_mean(value.setting, names_of(settings)))
 		return nil
 	elseif setting.value == nil then
-		core.problem(value.file, value.line, value.what .. ": setting '" .. value.setting .. "' has no value; give it a default, or "
-			.. "say settings." .. setting.plugin .. "." .. value.setting .. " in the organization's file")
+		core.problem(value.file, value.line, value.what .. ": setting '" .. value.setting
+			.. "' has no value; give it a default, or say settings." .. setting.plugin .. "." .. value.setting
+			.. " in the organization's file")
 		return nil
 	end
 	return value.check(setting.value, value.at, value.what .. " (setting '" .. value.setting .. "')"), value.setting
@@ -210,7 +213,8 @@ local function finish_metric(metric, workflows, settings)
 	if ways > 1 then
 		problem(metric.at, what .. ": say one of counts, measure and value; an extension takes the other away with false")
 	elseif ways == 0 and metric.show ~= "count" then
-		problem(metric.at, what .. ": needs counts = reached(...), measure = elapsed(...), value = function, or show = \"count\"")
+		problem(metric.at, what
+			.. ": needs counts = reached(...), measure = elapsed(...), value = function, or show = \"count\"")
 	elseif not metric.value and not metric.of then
 		problem(metric.at, what .. ": needs of = started \"workflow\": whom a month counts")
 	end
@@ -255,7 +259,7 @@ local function finish_view(view, workflows)
 	if not view.columns then
 		problem(view.at, what .. ": needs columns")
 	end
-	schema.check_columns(view, view.name)
+	declarations.check_columns(view, view.name)
 end
 
 local operations = { create = 1, update = 2, delete = 3 } -- enum cl_operation
@@ -375,7 +379,8 @@ local function override_metrics(given, metrics)
 		local what = "metrics." .. tostring(name)
 		local metric = metrics[name]
 		if not metric then
-			core.problem(core.configuration, 0, what .. ": there is no such metric" .. did_you_mean(tostring(name), names_of(metrics)))
+			core.problem(core.configuration, 0, what .. ": there is no such metric"
+				.. did_you_mean(tostring(name), names_of(metrics)))
 		elseif type(values) ~= "table" then
 			core.problem(core.configuration, 0, what .. " must be a table")
 		else

@@ -11,10 +11,10 @@ enum kind { TOKEN_END, TOKEN_NAME, TOKEN_TEXT, TOKEN_OTHER };
 
 struct token {
 	enum kind kind;
-	char symbol;         /* TOKEN_OTHER: its first byte */
-	struct cl_str text;  /* name, or what stands between the quotes */
+	char symbol; /* TOKEN_OTHER: its first byte */
+	struct cl_str text; /* name, or what stands between the quotes */
 	int line;
-	bool doubled;        /* "==", "~=" and the like */
+	bool doubled; /* "==", "~=" and the like */
 };
 
 struct reader {
@@ -151,7 +151,8 @@ static void skip_function(struct reader *reader)
 {
 	int blocks = 0;
 	do {
-		if (is_word(reader, "function") || is_word(reader, "do") || is_word(reader, "if") || is_word(reader, "repeat"))
+		if (is_word(reader, "function") || is_word(reader, "do") || is_word(reader, "if") ||
+		    is_word(reader, "repeat"))
 			blocks++;
 		else if (is_word(reader, "end") || is_word(reader, "until"))
 			blocks--;
@@ -197,7 +198,8 @@ static void read_value(struct reader *reader)
 			if (brackets-- == 0)
 				return;
 			next(reader);
-		} else if (is_symbol(reader, '}') || (brackets == 0 && (is_symbol(reader, ',') || is_symbol(reader, ';')))) {
+		} else if (is_symbol(reader, '}') ||
+		           (brackets == 0 && (is_symbol(reader, ',') || is_symbol(reader, ';')))) {
 			return;
 		} else {
 			next(reader);
@@ -244,7 +246,8 @@ static void read_table(struct reader *reader, bool direct)
 	while (reader->token.kind != TOKEN_END && !is_symbol(reader, '}')) {
 		struct cl_str key;
 		int line = reader->token.line;
-		if (is_symbol(reader, ',') || is_symbol(reader, ';') || is_symbol(reader, ')') || is_symbol(reader, ']')) {
+		if (is_symbol(reader, ',') || is_symbol(reader, ';') || is_symbol(reader, ')') ||
+		    is_symbol(reader, ']')) {
 			next(reader);
 			continue;
 		}
@@ -266,7 +269,8 @@ static bool find_table(struct reader *reader, struct cl_str word, struct cl_str 
 {
 	for (;; next(reader)) {
 		*line = 0;
-		while (reader->token.kind != TOKEN_END && !(reader->token.kind == TOKEN_NAME && cl_str_equal(reader->token.text, word)))
+		while (reader->token.kind != TOKEN_END &&
+		       !(reader->token.kind == TOKEN_NAME && cl_str_equal(reader->token.text, word)))
 			next(reader);
 		if (reader->token.kind == TOKEN_END)
 			return false;

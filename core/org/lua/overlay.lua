@@ -1,5 +1,5 @@
 -- overlay.lua: extensions are laid over what they extend. Rules: plugins/README.md, "Extending".
-local core, prelude, schema = ...
+local core, prelude, schema, declarations = ...
 local kind_of = prelude.kind_of
 local problem, did_you_mean, names_of = schema.problem, schema.did_you_mean, schema.names_of
 
@@ -15,7 +15,7 @@ function overlay.add(folder, file, value)
 	if value.file == "?" then -- "return plugin { ... }" is a tail call: the chunk whose place it was is gone by then
 		value.file, value.line = file, 1
 	end
-	local read = schema.read_plugin(value)
+	local read = declarations.read_plugin(value)
 	if not read then
 		return
 	elseif known[read.name] then

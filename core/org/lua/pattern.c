@@ -304,7 +304,7 @@ static const char *match(struct cl_pattern *m, const char *s, const char *p)
 		case '(':
 			ended = true;
 			s = p + 1 < m->pattern_end && p[1] == ')' ? open_capture(m, s, p + 2, CL_CAPTURE_POSITION)
-								  : open_capture(m, s, p + 1, CL_CAPTURE_OPEN);
+			                                          : open_capture(m, s, p + 1, CL_CAPTURE_OPEN);
 			continue;
 		case ')':
 			ended = true;

@@ -6,11 +6,11 @@
 #include <stdint.h>
 
 #define CL_PATTERN_CAPTURES 32
-#define CL_PATTERN_DEPTH 200         /* nested decisions: bounds the C stack */
-#define CL_PATTERN_TEXT (64 * 1024)  /* bytes of text that a pattern may be tried on */
-#define CL_PATTERN_LENGTH 256        /* bytes of a pattern */
+#define CL_PATTERN_DEPTH 200 /* nested decisions: bounds the C stack */
+#define CL_PATTERN_TEXT (64 * 1024) /* bytes of text that a pattern may be tried on */
+#define CL_PATTERN_LENGTH 256 /* bytes of a pattern */
 
-#define CL_CAPTURE_OPEN (-1)     /* "(" without its ")" so far */
+#define CL_CAPTURE_OPEN (-1) /* "(" without its ")" so far */
 #define CL_CAPTURE_POSITION (-2) /* "()": stands for a place */
 
 struct cl_capture {
@@ -22,12 +22,13 @@ struct cl_capture {
 struct cl_pattern {
 	const char *text, *text_end;
 	const char *pattern, *pattern_end; /* without the anchor "^" */
-	int64_t steps;        /* left; about one for each character looked at */
-	const char *problem;  /* why matching stopped for good: a sentence with at most one %d for `problem_number`; NULL so far */
+	int64_t steps; /* left; about one for each character looked at */
+	const char *
+	        problem; /* why matching stopped for good: a sentence with at most one %d for `problem_number`; NULL so far */
 	int problem_number;
-	bool exhausted;       /* the problem is that the steps were used up */
+	bool exhausted; /* the problem is that the steps were used up */
 	unsigned depth;
-	unsigned level;       /* captures so far */
+	unsigned level; /* captures so far */
 	struct cl_capture captures[CL_PATTERN_CAPTURES];
 };
 

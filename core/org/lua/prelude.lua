@@ -1,5 +1,6 @@
--- prelude.lua: the words that plugins declare with. They record what was said and where; schema.lua reads it, merge.lua makes
--- one set of rules of it. Embedded in the program; runs in the plugins' own sandbox. `core` are functions of loader.c.
+-- prelude.lua: the words that plugins declare with. They record what was said and where; declarations.lua reads it,
+-- merge.lua makes one set of rules of it. Embedded in the program; runs in the plugins' own sandbox. `core` are
+-- functions of loader.c.
 local core = ...
 
 local words = {}
@@ -20,8 +21,13 @@ local function entry(kind, name, body, file, line)
 	return mark("entry", { kind = kind, name = name, body = body, file = file, line = line })
 end
 
+-- Text that can be shown: UTF-8 without NUL.
+local function is_text(value)
+	return type(value) == "string" and utf8.len(value) ~= nil and not string.find(value, "\0", 1, true)
+end
+
 local function is_name(value)
-	return type(value) == "string" and #value > 0 and #value <= 100
+	return is_text(value) and #value > 0 and #value <= 100
 end
 
 -- word "name" body. `false` as a body takes away what the extended plugin declared.
@@ -121,4 +127,4 @@ function words.plugin(body)
 	return mark("plugin", { body = body, file = file, line = line })
 end
 
-return { words = words, kind_of = kind_of, mark = mark, is_name = is_name }
+return { words = words, kind_of = kind_of, mark = mark, is_name = is_name, is_text = is_text }

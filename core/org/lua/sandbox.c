@@ -18,7 +18,8 @@ static void *allocate(void *context, void *old, size_t old_size, size_t size)
 	}
 	if (size > before && lua->growing) {
 		bool too_long = !old && old_size == LUA_TSTRING && size > CL_LUA_STRING;
-		if (too_long || size - before > lua->limits.memory || lua->memory > lua->limits.memory - (size - before)) {
+		if (too_long || size - before > lua->limits.memory ||
+		    lua->memory > lua->limits.memory - (size - before)) {
 			cl_note_memory(lua);
 			return NULL;
 		}
@@ -34,19 +35,19 @@ static void *allocate(void *context, void *old, size_t old_size, size_t size)
 static const struct {
 	const char *name, *instead;
 } absent[] = {
-	{"os", "time comes from ctx:now() and ctx:today()"},
-	{"io", "plugins have no files; ctx:log writes a line"},
-	{"debug", "it is not available to plugins"},
-	{"package", "files of the own folder come by require \"name\", shared ones by require \"lib/name\""},
-	{"coroutine", "nothing waits in a plugin; a timer or an event goes on later"},
-	{"load", "text is not run as code"},
-	{"loadstring", "text is not run as code"},
-	{"loadfile", "files of the own folder come by require \"name\""},
-	{"dofile", "files of the own folder come by require \"name\""},
-	{"collectgarbage", "memory is looked after"},
-	{"next", "its order is not defined; use pairs, whose order is"},
-	{"unpack", "it is table.unpack"},
-	{"_G", "there are no globals"},
+        {"os", "time comes from ctx:now() and ctx:today()"},
+        {"io", "plugins have no files; ctx:log writes a line"},
+        {"debug", "it is not available to plugins"},
+        {"package", "files of the own folder come by require \"name\", shared ones by require \"lib/name\""},
+        {"coroutine", "nothing waits in a plugin; a timer or an event goes on later"},
+        {"load", "text is not run as code"},
+        {"loadstring", "text is not run as code"},
+        {"loadfile", "files of the own folder come by require \"name\""},
+        {"dofile", "files of the own folder come by require \"name\""},
+        {"collectgarbage", "memory is looked after"},
+        {"next", "its order is not defined; use pairs, whose order is"},
+        {"unpack", "it is table.unpack"},
+        {"_G", "there are no globals"},
 };
 
 static int unknown_name(lua_State *L)
@@ -61,7 +62,8 @@ static int unknown_name(lua_State *L)
 static int refuse_assignment(lua_State *L)
 {
 	const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
-	return cl_raise_misuse(L, "'%s' cannot be assigned: write local %s, or a field of a table of your own", name, name);
+	return cl_raise_misuse(L, "'%s' cannot be assigned: write local %s, or a field of a table of your own", name,
+	                       name);
 }
 
 static int locked_pairs(lua_State *L)

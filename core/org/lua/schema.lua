@@ -1,15 +1,17 @@
--- schema.lua: reads what one plugin declared: every field is known, of its kind, and copied into tables of our own, so that
--- merging never touches the plugin's. Problems are noted with the line of the field, and reading goes on.
+-- schema.lua: kinds of values and tables with known fields, for declarations.lua: what is read is copied into tables
+-- of our own, so that merging never touches a plugin's. Problems are noted with the line of the field; reading goes on.
 local core, prelude = ...
 local kind_of, mark, is_name = prelude.kind_of, prelude.mark, prelude.is_name
 
 local schema = {}
 
-local most = { states = 200, events = 100, entries = 500, roles = 200, settings = 500, needs = 100, grants = 200 }
-
 -- ---- places: a plugin, a file, a line, and the outline of the literal table that stands there ----
 
 local reading -- name of the plugin that is read
+
+function schema.begin(plugin)
+	reading = plugin
+end
 
 local function place(file, line, word, name)
 	local lines, order, twice, found = core.outline(file, line, word, name)
@@ -44,7 +46,8 @@ local function names_of(fields)
 	return names
 end
 
-schema.problem, schema.did_you_mean, schema.names_of, schema.below, schema.place = problem, did_you_mean, names_of, below, place
+schema.problem, schema.did_you_mean, schema.names_of = problem, did_you_mean, names_of
+schema.below, schema.place = below, place
 
 -- The name of a value's kind for messages.
 local function describe(value)
@@ -67,7 +70,7 @@ local function expect(at, what, wanted, value)
 end
 
 local function text(value, at, what)
-	return type(value) == "string" and value ~= "" and value or expect(at, what, "text", value)
+	return prelude.is_text(value) and value ~= "" and value or expect(at, what, "text", value)
 end
 
 local function flag(value, at, what)
@@ -162,8 +165,8 @@ end
 
 -- ---- tables with known fields ----
 
--- Reads the named fields; `false` stays false (it takes the extended plugin's away). `others` (optional) is asked for keys that
--- are no fields and says true when it took them.
+-- Reads the named fields; `false` stays false (it takes the extended plugin's away). `others` (optional) is asked for
+-- keys that are no fields and says true when it took them.
 local function read_fields(body, fields, at, what, others)
 	local read = { at = at }
 	for key, value in pairs(body) do
@@ -238,379 +241,10 @@ local function sorted_names(things)
 end
 schema.sorted_names = sorted_names
 
--- ---- workflows ----
-
-local need_types = { "string", "date", "dateTime", "integer", "number", "boolean", "reference", "choice", "code" }
-local need_type = one_of(table.unpack(need_types))
-
-local function read_need(value, at, what, name)
-	if type(value) == "string" then
-		value = { value }
-	end
-	if not is_plain(value) then
-		return expect(at, what, 'a type such as "string", or { "choice", "a", "b" }', value)
-	end
-	local kind = need_type(value[1], at, what)
-	local read = { name = name, type = kind, choices = {}, at = at }
-	for key, each in pairs(value) do
-		if key == "optional" then
-			read.optional = flag(each, at, what .. ": 'optional'")
-		elseif key == "help" then
-			read.help = text(each, at, what .. ": 'help'")
-		elseif math.type(key) ~= "integer" then
-			problem(at, what .. ": unknown field '" .. tostring(key) .. "'" .. did_you_mean(tostring(key), { "optional", "help" }))
-		elseif key > 1 and kind == "choice" then
-			read.choices[#read.choices + 1] = text(each, at, what .. "[" .. key .. "]")
-		elseif key > 1 and kind then
-			problem(at, what .. ": '" .. kind .. "' has no choices; write { \"choice\", ... }")
-		end
-	end
-	if kind == "choice" and #read.choices == 0 then
-		problem(at, what .. ": a choice needs what can be chosen: { \"choice\", \"a\", \"b\" }")
-	end
-	return kind and read
-end
-
-local function needs(value, at, what)
-	if type(value) == "string" then
-		value = { value }
-	end
-	if not is_plain(value) then
-		return expect(at, what, 'a list such as { "reason" } or { start = "dateTime" }', value)
-	end
-	local read, named = {}, {}
-	for key, each in pairs(value) do
-		if math.type(key) == "integer" then
-			if is_name(each) then
-				read[#read + 1] = { name = each, type = "string", choices = {}, at = at }
-			else
-				problem(at, what .. ": a name, not " .. describe(each))
-			end
-		elseif is_name(key) then
-			named[key] = read_need(each, below(at, key), what .. " '" .. key .. "'", key)
-		end
-	end
-	for _, name in ipairs(sorted_names(named)) do
-		read[#read + 1] = named[name]
-	end
-	if #read > most.needs then
-		problem(at, what .. ": more than " .. most.needs)
-	end
-	return read
-end
-
-local transition_fields = { by = texts, needs = needs, guard = func, effect = func, help = text, rule = text }
-
-local function read_transition(value, at, what)
-	if type(value) == "string" then
-		return { target = value, at = at }
-	elseif not is_plain(value) then
-		return expect(at, what, 'a state, or { "state", by =, needs =, guard =, effect = }', value)
-	end
-	return read_fields(value, transition_fields, at, what, function (key, each, here, read)
-		if key == 1 then
-			read.target = text(each, here, what .. ": the state it leads to")
-		end
-		return key == 1
-	end)
-end
-
-local escalation_fields = { again = settable(duration), times = settable(count), finally = settable(text) }
-
--- Both become the same fields of the state, so that an extension replaces the whole.
-local function overdue(value, at, what)
-	local kind = kind_of(value)
-	if kind == "fire" then
-		return { event = value.event, at = at }
-	elseif kind == "escalate" then
-		local read = read_fields(value.options, escalation_fields, at, what .. ": escalate")
-		read.to = value.to
-		return read
-	end
-	return expect(at, what, 'escalate("role", ...) or fire "event"', value)
-end
-
-local reminder_fields = { before = settable(duration), to = text }
-
-local function reminders(value, at, what)
-	if type(value) == "string" or kind_of(value) == "setting" then
-		value = { value }
-	end
-	if not is_list(value) then
-		return expect(at, what, 'a list such as { "1 day", { before = "4 hours", to = "role" } }', value)
-	end
-	local read = {}
-	for i, each in ipairs(value) do
-		local name = what .. "[" .. i .. "]"
-		if is_plain(each) then
-			local reminder = read_fields(each, reminder_fields, below(at, i), name)
-			if not reminder.before then
-				problem(below(at, i), name .. ": needs 'before', a duration")
-			end
-			read[#read + 1] = reminder
-		else
-			read[#read + 1] = { before = settable(duration)(each, at, name), at = at }
-		end
-	end
-	return read
-end
-
-local business_fields = { system = text, code = text, display = text }
-
-local function business(value, at, what)
-	if type(value) == "string" then
-		return { code = value, at = at }
-	elseif not is_plain(value) then
-		return expect(at, what, 'a code, or { system =, code =, display = }', value)
-	end
-	local read = read_fields(value, business_fields, at, what)
-	if not read.code then
-		problem(at, what .. ": needs 'code'")
-	end
-	return read
-end
-
-local state_fields = {
-	status = text, business = business, accepts = texts, owner = text, action = text, within = settable(duration),
-	overdue = overdue, reminders = reminders, on = by_name(most.events, "event", read_transition), enter = func, final = flag,
+schema.kinds = {
+	describe = describe, expect = expect, text = text, flag = flag, func = func, number = number, count = count,
+	duration = duration, is_list = is_list, texts = texts, one_of = one_of, made_by = made_by, settable = settable,
+	read_fields = read_fields, is_plain = is_plain, by_name = by_name,
 }
-
-local function read_state(value, at, what)
-	return read_fields(value, state_fields, at, what)
-end
-
-local workflow_fields = {
-	summary = text, subject = text, start = text, single = flag, recorders = texts,
-	parties = by_name(20, "party", function (value, at, what)
-		return { roles = texts(value, at, what), at = at }
-	end),
-	migrate = by_name(most.states, "migrated state", text),
-}
-
-local function check_plain_name(name, at, what)
-	if not string.match(name, "^[%a][%w_-]*$") then
-		problem(at, what .. ": a name of letters, digits, _ and - is needed")
-	end
-end
-
-local function read_workflow(body, at, what, workflow_name)
-	local states, n = {}, 0
-	check_plain_name(workflow_name, at, what)
-	local read = read_fields(body, workflow_fields, at, what, function (key, value, here)
-		if type(key) ~= "string" or (value ~= false and not is_plain(value)) then
-			return false
-		end
-		n = n + 1
-		check_plain_name(key, here, what .. ": state '" .. key .. "'")
-		if value == false then
-			states[key] = false
-		else
-			states[key] = read_state(value, here, what .. ": state '" .. key .. "'")
-		end
-		return true
-	end)
-	if n > most.states then
-		problem(at, what .. ": more than " .. most.states .. " states")
-	end
-	read.states = states
-	return read
-end
-
--- ---- metrics and views ----
-
-local reached_fields = { within = settable(duration) }
-
-local metric_fields = {
-	summary = text, category = one_of("outcomes", "operations", "finance"), unit = text, better = one_of("higher", "lower"),
-	source = text, version = text, baseline = settable(number), target = settable(number), value = func,
-	show = one_of("median", "mean", "p90", "count"),
-	of = made_by("cohort", 'started "workflow" or entered("workflow", "state")'),
-	measure = function (value, at, what)
-		local read = made_by("elapsed", 'elapsed("from_state", "to_state", "business days")')(value, at, what)
-		if read and not core.duration_unit(read.unit) then
-			problem(at, what .. ": '" .. read.unit .. "' is no unit; write \"days\", \"business days\", \"hours\" or \"minutes\"")
-		end
-		return read
-	end,
-	counts = function (value, at, what)
-		if kind_of(value) ~= "reached" then
-			return expect(at, what, 'reached("state", { within = "2 days" })', value)
-		end
-		local read = read_fields(value.options, reached_fields, at, what .. ": reached")
-		read.states = texts(value.states, at, what .. ": the states reached")
-		return read
-	end,
-}
-
-local function read_metric(body, at, what, name)
-	check_plain_name(name, at, what)
-	return read_fields(body, metric_fields, at, what)
-end
-
-local columns = {
-	"task", "patient", "patient_name", "subject", "state", "action", "owner", "due", "overdue", "age_days", "started",
-}
-
-local view_fields = {
-	summary = text, of = made_by("instances", 'instances "workflow"'), states = texts, rows = func, roles = texts,
-	columns = texts,
-}
-
-local function read_view(body, at, what, name)
-	check_plain_name(name, at, what)
-	return read_fields(body, view_fields, at, what)
-end
-
--- Known once it is merged whether the rows are instances.
-function schema.check_columns(view, name)
-	local known = {}
-	for _, column in ipairs(columns) do
-		known[column] = true
-	end
-	for _, column in ipairs(view.columns or {}) do
-		if view.of and not known[column] and string.sub(column, 1, 5) ~= "data." then
-			problem(below(view.at, "columns"), "view '" .. name .. "': unknown column '" .. column .. "'"
-				.. did_you_mean(column, columns))
-		end
-	end
-end
-
--- ---- the rest ----
-
-local interactions = {
-	"read", "search", "history", "create", "update", "delete", "transition", "message", "events", "metrics", "admin",
-}
-local interaction = one_of(table.unpack(interactions))
-
-local grant_fields = { types = texts, workflow = text, where = text, except_labels = texts }
-
-local function read_grant(value, at, what)
-	if not is_plain(value) then
-		return expect(at, what, '{ "read search", types = { "Patient" } }', value)
-	end
-	local read = read_fields(value, grant_fields, at, what, function (key, each, here, read)
-		if key == 1 then
-			read.interactions = text(each, here, what .. ": what it allows")
-		end
-		return key == 1
-	end)
-	if not read.interactions then
-		problem(at, what .. ": begins with words: { \"read search\", types = ... }")
-		return nil
-	end
-	for word in string.gmatch(read.interactions, "%S+") do
-		interaction(word, at, what)
-	end
-	for _, name in ipairs(read.types or {}) do
-		if name ~= "*" and not core.is_type(name) then
-			problem(at, what .. ": '" .. name .. "' is no type of FHIR R4" .. did_you_mean(name, core.types()))
-		end
-	end
-	return read
-end
-
-local role_fields = {
-	summary = text,
-	allow = function (value, at, what)
-		if not is_list(value) then
-			return expect(at, what, 'a list such as { { "read search", types = { "Patient" } } }', value)
-		end
-		if #value > most.grants then
-			problem(at, what .. ": more than " .. most.grants)
-		end
-		local read = {}
-		for i, each in ipairs(value) do
-			read[#read + 1] = read_grant(each, below(at, i), what .. "[" .. i .. "]")
-		end
-		return read
-	end,
-}
-
-local setting_types = { "duration", "number", "integer", "string", "boolean", "choice", "list", "table", "code" }
-
-local function anything(value, at, what)
-	return kind_of(value) and expect(at, what, "a value", value) or value
-end
-
-local setting_fields = {
-	type = one_of(table.unpack(setting_types)), default = anything, help = text, source = text, choices = texts,
-}
-
-local operation_fields = { summary = text, roles = texts, run = func }
-
-local function read_operation(body, at, what, name)
-	if not string.match(name, "^%$[%l%u][%w%-]*$") then
-		problem(at, what .. ": its name begins with $ and has letters, digits and - only")
-	end
-	local read = read_fields(body, operation_fields, at, what)
-	if not read.run then
-		problem(at, what .. ": needs run = function (ctx, input, target) ... end")
-	end
-	return read
-end
-
-local readers = { workflow = read_workflow, metric = read_metric, view = read_view, operation = read_operation }
-
--- `where`, like the text of a default, may be anything at all; what the parts must be together is looked at after merging.
-local plugin_fields = {
-	name = text, api = number, summary = text, extends = text, after = text,
-	settings = by_name(most.settings, "setting", function (value, at, what)
-		return is_plain(value) and read_fields(value, setting_fields, at, what) or expect(at, what, "a table", value)
-	end),
-	roles = by_name(most.roles, "role", function (value, at, what)
-		return is_plain(value) and read_fields(value, role_fields, at, what) or expect(at, what, "a table", value)
-	end),
-}
-
-local function read_entry(value, at)
-	if kind_of(value) ~= "entry" then
-		problem(at, "plugin: " .. describe(value) .. " stands where a declaration (workflow, metric, view, on, every ...) belongs"
-			.. (type(value) == "function" and "; is its { } or ( ) missing?" or ""))
-		return nil
-	end
-	local reader, body = readers[value.kind], value.body
-	local read = { kind = value.kind, name = value.name, body = body, file = value.file, line = value.line }
-	local what = value.kind .. (value.name and " '" .. value.name .. "'" or "")
-	read.at = place(value.file, value.line, value.kind, value.name or "")
-	if value.kind == "every" then
-		local why = core.recurrence(body.time, body.days)
-		if why then
-			problem(read.at, "every: " .. why)
-		end
-	elseif reader and body then
-		read.body = reader(body, read.at, what, value.name)
-	end
-	return read
-end
-
--- What `plugin { ... }` gave. nil when it cannot be used at all.
-function schema.read_plugin(record)
-	reading = is_name(record.body.name) and record.body.name or "?"
-	local body, at = record.body, place(record.file, record.line, "plugin", "")
-	local entries = {}
-	local read = read_fields(body, plugin_fields, at, "plugin", function (key, value, here)
-		if math.type(key) == "integer" then
-			entries[#entries + 1] = read_entry(value, here)
-			return true
-		end
-		return false
-	end)
-	if #entries > most.entries then
-		problem(at, "plugin: more than " .. most.entries .. " declarations")
-		return nil
-	end
-	if not read.name or not string.match(read.name, "^[%l][%l%d_.]*$") or #read.name > 60 then
-		problem(below(at, "name"), "plugin: needs a name of lower-case letters, digits, _ and .")
-		return nil
-	end
-	if read.api ~= 1 then
-		problem(below(at, "api"), "plugin '" .. read.name .. "': needs api = 1, the version of the interface it is written for")
-	end
-	if not read.summary then
-		problem(at, "plugin '" .. read.name .. "': needs a summary, one line for people")
-	end
-	read.entries, read.file, read.line = entries, record.file, record.line
-	return read
-end
 
 return schema

@@ -3,7 +3,7 @@
 #include "org/lua/internal.h"
 
 void cl_sort(lua_State *L, uint32_t *places, uint32_t *scratch, uint32_t n,
-	     bool (*less)(lua_State *L, void *context, uint32_t a, uint32_t b), void *context)
+             bool (*less)(lua_State *L, void *context, uint32_t a, uint32_t b), void *context)
 {
 	for (uint64_t width = 1; width < n; width *= 2) {
 		for (uint64_t start = 0; start < n; start += 2 * width) {

@@ -6,4 +6,4 @@
 
 /* Orders the `n` numbers in `places`; `scratch` has room for as many. Both must belong to Lua or to the C stack. */
 void cl_sort(lua_State *L, uint32_t *places, uint32_t *scratch, uint32_t n,
-	     bool (*less)(lua_State *L, void *context, uint32_t a, uint32_t b), void *context);
+             bool (*less)(lua_State *L, void *context, uint32_t a, uint32_t b), void *context);

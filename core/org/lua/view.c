@@ -47,7 +47,8 @@ static struct cl_view_node *find_node(struct cl_document *document, const struct
 				return node;
 		return NULL;
 	}
-	for (uint32_t slot = slot_of(document, place); document->slots[slot]; slot = (slot + 1) & (document->slot_count - 1))
+	for (uint32_t slot = slot_of(document, place); document->slots[slot];
+	     slot = (slot + 1) & (document->slot_count - 1))
 		if (document->slots[slot]->place == place)
 			return document->slots[slot];
 	return NULL;
@@ -68,7 +69,8 @@ static struct cl_view_node *add_node(struct cl_document *document, struct cl_jso
 	return node;
 }
 
-struct cl_view_node *cl_view_child(struct cl_view_node *parent, struct cl_json *place, struct cl_str name, uint32_t index)
+struct cl_view_node *cl_view_child(struct cl_view_node *parent, struct cl_json *place, struct cl_str name,
+                                   uint32_t index)
 {
 	struct cl_view_node *node = find_node(parent->document, place);
 	if (node)
@@ -116,7 +118,8 @@ struct cl_view_node *cl_view_node(lua_State *L, int index)
 {
 	struct cl_view_handle *view = lua_touserdata(L, index);
 	if (view->generation != cl_lua_of(L)->generation)
-		cl_raise_misuse(L, "this resource was used after its request ended; keep plain(resource), or read it again");
+		cl_raise_misuse(
+		        L, "this resource was used after its request ended; keep plain(resource), or read it again");
 	struct cl_view_node *node = view->node;
 	if (!node->place) { /* the root of a document that nobody has looked at so far */
 		struct cl_document *document = node->document;
@@ -164,7 +167,8 @@ static void push_named(lua_State *L, struct cl_view_node *node, struct cl_str na
 	struct cl_json *place = cl_json_get_str(node->place, name);
 	/* The member's own name: the Lua string may be collected. */
 	if (place && place->kind >= CL_JSON_ARRAY)
-		name = ((struct cl_json_member *)(void *)((char *)place - offsetof(struct cl_json_member, value)))->name;
+		name = ((struct cl_json_member *)(void *)((char *)place - offsetof(struct cl_json_member, value)))
+		               ->name;
 	cl_push_child(L, node, place, name, 0);
 }
 
@@ -303,8 +307,8 @@ static int view_pairs(lua_State *L)
 void cl_view_open(lua_State *L)
 {
 	static const luaL_Reg methods[] = {
-		{"__index", view_index}, {"__newindex", cl_view_assign}, {"__len", view_length}, {"__eq", view_equal},
-		{"__tostring", view_text}, {"__pairs", view_pairs},      {NULL, NULL},
+	        {"__index", view_index},   {"__newindex", cl_view_assign}, {"__len", view_length}, {"__eq", view_equal},
+	        {"__tostring", view_text}, {"__pairs", view_pairs},        {NULL, NULL},
 	};
 	luaL_newlib(L, methods);
 	lua_pushboolean(L, 0);

@@ -62,7 +62,7 @@ static struct cl_json *grow(struct cl_document *document, struct cl_json *contai
 	void *former = array_of(container);
 	size_t bytes = container->count * stride_of(container);
 	struct cl_json *place = container->kind == CL_JSON_OBJECT ? cl_json_set(document->arena, container, name)
-								  : cl_json_append(document->arena, container);
+	                                                          : cl_json_append(document->arena, container);
 	if (former != array_of(container))
 		follow(document, former, array_of(container), bytes);
 	return place;
@@ -115,7 +115,8 @@ static void assign_member(lua_State *L, struct cl_view_node *node)
 			return;
 		detach(document, place);
 		close_gap(document, node->place,
-			  (uint32_t)(((char *)place - (char *)&node->place->members[0].value) / (ptrdiff_t)sizeof(struct cl_json_member)));
+		          (uint32_t)(((char *)place - (char *)&node->place->members[0].value) /
+		                     (ptrdiff_t)sizeof(struct cl_json_member)));
 	} else {
 		struct cl_json value;
 		cl_take_json_into(L, 3, document->arena, name.p, &value);
@@ -138,14 +139,14 @@ static void assign_element(lua_State *L, struct cl_view_node *node)
 		cl_raise_misuse(L, "[%lld] cannot be assigned: this is no list", (long long)i);
 	count = node->place->count;
 	if (i < 1 || i > count + 1)
-		cl_raise_misuse(L, "[%lld] cannot be assigned: the list has %lld elements and grows at its end", (long long)i,
-				(long long)count);
+		cl_raise_misuse(L, "[%lld] cannot be assigned: the list has %lld elements and grows at its end",
+		                (long long)i, (long long)count);
 	if (lua_isnil(L, 3)) {
 		if (i > count)
 			return;
 		if (i < count)
-			cl_raise_misuse(L, "[%lld] cannot be nil: lists have no holes; use table.remove(list, %lld)", (long long)i,
-					(long long)i);
+			cl_raise_misuse(L, "[%lld] cannot be nil: lists have no holes; use table.remove(list, %lld)",
+			                (long long)i, (long long)i);
 		detach(document, &node->place->items[i - 1]);
 		node->place->count--;
 	} else {

@@ -10,10 +10,15 @@ int cl_store_answer_put(struct cl_store *store, const struct cl_stored_answer *a
 	if (code)
 		return code;
 	sqlite3_stmt *statement =
-		keyed ? cl_statement(store, "INSERT INTO idempotency(key, body_hash, at, status, headers, body, type, id, version,"
-					    " principal) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)", e)
-		      : cl_statement(store, "INSERT INTO request(key, body_hash, at, status, headers, body, type, id, version)"
-					    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", e);
+	        keyed ? cl_statement(
+	                        store,
+	                        "INSERT INTO idempotency(key, body_hash, at, status, headers, body, type, id, version,"
+	                        " principal) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+	                        e)
+	              : cl_statement(store,
+	                             "INSERT INTO request(key, body_hash, at, status, headers, body, type, id, version)"
+	                             " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+	                             e);
 	if (!statement)
 		return cl_unprepared(e);
 	cl_bind_blob(statement, 1, answer->key);
@@ -31,13 +36,17 @@ int cl_store_answer_put(struct cl_store *store, const struct cl_stored_answer *a
 }
 
 int cl_store_answer_get(struct cl_store *store, struct cl_arena *arena, struct cl_str principal, struct cl_str key,
-			struct cl_stored_answer *out, struct cl_err *e)
+                        struct cl_stored_answer *out, struct cl_err *e)
 {
 	sqlite3_stmt *statement =
-		principal.n ? cl_statement(store, "SELECT key, body_hash, at, status, headers, body, type, id, version"
-						  " FROM idempotency WHERE principal = ?2 AND key = ?1", e)
-			    : cl_statement(store, "SELECT key, body_hash, at, status, headers, body, type, id, version"
-						  " FROM request WHERE key = ?1", e);
+	        principal.n ? cl_statement(store,
+	                                   "SELECT key, body_hash, at, status, headers, body, type, id, version"
+	                                   " FROM idempotency WHERE principal = ?2 AND key = ?1",
+	                                   e)
+	                    : cl_statement(store,
+	                                   "SELECT key, body_hash, at, status, headers, body, type, id, version"
+	                                   " FROM request WHERE key = ?1",
+	                                   e);
 	if (!statement)
 		return cl_unprepared(e);
 	cl_bind_blob(statement, 1, key);
@@ -47,15 +56,15 @@ int cl_store_answer_get(struct cl_store *store, struct cl_arena *arena, struct c
 	if (code != 1)
 		return code ? code : cl_fail(e, CL_E_NOT_FOUND, "no answer is kept for this request");
 	*out = (struct cl_stored_answer){
-		.principal = principal.n ? cl_arena_copy(arena, principal) : CL_STR_NONE,
-		.key = cl_column(arena, statement, 0),
-		.at = sqlite3_column_int64(statement, 2),
-		.status = sqlite3_column_int(statement, 3),
-		.headers = cl_column(arena, statement, 4),
-		.body = cl_column(arena, statement, 5),
-		.type = (uint16_t)sqlite3_column_int(statement, 6),
-		.id = cl_column(arena, statement, 7),
-		.version = sqlite3_column_int64(statement, 8),
+	        .principal = principal.n ? cl_arena_copy(arena, principal) : CL_STR_NONE,
+	        .key = cl_column(arena, statement, 0),
+	        .at = sqlite3_column_int64(statement, 2),
+	        .status = sqlite3_column_int(statement, 3),
+	        .headers = cl_column(arena, statement, 4),
+	        .body = cl_column(arena, statement, 5),
+	        .type = (uint16_t)sqlite3_column_int(statement, 6),
+	        .id = cl_column(arena, statement, 7),
+	        .version = sqlite3_column_int64(statement, 8),
 	};
 	struct cl_str hash = cl_column_borrow(statement, 1);
 	if (hash.n == sizeof(out->body_hash))
@@ -82,10 +91,15 @@ int cl_store_answers_purge(struct cl_store *store, cl_instant requests, cl_insta
 	int purged, ignored;
 	int code = cl_need_transaction(store, e);
 	if (!code)
-		code = purge(store, "DELETE FROM request WHERE at < ?1 AND number IN (SELECT number FROM request ORDER BY number"
-				    " LIMIT ?2)", requests, PURGE_MOST, &purged, e);
+		code = purge(
+		        store,
+		        "DELETE FROM request WHERE at < ?1 AND number IN (SELECT number FROM request ORDER BY number"
+		        " LIMIT ?2)",
+		        requests, PURGE_MOST, &purged, e);
 	if (!code && purged < PURGE_MOST)
-		code = purge(store, "DELETE FROM idempotency WHERE at < ?1 AND number IN (SELECT number FROM idempotency"
-				    " ORDER BY number LIMIT ?2)", keys, PURGE_MOST - purged, &ignored, e);
+		code = purge(store,
+		             "DELETE FROM idempotency WHERE at < ?1 AND number IN (SELECT number FROM idempotency"
+		             " ORDER BY number LIMIT ?2)",
+		             keys, PURGE_MOST - purged, &ignored, e);
 	return code;
 }

@@ -1,5 +1,6 @@
-/* audit.c: the Merkle log of who did what (RFC 6962 section 2.1). Each leaf has its record and its hash; of the inner nodes
- * only the peaks of the complete subtrees are kept, from which the root follows and to which a leaf is added in a few hashes. */
+/* audit.c: the Merkle log of who did what (RFC 6962 section 2.1). Each leaf has its record and its hash; of the inner
+ * nodes only the peaks of the complete subtrees are kept, from which the root follows and to which a leaf is added in a
+ * few hashes. */
 #include "org/store/internal.h"
 #include "org/store/audit.h"
 #include "base/hash.h"
@@ -40,8 +41,8 @@ static void root_of(const struct cl_frontier *frontier, uint8_t out[32])
 /* The canonical text: one JSON array, members in this order, compact. What auditors recompute. */
 static void leaf_hash(struct cl_buf *text, const struct cl_audit_record *record, uint8_t out[32])
 {
-	const struct cl_str fields[] = {record->principal, record->action, record->target,
-					record->rule, record->outcome, record->request};
+	const struct cl_str fields[] = {record->principal, record->action,  record->target,
+	                                record->rule,      record->outcome, record->request};
 	cl_buf_clear(text);
 	cl_buf_add_byte(text, 0);
 	cl_buf_printf(text, "[%llu,%lld", (unsigned long long)record->sequence, (long long)record->at);
@@ -111,8 +112,10 @@ int cl_audit_append(struct cl_store *store, struct cl_audit_record *record, stru
 	int code = cl_need_transaction(store, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO audit(leaf, at, principal, action, target, rule, outcome,"
-						      " request, hash) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "INSERT INTO audit(leaf, at, principal, action, target, rule, outcome,"
+	                                       " request, hash) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+	                                       e);
 	if (!statement)
 		return cl_unprepared(e);
 	record->sequence = store->frontier.size;
@@ -157,14 +160,14 @@ int cl_audit_head(struct cl_store *store, struct cl_audit_head *out, struct cl_e
 static struct cl_audit_record record_of(sqlite3_stmt *statement)
 {
 	return (struct cl_audit_record){
-		.sequence = (uint64_t)sqlite3_column_int64(statement, 0),
-		.at = sqlite3_column_int64(statement, 1),
-		.principal = cl_column_borrow(statement, 2),
-		.action = cl_column_borrow(statement, 3),
-		.target = cl_column_borrow(statement, 4),
-		.rule = cl_column_borrow(statement, 5),
-		.outcome = cl_column_borrow(statement, 6),
-		.request = cl_column_borrow(statement, 7),
+	        .sequence = (uint64_t)sqlite3_column_int64(statement, 0),
+	        .at = sqlite3_column_int64(statement, 1),
+	        .principal = cl_column_borrow(statement, 2),
+	        .action = cl_column_borrow(statement, 3),
+	        .target = cl_column_borrow(statement, 4),
+	        .rule = cl_column_borrow(statement, 5),
+	        .outcome = cl_column_borrow(statement, 6),
+	        .request = cl_column_borrow(statement, 7),
 	};
 }
 
@@ -176,8 +179,9 @@ static int check_known(const struct cl_frontier *frontier, const struct cl_audit
 	root_of(frontier, root);
 	if (memcmp(root, known->root, 32) == 0)
 		return 0;
-	return cl_fail(e, CL_E_CORRUPT, "the audit log is not the one whose head was known: the first %llu leaves were rewritten",
-		       (unsigned long long)known->size);
+	return cl_fail(e, CL_E_CORRUPT,
+	               "the audit log is not the one whose head was known: the first %llu leaves were rewritten",
+	               (unsigned long long)known->size);
 }
 
 static int check_leaf(struct cl_buf *text, sqlite3_stmt *statement, struct cl_frontier *frontier, struct cl_err *e)
@@ -195,7 +199,8 @@ static int check_leaf(struct cl_buf *text, sqlite3_stmt *statement, struct cl_fr
 	return 0;
 }
 
-static int verify(struct cl_store *store, const struct cl_audit_head *known, struct cl_frontier *frontier, struct cl_err *e)
+static int verify(struct cl_store *store, const struct cl_audit_head *known, struct cl_frontier *frontier,
+                  struct cl_err *e)
 {
 	struct cl_frontier kept;
 	struct cl_buf text;
@@ -213,8 +218,8 @@ static int verify(struct cl_store *store, const struct cl_audit_head *known, str
 		return cl_unprepared(e);
 	cl_buf_init(&text, 0);
 	while ((code = cl_step(store, statement, e)) == 1) {
-		if ((code = check_leaf(&text, statement, frontier, e)) != 0 || (code = check_known(frontier, known, e)) != 0 ||
-		    (code = cl_work(store, 1, e)) != 0)
+		if ((code = check_leaf(&text, statement, frontier, e)) != 0 ||
+		    (code = check_known(frontier, known, e)) != 0 || (code = cl_work(store, 1, e)) != 0)
 			break;
 	}
 	sqlite3_reset(statement);
@@ -222,16 +227,18 @@ static int verify(struct cl_store *store, const struct cl_audit_head *known, str
 	if (code)
 		return code;
 	if (frontier->size < kept.size || (known && frontier->size < known->size))
-		return cl_fail(e, CL_E_CORRUPT, "audit leaf %llu is missing: the log was cut", (unsigned long long)frontier->size);
+		return cl_fail(e, CL_E_CORRUPT, "audit leaf %llu is missing: the log was cut",
+		               (unsigned long long)frontier->size);
 	root_of(frontier, root);
 	root_of(&kept, kept_root);
 	if (frontier->size != kept.size || memcmp(root, kept_root, 32) != 0)
 		return cl_fail(e, CL_E_CORRUPT, "audit leaf %llu does not belong to the log: its root differs",
-			       (unsigned long long)kept.size);
+		               (unsigned long long)kept.size);
 	return 0;
 }
 
-int cl_audit_verify(struct cl_store *store, const struct cl_audit_head *known, struct cl_audit_head *out, struct cl_err *e)
+int cl_audit_verify(struct cl_store *store, const struct cl_audit_head *known, struct cl_audit_head *out,
+                    struct cl_err *e)
 {
 	struct cl_frontier frontier = {0};
 	bool opened;
@@ -249,12 +256,14 @@ int cl_audit_verify(struct cl_store *store, const struct cl_audit_head *known, s
 }
 
 int cl_audit_list(struct cl_store *store, struct cl_str principal, struct cl_str target, uint32_t limit,
-		  cl_audit_visitor visit, void *context, struct cl_err *e)
+                  cl_audit_visitor visit, void *context, struct cl_err *e)
 {
 	int code;
 
-	sqlite3_stmt *statement = cl_statement(store, "SELECT " COLUMNS " FROM audit WHERE (?1 = '' OR principal = ?1)"
-						      " AND (?2 = '' OR target = ?2) ORDER BY leaf DESC LIMIT ?3", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "SELECT " COLUMNS " FROM audit WHERE (?1 = '' OR principal = ?1)"
+	                                       " AND (?2 = '' OR target = ?2) ORDER BY leaf DESC LIMIT ?3",
+	                                       e);
 	if (!statement)
 		return cl_unprepared(e);
 	if (sqlite3_stmt_busy(statement))

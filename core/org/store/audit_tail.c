@@ -1,11 +1,11 @@
-/* audit_tail.c: read leaves on their way into the log. The loop thread appends a record with one write() before it replies,
- * which survives the death of the process; the writer folds the records into the log with its next commit. A power cut may
- * lose the records that were not folded yet: the window that design §7 states.
+/* audit_tail.c: read leaves on their way into the log. The loop thread appends a record with one write() before it
+ * replies, which survives the death of the process; the writer folds the records into the log with its next commit. A
+ * power cut may lose the records that were not folded yet: the window that design §7 states.
  *
- * The file is a run of records: length (4 bytes), checksum (8), then 'S' and a nonce for the beginning of a session, or 'R'
- * and the fields. The place up to which was folded is (nonce of its session, offset) and is committed with the leaves, so
- * each record becomes one leaf whatever dies when. A session's record is synced when it is written; what a power cut takes
- * is therefore always the end of a session, and the next session begins where the file was cut. */
+ * The file is a run of records: length (4 bytes), checksum (8), then 'S' and a nonce for the beginning of a session, or
+ * 'R' and the fields. The place up to which was folded is (nonce of its session, offset) and is committed with the
+ * leaves, so each record becomes one leaf whatever dies when. A session's record is synced when it is written; what a
+ * power cut takes is therefore always the end of a session, and the next session begins where the file was cut. */
 #include "org/store/audit.h"
 #include "org/store/internal.h"
 #include "base/id.h"
@@ -32,9 +32,9 @@ struct session {
 struct cl_audit_tail {
 	char *path, *folder;
 	pthread_mutex_t lock; /* appending, and replacing the file */
-	int file;             /* replaced only by the writer thread, under the lock */
+	int file; /* replaced only by the writer thread, under the lock */
 	_Atomic int64_t size, folded;
-	bool broken;          /* a partly written record could not be taken back: nothing more is appended */
+	bool broken; /* a partly written record could not be taken back: nothing more is appended */
 	struct session *sessions;
 	size_t session_count, session_capacity;
 };
@@ -65,7 +65,8 @@ static size_t record_size(const char *p, size_t left)
 		return 0;
 	memcpy(&length, p, 4);
 	memcpy(&sum, p + 4, 8);
-	if (length == 0 || length > RECORD_MAXIMUM || length > left - HEAD_SIZE || checksum(p + HEAD_SIZE, length) != sum)
+	if (length == 0 || length > RECORD_MAXIMUM || length > left - HEAD_SIZE ||
+	    checksum(p + HEAD_SIZE, length) != sum)
 		return 0;
 	return HEAD_SIZE + length;
 }
@@ -88,7 +89,8 @@ static int sync_folder(const char *folder)
 
 static void add_session(struct cl_audit_tail *tail, uint64_t nonce, int64_t offset)
 {
-	tail->sessions = cl_grow(tail->sessions, &tail->session_capacity, tail->session_count + 1, sizeof(*tail->sessions));
+	tail->sessions =
+	        cl_grow(tail->sessions, &tail->session_capacity, tail->session_count + 1, sizeof(*tail->sessions));
 	tail->sessions[tail->session_count++] = (struct session){nonce, offset};
 }
 
@@ -169,7 +171,8 @@ static int scan(struct cl_audit_tail *tail, struct cl_err *e)
 	}
 	free(bytes);
 	if (place < (size_t)status.st_size) {
-		cl_log(CL_LOG_WARNING, "audit-tail-cut", "file=%s bytes=%lld", tail->path, (long long)status.st_size - (long long)place);
+		cl_log(CL_LOG_WARNING, "audit-tail-cut", "file=%s bytes=%lld", tail->path,
+		       (long long)status.st_size - (long long)place);
 		if (ftruncate(tail->file, (off_t)place) != 0)
 			return file_error(e, "cannot cut", tail->path);
 	}
@@ -242,8 +245,8 @@ static void encode(char *out, cl_instant at, const struct cl_str *fields)
 
 static bool decode(const char *p, size_t n, struct cl_audit_record *out)
 {
-	struct cl_str *const fields[FIELDS] = {&out->principal, &out->action, &out->target,
-					       &out->rule, &out->outcome, &out->request};
+	struct cl_str *const fields[FIELDS] = {&out->principal, &out->action,  &out->target,
+	                                       &out->rule,      &out->outcome, &out->request};
 	const char *end = p + n;
 
 	p += HEAD_SIZE + 1;
@@ -267,8 +270,8 @@ static bool decode(const char *p, size_t n, struct cl_audit_record *out)
 
 int cl_audit_tail_append(struct cl_audit_tail *tail, const struct cl_audit_record *record, struct cl_err *e)
 {
-	const struct cl_str fields[FIELDS] = {record->principal, record->action, record->target,
-					      record->rule, record->outcome, record->request};
+	const struct cl_str fields[FIELDS] = {record->principal, record->action,  record->target,
+	                                      record->rule,      record->outcome, record->request};
 	char small[1024];
 	size_t n = encoded_size(fields);
 
@@ -317,7 +320,8 @@ static int read_place(struct cl_audit_tail *tail, struct cl_store *store, struct
 		memcpy(&kept.offset, value.p + 8, 8);
 	}
 	sqlite3_reset(statement);
-	/* Another file since: all of it is new. Cut by a power cut below the place: the next session is where it goes on. */
+	/* Another file since: all of it is new. Cut by a power cut below the place: the next session is where it goes
+	 * on. */
 	for (size_t i = 0; i < tail->session_count; i++)
 		if (tail->sessions[i].nonce == kept.nonce) {
 			*out = kept;
@@ -328,7 +332,7 @@ static int read_place(struct cl_audit_tail *tail, struct cl_store *store, struct
 }
 
 static int fold_records(struct cl_store *store, const char *bytes, size_t n, uint32_t limit, struct place *place,
-			struct cl_err *e)
+                        struct cl_err *e)
 {
 	size_t at = 0, size;
 	int code = 0;

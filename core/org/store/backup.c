@@ -63,7 +63,7 @@ static int copy_pages(struct cl_store *store, sqlite3 *target, struct cl_err *e)
 	if (result != SQLITE_DONE || finished != SQLITE_OK) {
 		result = result == SQLITE_DONE ? finished : result;
 		return cl_fail(e, (result & 0xff) == SQLITE_FULL ? CL_E_FULL : CL_E_IO, "the backup failed: %s",
-			       sqlite3_errstr(result));
+		               sqlite3_errstr(result));
 	}
 	return 0;
 }

@@ -1,5 +1,5 @@
-/* criterion.c: the memory face of a criterion: does a resource with these index values satisfy it? Searches use it too, on
- * stored values, for what their index does not answer (search.c). */
+/* criterion.c: the memory face of a criterion: does a resource with these index values satisfy it? Searches use it too,
+ * on stored values, for what their index does not answer (search.c). */
 #include "org/store/internal.h"
 #include <stdlib.h>
 
@@ -106,23 +106,26 @@ static bool value_holds(const struct cl_criterion *criterion, const struct cl_in
 	case CL_TOKEN:
 		return token_holds(criterion, value);
 	case CL_STRING:
-		return criterion->match == CL_MATCH_PREFIX	? text_starts(value->a, criterion->a)
-		       : criterion->match == CL_MATCH_CONTAINS	? text_contains(value->a, criterion->a)
-								: cl_str_equal(value->a, criterion->a);
+		return criterion->match == CL_MATCH_PREFIX     ? text_starts(value->a, criterion->a)
+		       : criterion->match == CL_MATCH_CONTAINS ? text_contains(value->a, criterion->a)
+		                                               : cl_str_equal(value->a, criterion->a);
 	case CL_URI:
 		return criterion->match == CL_MATCH_PREFIX ? text_starts(value->a, criterion->a)
-							   : cl_str_equal(value->a, criterion->a);
+		                                           : cl_str_equal(value->a, criterion->a);
 	case CL_DATE:
-		return cl_relation_holds(criterion->relation, criterion->lower, criterion->upper, value->lower, value->upper);
+		return cl_relation_holds(criterion->relation, criterion->lower, criterion->upper, value->lower,
+		                         value->upper);
 	case CL_REFERENCE:
-		return cl_str_equal(value->b, criterion->b) && (!criterion->a.n || cl_str_equal(value->a, criterion->a));
+		return cl_str_equal(value->b, criterion->b) &&
+		       (!criterion->a.n || cl_str_equal(value->a, criterion->a));
 	case CL_QUANTITY:
 		if ((criterion->a.n && !cl_str_equal(value->a, criterion->a)) ||
 		    (criterion->b.n && !cl_str_equal(value->b, criterion->b)))
 			return false;
 		/* fall through */
 	case CL_NUMBER:
-		return cl_relation_holds_number(criterion->relation, criterion->low, criterion->high, value->low, value->high);
+		return cl_relation_holds_number(criterion->relation, criterion->low, criterion->high, value->low,
+		                                value->high);
 	default:
 		return false;
 	}
@@ -161,7 +164,8 @@ static bool any_value_holds(const struct cl_criterion *criterion, const struct c
 static bool present(const struct cl_criterion *criterion, const struct cl_index *values)
 {
 	for (size_t i = 0; i < values->count; i++)
-		if (values->values[i].parameter == criterion->parameter && values->values[i].kind != CL_INDEX_COMPARTMENT)
+		if (values->values[i].parameter == criterion->parameter &&
+		    values->values[i].kind != CL_INDEX_COMPARTMENT)
 			return true;
 	return false;
 }
@@ -178,7 +182,8 @@ static bool in_compartment(struct cl_str patient, const struct cl_index *values)
 
 /* ---- other resources ---- */
 
-int cl_decide_row(struct cl_decider *decider, const struct cl_criterion *criterion, int64_t row, bool *out, struct cl_err *e)
+int cl_decide_row(struct cl_decider *decider, const struct cl_criterion *criterion, int64_t row, bool *out,
+                  struct cl_err *e)
 {
 	struct cl_subject subject = {.row = row, .type = cl_row_type(row), .has_updated = true};
 	struct cl_values *values;
@@ -199,14 +204,14 @@ int cl_decide_row(struct cl_decider *decider, const struct cl_criterion *criteri
 }
 
 static int decide_child(struct cl_decider *decider, const struct cl_criterion *criterion, int64_t row, bool *out,
-			struct cl_err *e)
+                        struct cl_err *e)
 {
 	static const struct cl_criterion any = {.kind = CL_TRUE};
 	return cl_decide_row(decider, criterion->child_count ? &criterion->children[0] : &any, row, out, e);
 }
 
-static int decide_chain(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_subject *subject, bool *out,
-			struct cl_err *e)
+static int decide_chain(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_subject *subject,
+                        bool *out, struct cl_err *e)
 {
 	const struct cl_index_value *value;
 	size_t count = cl_values_find(subject->values, CL_INDEX_REFERENCE, criterion->parameter, &value);
@@ -225,11 +230,13 @@ static int decide_chain(struct cl_decider *decider, const struct cl_criterion *c
 }
 
 /* Up to CHUNK rows after `after` that refer to (target_type, target). */
-static int referring(struct cl_store *store, uint16_t parameter, struct cl_str target, int64_t target_type, int64_t after,
-		     int64_t last, int64_t rows[CHUNK], size_t *count, struct cl_err *e)
+static int referring(struct cl_store *store, uint16_t parameter, struct cl_str target, int64_t target_type,
+                     int64_t after, int64_t last, int64_t rows[CHUNK], size_t *count, struct cl_err *e)
 {
-	sqlite3_stmt *statement = cl_statement(store, "SELECT row FROM index_reference WHERE parameter = ?1 AND target = ?2"
-						      " AND target_type = ?3 AND row > ?4 AND row <= ?5 ORDER BY row", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "SELECT row FROM index_reference WHERE parameter = ?1 AND target = ?2"
+	                                       " AND target_type = ?3 AND row > ?4 AND row <= ?5 ORDER BY row",
+	                                       e);
 	if (!statement)
 		return cl_unprepared(e);
 	int code;
@@ -246,7 +253,7 @@ static int referring(struct cl_store *store, uint16_t parameter, struct cl_str t
 }
 
 static int decide_reverse(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_subject *subject,
-			  bool *out, struct cl_err *e)
+                          bool *out, struct cl_err *e)
 {
 	int64_t rows[CHUNK], after = criterion->type ? cl_row_first(criterion->type) : 0, symbol;
 	int64_t last = criterion->type ? cl_row_last(criterion->type) : INT64_MAX;
@@ -254,12 +261,14 @@ static int decide_reverse(struct cl_decider *decider, const struct cl_criterion 
 	struct cl_str name = cl_type_name(decider->store, subject->type);
 
 	if (!name.n)
-		return cl_fail(e, CL_E_INTERNAL, "type %u has no name: cl_store_name_types was not called", subject->type);
+		return cl_fail(e, CL_E_INTERNAL, "type %u has no name: cl_store_name_types was not called",
+		               subject->type);
 	int code = cl_subject_id(decider->store, subject, e);
 	if (!code)
 		code = cl_symbol_number(decider->store, name, false, &symbol, e);
 	while (!code && !*out && count == CHUNK) {
-		code = referring(decider->store, criterion->parameter, subject->id, symbol, after, last, rows, &count, e);
+		code = referring(decider->store, criterion->parameter, subject->id, symbol, after, last, rows, &count,
+		                 e);
 		for (size_t i = 0; !code && !*out && i < count; i++)
 			code = decide_child(decider, criterion, rows[i], out, e);
 		if (count)
@@ -282,15 +291,15 @@ bool cl_team_counts(const struct cl_criterion *criterion, const struct cl_index 
 	for (size_t i = 0; i < count; i++)
 		for (size_t j = 0; j < criterion->member_count; j++) {
 			struct cl_str member = criterion->members[j], type = value[i].a, id = value[i].b;
-			if (type.n && member.n == type.n + 1 + id.n && text_starts(member, type) && member.p[type.n] == '/' &&
-			    memcmp(member.p + type.n + 1, id.p, id.n) == 0)
+			if (type.n && member.n == type.n + 1 + id.n && text_starts(member, type) &&
+			    member.p[type.n] == '/' && memcmp(member.p + type.n + 1, id.p, id.n) == 0)
 				return true;
 		}
 	return false;
 }
 
-static int look_up_team(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_str patient, bool *out,
-			struct cl_err *e)
+static int look_up_team(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_str patient,
+                        bool *out, struct cl_err *e)
 {
 	struct cl_store *store = decider->store;
 	int64_t rows[CHUNK], after = 0, symbol;
@@ -319,7 +328,7 @@ static int look_up_team(struct cl_decider *decider, const struct cl_criterion *c
 }
 
 static struct cl_team_answer *team_place(struct cl_decider *decider, const struct cl_criterion *criterion,
-					 struct cl_str patient, uint64_t hash)
+                                         struct cl_str patient, uint64_t hash)
 {
 	size_t mask = decider->team_capacity - 1, place = (size_t)(hash >> 16) & mask;
 	while (decider->teams[place].criterion &&
@@ -344,7 +353,7 @@ static void team_grow(struct cl_decider *decider)
 }
 
 static int in_team(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_str patient, bool *out,
-		   struct cl_err *e)
+                   struct cl_err *e)
 {
 	uint64_t hash = (uintptr_t)criterion ^ 14695981039346656037u;
 	for (size_t i = 0; i < patient.n; i++)
@@ -368,8 +377,8 @@ static int in_team(struct cl_decider *decider, const struct cl_criterion *criter
 	return 0;
 }
 
-static int decide_care_team(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_subject *subject,
-			    bool *out, struct cl_err *e)
+static int decide_care_team(struct cl_decider *decider, const struct cl_criterion *criterion,
+                            struct cl_subject *subject, bool *out, struct cl_err *e)
 {
 	const struct cl_index_value *value;
 	size_t count = cl_values_find(subject->values, CL_INDEX_COMPARTMENT, 0, &value);
@@ -387,8 +396,8 @@ static int decide_care_team(struct cl_decider *decider, const struct cl_criterio
 
 /* ---- the tree ---- */
 
-static int decide_all(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_subject *subject, bool until,
-		      bool *out, struct cl_err *e)
+static int decide_all(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_subject *subject,
+                      bool until, bool *out, struct cl_err *e)
 {
 	int code = 0;
 	*out = !until;
@@ -397,8 +406,8 @@ static int decide_all(struct cl_decider *decider, const struct cl_criterion *cri
 	return code;
 }
 
-static int decide_kind(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_subject *subject, bool *out,
-		       struct cl_err *e)
+static int decide_kind(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_subject *subject,
+                       bool *out, struct cl_err *e)
 {
 	int code;
 
@@ -425,8 +434,9 @@ static int decide_kind(struct cl_decider *decider, const struct cl_criterion *cr
 	case CL_UPDATED:
 		/* An instant is an interval of one microsecond. */
 		code = subject_updated(decider->store, subject, e);
-		*out = code == 1 && cl_relation_holds(criterion->relation, criterion->lower, criterion->upper, subject->updated,
-						      subject->updated + (subject->updated < INT64_MAX));
+		*out = code == 1 &&
+		       cl_relation_holds(criterion->relation, criterion->lower, criterion->upper, subject->updated,
+		                         subject->updated + (subject->updated < INT64_MAX));
 		return code < 0 ? code : 0;
 	case CL_TOKEN:
 	case CL_STRING:
@@ -455,7 +465,7 @@ static int decide_kind(struct cl_decider *decider, const struct cl_criterion *cr
 }
 
 int cl_decide(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_subject *subject, bool *out,
-	      struct cl_err *e)
+              struct cl_err *e)
 {
 	*out = false;
 	if (decider->nesting >= CL_CRITERION_DEPTH)
@@ -467,7 +477,7 @@ int cl_decide(struct cl_decider *decider, const struct cl_criterion *criterion, 
 }
 
 int cl_criterion_decide(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, struct cl_str id,
-			const struct cl_index *values, bool *out, struct cl_err *e)
+                        const struct cl_index *values, bool *out, struct cl_err *e)
 {
 	struct cl_subject subject = {.type = type, .id = id, .has_id = true, .values = values};
 	struct cl_decider decider = {.store = store};
@@ -483,7 +493,8 @@ int cl_criterion_decide(struct cl_store *store, const struct cl_criterion *crite
 	return code;
 }
 
-int cl_store_matches(struct cl_store *store, int64_t row, const struct cl_criterion *criterion, bool *out, struct cl_err *e)
+int cl_store_matches(struct cl_store *store, int64_t row, const struct cl_criterion *criterion, bool *out,
+                     struct cl_err *e)
 {
 	struct cl_decider decider = {.store = store};
 	bool opened;

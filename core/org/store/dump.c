@@ -17,15 +17,18 @@ static bool skipped(const char *skip, struct cl_str table)
 	return false;
 }
 
-static int names_of_tables(struct cl_store *store, struct cl_arena *arena, struct cl_str **out, size_t *count, struct cl_err *e)
+static int names_of_tables(struct cl_store *store, struct cl_arena *arena, struct cl_str **out, size_t *count,
+                           struct cl_err *e)
 {
 	size_t capacity = 0;
 	int code;
 
 	*out = NULL;
 	*count = 0;
-	sqlite3_stmt *statement = cl_statement(store, "SELECT name FROM sqlite_schema WHERE type = 'table'"
-						      " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "SELECT name FROM sqlite_schema WHERE type = 'table'"
+	                                       " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+	                                       e);
 	if (!statement)
 		return cl_unprepared(e);
 	while ((code = cl_step(store, statement, e)) == 1) {
@@ -85,8 +88,8 @@ static sqlite3_stmt *prepare(struct cl_store *store, struct cl_str table, struct
 	return statement;
 }
 
-static int dump_table(struct cl_store *store, struct cl_str table, int (*line)(struct cl_str json, void *context), void *context,
-		      bool *stopped, struct cl_err *e)
+static int dump_table(struct cl_store *store, struct cl_str table, int (*line)(struct cl_str json, void *context),
+                      void *context, bool *stopped, struct cl_err *e)
 {
 	struct cl_buf text;
 	int code;
@@ -121,8 +124,8 @@ static int dump_table(struct cl_store *store, struct cl_str table, int (*line)(s
 	return code == 1 ? 0 : code;
 }
 
-int cl_store_dump(struct cl_store *store, const char *skip, int (*line)(struct cl_str json, void *context), void *context,
-		  struct cl_err *e)
+int cl_store_dump(struct cl_store *store, const char *skip, int (*line)(struct cl_str json, void *context),
+                  void *context, struct cl_err *e)
 {
 	struct cl_str *tables;
 	size_t count;

@@ -40,9 +40,12 @@ int cl_store_event_append(struct cl_store *store, struct cl_stored_event *event,
 		code = cl_symbol_number(store, event->plugins, true, &plugins, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO event(sequence, cause, at, kind, actor, key, type, id, version,"
-						      " detail, input, outcome, plugins, zone_data)"
-						      " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store,
+	                     "INSERT INTO event(sequence, cause, at, kind, actor, key, type, id, version,"
+	                     " detail, input, outcome, plugins, zone_data)"
+	                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+	                     e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, (int64_t)last + 1);
@@ -82,13 +85,16 @@ int cl_store_event_outcome(struct cl_store *store, uint64_t sequence, struct cl_
 }
 
 int cl_store_events(struct cl_store *store, uint64_t after, uint32_t limit, cl_event_visitor visit, void *context,
-		    struct cl_err *e)
+                    struct cl_err *e)
 {
 	int code = 0;
 
-	sqlite3_stmt *statement = cl_statement(store, "SELECT sequence, cause, at, kind, actor, key, type, id, version, detail,"
-						      " input, outcome, s.text, zone_data FROM event LEFT JOIN symbol s"
-						      " ON s.number = plugins WHERE sequence > ?1 ORDER BY sequence LIMIT ?2", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store,
+	                     "SELECT sequence, cause, at, kind, actor, key, type, id, version, detail,"
+	                     " input, outcome, s.text, zone_data FROM event LEFT JOIN symbol s"
+	                     " ON s.number = plugins WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+	                     e);
 	if (!statement)
 		return cl_unprepared(e);
 	if (sqlite3_stmt_busy(statement))
@@ -97,20 +103,20 @@ int cl_store_events(struct cl_store *store, uint64_t after, uint32_t limit, cl_e
 	sqlite3_bind_int64(statement, 2, limit);
 	while ((code = cl_step(store, statement, e)) == 1) {
 		struct cl_stored_event event = {
-			.sequence = (uint64_t)sqlite3_column_int64(statement, 0),
-			.cause = (uint64_t)sqlite3_column_int64(statement, 1),
-			.at = sqlite3_column_int64(statement, 2),
-			.kind = cl_column_borrow(statement, 3),
-			.actor = cl_column_borrow(statement, 4),
-			.key = cl_column_borrow(statement, 5),
-			.type = (uint16_t)sqlite3_column_int(statement, 6),
-			.id = cl_column_borrow(statement, 7),
-			.version = sqlite3_column_int64(statement, 8),
-			.detail = cl_column_borrow(statement, 9),
-			.input = cl_column_borrow(statement, 10),
-			.outcome = cl_column_borrow(statement, 11),
-			.plugins = cl_column_borrow(statement, 12),
-			.zone_data = cl_column_borrow(statement, 13),
+		        .sequence = (uint64_t)sqlite3_column_int64(statement, 0),
+		        .cause = (uint64_t)sqlite3_column_int64(statement, 1),
+		        .at = sqlite3_column_int64(statement, 2),
+		        .kind = cl_column_borrow(statement, 3),
+		        .actor = cl_column_borrow(statement, 4),
+		        .key = cl_column_borrow(statement, 5),
+		        .type = (uint16_t)sqlite3_column_int(statement, 6),
+		        .id = cl_column_borrow(statement, 7),
+		        .version = sqlite3_column_int64(statement, 8),
+		        .detail = cl_column_borrow(statement, 9),
+		        .input = cl_column_borrow(statement, 10),
+		        .outcome = cl_column_borrow(statement, 11),
+		        .plugins = cl_column_borrow(statement, 12),
+		        .zone_data = cl_column_borrow(statement, 13),
 		};
 		if (visit(&event, context))
 			break;

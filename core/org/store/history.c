@@ -22,9 +22,10 @@ struct wanted {
 	size_t most;
 };
 
-/* Runs a statement whose columns are row, version, sequence, updated, newest first; ?1 is bound already, ?2 is the bound. */
+/* Runs a statement whose columns are row, version, sequence, updated, newest first; ?1 is bound already, ?2 is the
+ * bound. */
 static int collect(struct cl_store *store, sqlite3_stmt *statement, const struct wanted *wanted, bool current,
-		   struct places *out, struct cl_err *e)
+                   struct places *out, struct cl_err *e)
 {
 	size_t found = 0;
 	int code;
@@ -37,10 +38,10 @@ static int collect(struct cl_store *store, sqlite3_stmt *statement, const struct
 		if (updated >= wanted->since) {
 			out->items = cl_grow(out->items, &out->capacity, out->count + 1, sizeof(*out->items));
 			out->items[out->count++] = (struct place){
-				.row = sqlite3_column_int64(statement, 0),
-				.version = sqlite3_column_int64(statement, 1),
-				.sequence = (uint64_t)sqlite3_column_int64(statement, 2),
-				.current = current,
+			        .row = sqlite3_column_int64(statement, 0),
+			        .version = sqlite3_column_int64(statement, 1),
+			        .sequence = (uint64_t)sqlite3_column_int64(statement, 2),
+			        .current = current,
 			};
 			if (++found >= wanted->most)
 				break;
@@ -55,24 +56,28 @@ static int collect(struct cl_store *store, sqlite3_stmt *statement, const struct
 }
 
 static int collect_type(struct cl_store *store, uint16_t type, const struct wanted *wanted, struct places *out,
-			struct cl_err *e)
+                        struct cl_err *e)
 {
-	sqlite3_stmt *statement = cl_statement(store, "SELECT row, version, sequence, updated FROM resource"
-						      " WHERE type = ?1 AND sequence < ?2 ORDER BY sequence DESC", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "SELECT row, version, sequence, updated FROM resource"
+	                                       " WHERE type = ?1 AND sequence < ?2 ORDER BY sequence DESC",
+	                                       e);
 	if (statement)
 		sqlite3_bind_int(statement, 1, type);
 	int code = collect(store, statement, wanted, true, out, e);
 	if (code)
 		return code;
-	statement = cl_statement(store, "SELECT row, version, sequence, updated FROM history"
-					" WHERE type = ?1 AND sequence < ?2 ORDER BY sequence DESC", e);
+	statement = cl_statement(store,
+	                         "SELECT row, version, sequence, updated FROM history"
+	                         " WHERE type = ?1 AND sequence < ?2 ORDER BY sequence DESC",
+	                         e);
 	if (statement)
 		sqlite3_bind_int(statement, 1, type);
 	return collect(store, statement, wanted, false, out, e);
 }
 
 static int collect_resource(struct cl_store *store, uint16_t type, struct cl_str id, const struct wanted *wanted,
-			    struct places *out, struct cl_err *e)
+                            struct places *out, struct cl_err *e)
 {
 	int64_t row = 0;
 	sqlite3_stmt *statement = cl_statement(store, "SELECT row FROM resource WHERE type = ?1 AND id = ?2", e);
@@ -87,14 +92,17 @@ static int collect_resource(struct cl_store *store, uint16_t type, struct cl_str
 		return code;
 	row = sqlite3_column_int64(statement, 0);
 	sqlite3_reset(statement);
-	statement = cl_statement(store, "SELECT row, version, sequence, updated FROM resource WHERE row = ?1 AND sequence < ?2", e);
+	statement = cl_statement(
+	        store, "SELECT row, version, sequence, updated FROM resource WHERE row = ?1 AND sequence < ?2", e);
 	if (statement)
 		sqlite3_bind_int64(statement, 1, row);
 	code = collect(store, statement, wanted, true, out, e);
 	if (code)
 		return code;
-	statement = cl_statement(store, "SELECT row, version, sequence, updated FROM history"
-					" WHERE row = ?1 AND sequence < ?2 ORDER BY version DESC", e);
+	statement = cl_statement(store,
+	                         "SELECT row, version, sequence, updated FROM history"
+	                         " WHERE row = ?1 AND sequence < ?2 ORDER BY version DESC",
+	                         e);
 	if (statement)
 		sqlite3_bind_int64(statement, 1, row);
 	return collect(store, statement, wanted, false, out, e);
@@ -124,14 +132,16 @@ static int newest_first(const void *x, const void *y)
 }
 
 static int fetch(struct cl_store *store, struct cl_arena *arena, const struct place *place, struct cl_version *out,
-		 struct cl_err *e)
+                 struct cl_err *e)
 {
 	if (place->current) {
 		int code = cl_resource_by_row(store, arena, place->row, true, out, e);
 		return code == 1 ? 0 : code ? code : cl_fail(e, CL_E_CORRUPT, "a version vanished while it was read");
 	}
-	sqlite3_stmt *statement = cl_statement(store, "SELECT row, type, id, version, operation, updated, sequence, body"
-						      " FROM history WHERE row = ?1 AND version = ?2", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "SELECT row, type, id, version, operation, updated, sequence, body"
+	                                       " FROM history WHERE row = ?1 AND version = ?2",
+	                                       e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, place->row);
@@ -145,11 +155,12 @@ static int fetch(struct cl_store *store, struct cl_arena *arena, const struct pl
 }
 
 int cl_store_history(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id, cl_instant since,
-		     uint64_t before_sequence, uint32_t limit, struct cl_version_list *out, struct cl_err *e)
+                     uint64_t before_sequence, uint32_t limit, struct cl_version_list *out, struct cl_err *e)
 {
 	struct wanted wanted = {.since = since < INT64_MIN + CLOCK_SLACK ? INT64_MIN + CLOCK_SLACK : since,
-				.before = before_sequence && before_sequence <= INT64_MAX ? (int64_t)before_sequence : INT64_MAX,
-				.most = (size_t)limit + 1};
+	                        .before = before_sequence && before_sequence <= INT64_MAX ? (int64_t)before_sequence
+	                                                                                  : INT64_MAX,
+	                        .most = (size_t)limit + 1};
 	struct places places = {0};
 	bool opened;
 

@@ -56,7 +56,8 @@ static const struct cl_criterion *rule_for(struct include *include, uint16_t typ
 	for (size_t i = 0; i < include->rule_count; i++)
 		if (include->rules[i].type == type)
 			return include->rules[i].criterion;
-	include->rules = cl_grow(include->rules, &include->rule_capacity, include->rule_count + 1, sizeof(*include->rules));
+	include->rules =
+	        cl_grow(include->rules, &include->rule_capacity, include->rule_count + 1, sizeof(*include->rules));
 	include->rules[include->rule_count++] = (struct rule){type, include->access(type, include->context)};
 	return include->rules[include->rule_count - 1].criterion;
 }
@@ -91,7 +92,8 @@ static int add(struct include *include, int64_t row, struct cl_err *e)
 	return 0;
 }
 
-static int forward(struct include *include, const struct cl_version *from, uint16_t parameter, uint16_t type, struct cl_err *e)
+static int forward(struct include *include, const struct cl_version *from, uint16_t parameter, uint16_t type,
+                   struct cl_err *e)
 {
 	struct cl_values *values;
 	int code = cl_scratch_enter(include->store, &values, e);
@@ -119,7 +121,8 @@ static int forward(struct include *include, const struct cl_version *from, uint1
 /* The next reference parameter that occurs at all. */
 static int next_parameter(struct cl_store *store, uint16_t after, uint16_t *out, struct cl_err *e)
 {
-	sqlite3_stmt *statement = cl_statement(store, "SELECT min(parameter) FROM index_reference WHERE parameter > ?1", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store, "SELECT min(parameter) FROM index_reference WHERE parameter > ?1", e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, after);
@@ -130,8 +133,8 @@ static int next_parameter(struct cl_store *store, uint16_t after, uint16_t *out,
 }
 
 /* Up to CHUNK rows after `after` that refer to the resource. */
-static int referring(struct cl_store *store, const struct cl_version *to, uint16_t parameter, int64_t after, int64_t last,
-		     struct cl_rows *rows, struct cl_err *e)
+static int referring(struct cl_store *store, const struct cl_version *to, uint16_t parameter, int64_t after,
+                     int64_t last, struct cl_rows *rows, struct cl_err *e)
 {
 	int64_t symbol;
 	struct cl_str name = cl_type_name(store, to->type);
@@ -140,8 +143,10 @@ static int referring(struct cl_store *store, const struct cl_version *to, uint16
 	if (!name.n)
 		return cl_fail(e, CL_E_INTERNAL, "type %u has no name: cl_store_name_types was not called", to->type);
 	int code = cl_symbol_number(store, name, false, &symbol, e);
-	sqlite3_stmt *statement = cl_statement(store, "SELECT row FROM index_reference WHERE parameter = ?1 AND target = ?2"
-						      " AND target_type = ?3 AND row > ?4 AND row <= ?5 ORDER BY row", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "SELECT row FROM index_reference WHERE parameter = ?1 AND target = ?2"
+	                                       " AND target_type = ?3 AND row > ?4 AND row <= ?5 ORDER BY row",
+	                                       e);
 	if (code || symbol < 0)
 		return code;
 	if (!statement)
@@ -157,7 +162,8 @@ static int referring(struct cl_store *store, const struct cl_version *to, uint16
 	return code < 0 ? code : 0;
 }
 
-static int backward(struct include *include, const struct cl_version *to, uint16_t parameter, uint16_t type, struct cl_err *e)
+static int backward(struct include *include, const struct cl_version *to, uint16_t parameter, uint16_t type,
+                    struct cl_err *e)
 {
 	int64_t after = type ? cl_row_first(type) : 0, last = type ? cl_row_last(type) : INT64_MAX;
 	struct cl_rows rows = {0};
@@ -184,7 +190,7 @@ static int run(struct include *include, bool reverse, uint16_t parameter, uint16
 	if (!reverse || parameter) {
 		for (size_t i = 0; !code && !include->out->more && i < include->row_count; i++)
 			code = reverse ? backward(include, &include->rows[i], parameter, type, e)
-				       : forward(include, &include->rows[i], parameter, type, e);
+			               : forward(include, &include->rows[i], parameter, type, e);
 		return code;
 	}
 	do {
@@ -196,19 +202,19 @@ static int run(struct include *include, bool reverse, uint16_t parameter, uint16
 }
 
 int cl_store_include(struct cl_store *store, struct cl_arena *arena, const struct cl_version *rows, size_t row_count,
-		     bool reverse, uint16_t parameter, uint16_t type, uint32_t limit, cl_access_for_type access, void *context,
-		     struct cl_version_list *out, struct cl_err *e)
+                     bool reverse, uint16_t parameter, uint16_t type, uint32_t limit, cl_access_for_type access,
+                     void *context, struct cl_version_list *out, struct cl_err *e)
 {
 	struct include include = {
-		.store = store,
-		.arena = arena,
-		.decider = {.store = store},
-		.rows = rows,
-		.row_count = row_count,
-		.access = access,
-		.context = context,
-		.limit = limit,
-		.out = out,
+	        .store = store,
+	        .arena = arena,
+	        .decider = {.store = store},
+	        .rows = rows,
+	        .row_count = row_count,
+	        .access = access,
+	        .context = context,
+	        .limit = limit,
+	        .out = out,
 	};
 	bool opened;
 

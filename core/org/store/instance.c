@@ -8,8 +8,10 @@ int cl_store_instance_put(struct cl_store *store, const struct cl_stored_instanc
 	int code = cl_need_transaction(store, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "INSERT OR REPLACE INTO instance(" COLUMNS ")"
-						      " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "INSERT OR REPLACE INTO instance(" COLUMNS ")"
+	                                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+	                                       e);
 	if (statement) {
 		cl_bind_text(statement, 1, instance->task);
 		sqlite3_bind_int64(statement, 2, instance->row);
@@ -31,24 +33,24 @@ int cl_store_instance_put(struct cl_store *store, const struct cl_stored_instanc
 static void fill(struct cl_arena *arena, sqlite3_stmt *statement, struct cl_stored_instance *out)
 {
 	*out = (struct cl_stored_instance){
-		.task = cl_column(arena, statement, 0),
-		.row = sqlite3_column_int64(statement, 1),
-		.workflow = cl_column(arena, statement, 2),
-		.state = cl_column(arena, statement, 3),
-		.plugins = cl_column(arena, statement, 4),
-		.subject = cl_column(arena, statement, 5),
-		.patient = cl_column(arena, statement, 6),
-		.owner = cl_column(arena, statement, 7),
-		.started = sqlite3_column_int64(statement, 8),
-		.entered = sqlite3_column_int64(statement, 9),
-		.due = sqlite3_column_int64(statement, 10),
-		.final = sqlite3_column_int(statement, 11) != 0,
-		.data = cl_column(arena, statement, 12),
+	        .task = cl_column(arena, statement, 0),
+	        .row = sqlite3_column_int64(statement, 1),
+	        .workflow = cl_column(arena, statement, 2),
+	        .state = cl_column(arena, statement, 3),
+	        .plugins = cl_column(arena, statement, 4),
+	        .subject = cl_column(arena, statement, 5),
+	        .patient = cl_column(arena, statement, 6),
+	        .owner = cl_column(arena, statement, 7),
+	        .started = sqlite3_column_int64(statement, 8),
+	        .entered = sqlite3_column_int64(statement, 9),
+	        .due = sqlite3_column_int64(statement, 10),
+	        .final = sqlite3_column_int(statement, 11) != 0,
+	        .data = cl_column(arena, statement, 12),
 	};
 }
 
 int cl_store_instance_get(struct cl_store *store, struct cl_arena *arena, struct cl_str task,
-			  struct cl_stored_instance *out, struct cl_err *e)
+                          struct cl_stored_instance *out, struct cl_err *e)
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT " COLUMNS " FROM instance WHERE task = ?1", e);
 	if (!statement)
@@ -66,12 +68,14 @@ int cl_store_instance_get(struct cl_store *store, struct cl_arena *arena, struct
 /* One text for each index that can answer; the rest of the conditions is checked on its rows. */
 static const char *instances_text(struct cl_str workflow, struct cl_str state, struct cl_str patient, bool live_only)
 {
-#define REST " AND (?1 = '' OR workflow = ?1) AND (?2 = '' OR state = ?2) AND (?3 = '' OR patient = ?3)" \
-	     " AND (?4 = 0 OR final = 0) ORDER BY due, task LIMIT ?5"
+#define REST                                                                                                           \
+	" AND (?1 = '' OR workflow = ?1) AND (?2 = '' OR state = ?2) AND (?3 = '' OR patient = ?3)"                    \
+	" AND (?4 = 0 OR final = 0) ORDER BY due, task LIMIT ?5"
 	if (patient.n)
 		return "SELECT " COLUMNS " FROM instance INDEXED BY instance_patient WHERE patient = ?3" REST;
 	if (workflow.n && state.n)
-		return "SELECT " COLUMNS " FROM instance INDEXED BY instance_state WHERE workflow = ?1 AND state = ?2" REST;
+		return "SELECT " COLUMNS
+		       " FROM instance INDEXED BY instance_state WHERE workflow = ?1 AND state = ?2" REST;
 	if (live_only)
 		return "SELECT " COLUMNS " FROM instance INDEXED BY instance_live WHERE final = 0" REST;
 	if (workflow.n)
@@ -81,7 +85,8 @@ static const char *instances_text(struct cl_str workflow, struct cl_str state, s
 }
 
 int cl_store_instances(struct cl_store *store, struct cl_arena *arena, struct cl_str workflow, struct cl_str state,
-		       struct cl_str patient, bool live_only, uint32_t limit, struct cl_instance_list *out, struct cl_err *e)
+                       struct cl_str patient, bool live_only, uint32_t limit, struct cl_instance_list *out,
+                       struct cl_err *e)
 {
 	size_t capacity = 0;
 	int code;
@@ -112,9 +117,12 @@ int cl_store_transition_append(struct cl_store *store, const struct cl_stored_tr
 		code = cl_symbol_number(store, transition->plugins, true, &plugins, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO transition(sequence, task, workflow, event, state_from, state_to,"
-						      " at, actor, on_behalf_of, source, data, plugins)"
-						      " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store,
+	                     "INSERT INTO transition(sequence, task, workflow, event, state_from, state_to,"
+	                     " at, actor, on_behalf_of, source, data, plugins)"
+	                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+	                     e);
 	if (statement) {
 		sqlite3_bind_int64(statement, 1, (int64_t)transition->sequence);
 		cl_bind_text(statement, 2, transition->task);
@@ -134,10 +142,12 @@ int cl_store_transition_append(struct cl_store *store, const struct cl_stored_tr
 
 static const char *transitions_text(struct cl_str workflow, struct cl_str task)
 {
-#define SELECT "SELECT sequence, task, workflow, event, state_from, state_to, at, actor, on_behalf_of, source, data, s.text" \
-	       " FROM transition "
+#define SELECT                                                                                                         \
+	"SELECT sequence, task, workflow, event, state_from, state_to, at, actor, on_behalf_of, source, data, s.text"  \
+	" FROM transition "
 #define JOIN " LEFT JOIN symbol s ON s.number = plugins"
-#define REST " AND (?1 = '' OR workflow = ?1) AND (?2 = '' OR task = ?2) AND at >= ?3 AND at < ?4 ORDER BY sequence, task"
+#define REST                                                                                                           \
+	" AND (?1 = '' OR workflow = ?1) AND (?2 = '' OR task = ?2) AND at >= ?3 AND at < ?4 ORDER BY sequence, task"
 	if (task.n)
 		return SELECT "INDEXED BY transition_task" JOIN " WHERE task = ?2" REST;
 	if (workflow.n)
@@ -148,8 +158,8 @@ static const char *transitions_text(struct cl_str workflow, struct cl_str task)
 #undef REST
 }
 
-int cl_store_transitions(struct cl_store *store, struct cl_str workflow, struct cl_str task, cl_instant from, cl_instant to,
-			 cl_transition_visitor visit, void *context, struct cl_err *e)
+int cl_store_transitions(struct cl_store *store, struct cl_str workflow, struct cl_str task, cl_instant from,
+                         cl_instant to, cl_transition_visitor visit, void *context, struct cl_err *e)
 {
 	int code;
 
@@ -164,18 +174,18 @@ int cl_store_transitions(struct cl_store *store, struct cl_str workflow, struct 
 	sqlite3_bind_int64(statement, 4, to);
 	while ((code = cl_step(store, statement, e)) == 1) {
 		struct cl_stored_transition transition = {
-			.sequence = (uint64_t)sqlite3_column_int64(statement, 0),
-			.task = cl_column_borrow(statement, 1),
-			.workflow = cl_column_borrow(statement, 2),
-			.event = cl_column_borrow(statement, 3),
-			.from = cl_column_borrow(statement, 4),
-			.to = cl_column_borrow(statement, 5),
-			.at = sqlite3_column_int64(statement, 6),
-			.actor = cl_column_borrow(statement, 7),
-			.on_behalf_of = cl_column_borrow(statement, 8),
-			.source = cl_column_borrow(statement, 9),
-			.data = cl_column_borrow(statement, 10),
-			.plugins = cl_column_borrow(statement, 11),
+		        .sequence = (uint64_t)sqlite3_column_int64(statement, 0),
+		        .task = cl_column_borrow(statement, 1),
+		        .workflow = cl_column_borrow(statement, 2),
+		        .event = cl_column_borrow(statement, 3),
+		        .from = cl_column_borrow(statement, 4),
+		        .to = cl_column_borrow(statement, 5),
+		        .at = sqlite3_column_int64(statement, 6),
+		        .actor = cl_column_borrow(statement, 7),
+		        .on_behalf_of = cl_column_borrow(statement, 8),
+		        .source = cl_column_borrow(statement, 9),
+		        .data = cl_column_borrow(statement, 10),
+		        .plugins = cl_column_borrow(statement, 11),
 		};
 		if (visit(&transition, context))
 			break;

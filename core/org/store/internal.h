@@ -4,11 +4,11 @@
 #include <sqlite3.h>
 #include <stdatomic.h>
 
-#define CL_BALLAST_SIZE (8 << 20)     /* bytes given back to a full disk, so that audit and shutdown still work */
-#define CL_WAL_KEEP (32 << 20)        /* bytes of write-ahead log kept for reuse after a checkpoint */
-#define CL_STATEMENT_SLOTS 512        /* power of two, well above the number of statements of this room */
-#define CL_SCRATCH_DEPTH 16           /* resources within chains within chains */
-#define CL_CRITERION_DEPTH 64         /* criteria within criteria */
+#define CL_BALLAST_SIZE (8 << 20) /* bytes given back to a full disk, so that audit and shutdown still work */
+#define CL_WAL_KEEP (32 << 20) /* bytes of write-ahead log kept for reuse after a checkpoint */
+#define CL_STATEMENT_SLOTS 512 /* power of two, well above the number of statements of this room */
+#define CL_SCRATCH_DEPTH 16 /* resources within chains within chains */
+#define CL_CRITERION_DEPTH 64 /* criteria within criteria */
 
 /* Row numbers carry the type in their upper bits: all resources of a type are neighbours in the row order. */
 #define CL_ROW_SHIFT 32
@@ -60,12 +60,12 @@ struct cl_values {
 struct cl_store {
 	sqlite3 *db;
 	bool writer;
-	bool broken;        /* a commit ended in an unknown state: nothing more is written (reliability.md decision 3) */
-	bool transaction;   /* writer: between begin and commit or rollback, as far as this room knows */
+	bool broken; /* a commit ended in an unknown state: nothing more is written (reliability.md decision 3) */
+	bool transaction; /* writer: between begin and commit or rollback, as far as this room knows */
 	bool savepoint;
-	bool snapshot;      /* reader: between snapshot_begin and snapshot_end */
+	bool snapshot; /* reader: between snapshot_begin and snapshot_end */
 	char *folder, *name, *path;
-	int lock;           /* descriptor of the sidecar lock; -1 for readers */
+	int lock; /* descriptor of the sidecar lock; -1 for readers */
 	bool ballast;
 	int64_t wal_frames; /* in the log after the last commit */
 	int page_size;
@@ -93,27 +93,28 @@ struct cl_store {
 	int64_t symbols_at_begin, symbols_at_savepoint;
 	uint64_t last_sequence; /* writer's cache */
 	bool last_sequence_known;
-	int64_t *next_rows;     /* writer's cache by type; 0 = ask the file */
+	int64_t *next_rows; /* writer's cache by type; 0 = ask the file */
 	uint16_t next_rows_low, next_rows_high;
 	struct cl_frontier frontier, frontier_at_begin, frontier_at_savepoint;
 	bool frontier_changed;
 
-	/* How a search is planned (search.c, rows.c): index rows of each alternative that are looked at first; candidates that
-	 * are cheaper to look at than anything else; index rows walked in the order of the search before its candidates are
-	 * listed after all. Fields only so that tests can reach every plan with little data. */
+	/* How a search is planned (search.c, rows.c): index rows of each alternative that are looked at first;
+	 * candidates that are cheaper to look at than anything else; index rows walked in the order of the search
+	 * before its candidates are listed after all. Fields only so that tests can reach every plan with little data.
+	 * */
 	struct {
 		size_t first_look, few, walk_first;
 	} plan;
 	struct cl_values *scratch[CL_SCRATCH_DEPTH]; /* one for each level of decisions within decisions */
 	unsigned scratch_depth;
-	int index_version;     /* of the extraction rules, beside each row (pitfalls 15) */
-	struct cl_buf buffer;  /* scratch of one function; never across calls of this room's other functions */
+	int index_version; /* of the extraction rules, beside each row (pitfalls 15) */
+	struct cl_buf buffer; /* scratch of one function; never across calls of this room's other functions */
 };
 
 /* ---- statement.c ---- */
 /* What moves transactions is prepared at opening: ending one must not need memory. */
 extern const char cl_text_begin[], cl_text_begin_read[], cl_text_commit[], cl_text_rollback[], cl_text_savepoint[],
-	cl_text_release[], cl_text_rollback_to[];
+        cl_text_release[], cl_text_rollback_to[];
 int cl_statements_open(struct cl_store *store, struct cl_err *e);
 /* The prepared statement of a constant text, reset. NULL with `e` filled when it cannot be prepared. */
 sqlite3_stmt *cl_statement(struct cl_store *store, const char *text, struct cl_err *e);
@@ -122,7 +123,8 @@ static inline int cl_unprepared(const struct cl_err *e)
 {
 	return e && e->code ? e->code : CL_E_INTERNAL;
 }
-/* 1 = a row, 0 = done (the statement is reset), else the error (reset too). Leave a loop early only with sqlite3_reset. */
+/* 1 = a row, 0 = done (the statement is reset), else the error (reset too). Leave a loop early only with sqlite3_reset.
+ * */
 int cl_step(struct cl_store *store, sqlite3_stmt *statement, struct cl_err *e);
 /* For statements without rows: steps, resets, 0 or the error. */
 int cl_run(struct cl_store *store, sqlite3_stmt *statement, struct cl_err *e);
@@ -177,7 +179,8 @@ int cl_schema_check(struct cl_store *store, struct cl_err *e); /* readers: the v
 /* The number of a text; 0 is the empty text. Not found: -1, or with `add` (writer) a new one. */
 int cl_symbol_number(struct cl_store *store, struct cl_str text, bool add, int64_t *out, struct cl_err *e);
 /* The text of a number. Cached ones live until a rollback; others are kept by `values`. */
-int cl_symbol_text(struct cl_store *store, int64_t number, struct cl_values *values, struct cl_str *out, struct cl_err *e);
+int cl_symbol_text(struct cl_store *store, int64_t number, struct cl_values *values, struct cl_str *out,
+                   struct cl_err *e);
 int cl_symbols_open(struct cl_store *store, struct cl_err *e);
 void cl_symbols_drop(struct cl_store *store, int64_t from); /* numbers >= from were rolled back */
 void cl_symbols_free(struct cl_store *store);
@@ -191,7 +194,8 @@ void cl_values_free(struct cl_values *values);
 /* The stored values of a live resource: 1 = found, 0 = not live. `updated` may be NULL. */
 int cl_values_load(struct cl_store *store, int64_t row, struct cl_values *out, cl_instant *updated, struct cl_err *e);
 /* First value of (kind, parameter) and how many follow. For compartments the parameter is not looked at. */
-size_t cl_values_find(const struct cl_index *index, uint8_t kind, uint16_t parameter, const struct cl_index_value **first);
+size_t cl_values_find(const struct cl_index *index, uint8_t kind, uint16_t parameter,
+                      const struct cl_index_value **first);
 
 /* ---- resource.c ---- */
 /* The live resource with this type and id: 1 = found, 0 = none. */
@@ -200,13 +204,15 @@ int cl_resource_row(struct cl_store *store, uint16_t type, struct cl_str id, int
 void cl_version_fill(struct cl_arena *arena, sqlite3_stmt *statement, bool body, struct cl_version *out);
 /* Fills a version from the current state of `row`: 1 = found. */
 int cl_resource_by_row(struct cl_store *store, struct cl_arena *arena, int64_t row, bool body, struct cl_version *out,
-		       struct cl_err *e);
+                       struct cl_err *e);
 
-/* Binds one value to a statement on its index table: ?1 parameter, ?2 and ?3 the key, ?4 row, ?5 and ?6 code and system. */
+/* Binds one value to a statement on its index table: ?1 parameter, ?2 and ?3 the key, ?4 row, ?5 and ?6 code and
+ * system. */
 int cl_bind_value(struct cl_store *store, sqlite3_stmt *statement, const struct cl_index_value *value, int64_t row,
-		  struct cl_err *e);
+                  struct cl_err *e);
 
-/* ---- relation.c: a relation to an interval is at most two boxes in the plane of (lower, upper), bounds included ---- */
+/* ---- relation.c: a relation to an interval is at most two boxes in the plane of (lower, upper), bounds included ----
+ * */
 struct cl_box {
 	int64_t lower_least, lower_most, upper_least, upper_most;
 };
@@ -239,8 +245,8 @@ struct cl_team_answer {
 	bool member;
 	struct cl_str patient; /* owned */
 };
-/* Answers for one question, so that the same patient's care team is looked up once. Set `store`, else zero-initialize; end
- * with cl_decider_free. */
+/* Answers for one question, so that the same patient's care team is looked up once. Set `store`, else zero-initialize;
+ * end with cl_decider_free. */
 struct cl_decider {
 	struct cl_store *store;
 	unsigned nesting;
@@ -249,9 +255,10 @@ struct cl_decider {
 };
 void cl_decider_free(struct cl_decider *decider);
 int cl_decide(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_subject *subject, bool *out,
-	      struct cl_err *e);
+              struct cl_err *e);
 /* The row's stored values against the criterion; false when it is not live. */
-int cl_decide_row(struct cl_decider *decider, const struct cl_criterion *criterion, int64_t row, bool *out, struct cl_err *e);
+int cl_decide_row(struct cl_decider *decider, const struct cl_criterion *criterion, int64_t row, bool *out,
+                  struct cl_err *e);
 /* Fills subject->id. */
 int cl_subject_id(struct cl_store *store, struct cl_subject *subject, struct cl_err *e);
 /* Is this CareTeam active, with a participant among the members? */
@@ -273,28 +280,28 @@ void cl_rows_normalize(struct cl_rows *rows);
 bool cl_leaf_listable(const struct cl_criterion *criterion);
 /* Is it one key of one index, so that rows come in order and each once? */
 bool cl_leaf_exact(const struct cl_criterion *criterion);
-/* Appends the rows of a listable leaf, in any order and possibly more than once; looks at no more than `most` index rows,
- * then `complete` is false. */
+/* Appends the rows of a listable leaf, in any order and possibly more than once; looks at no more than `most` index
+ * rows, then `complete` is false. */
 int cl_leaf_list(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, size_t most,
-		 struct cl_rows *out, bool *complete, struct cl_err *e);
+                 struct cl_rows *out, bool *complete, struct cl_err *e);
 /* For exact ones: appends the next rows after `after`, at most `most`, in order. */
-int cl_leaf_next(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t after, size_t most,
-		 struct cl_rows *out, struct cl_err *e);
+int cl_leaf_next(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t after,
+                 size_t most, struct cl_rows *out, struct cl_err *e);
 /* For exact ones: how many. */
 int cl_leaf_count(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t *out,
-		  struct cl_err *e);
+                  struct cl_err *e);
 
 /* ---- rows.c: rows of whole criteria ---- */
 /* Can the rows be listed from indexes without looking at every resource of the type? */
 bool cl_rows_listable(const struct cl_criterion *criterion);
-/* All rows of the type that satisfy a listable criterion, sorted, each once; or, when that would look at more than about
- * `most` index rows, some of them and `complete` false. `out` is emptied first. */
+/* All rows of the type that satisfy a listable criterion, sorted, each once; or, when that would look at more than
+ * about `most` index rows, some of them and `complete` false. `out` is emptied first. */
 int cl_rows_list(struct cl_decider *decider, const struct cl_criterion *criterion, uint16_t type, size_t most,
-		 struct cl_rows *out, bool *complete, struct cl_err *e);
-/* The rows of whichever of `terms` has the fewest, counting each to `most` at most; `chosen` is its place. When none was
- * complete, `chosen` is a listable one, exact if possible; `count` when there is none. */
-int cl_rows_pick(struct cl_decider *decider, const struct cl_criterion *const *terms, size_t count, uint16_t type, size_t most,
-		 struct cl_rows *out, size_t *chosen, bool *complete, struct cl_err *e);
+                 struct cl_rows *out, bool *complete, struct cl_err *e);
+/* The rows of whichever of `terms` has the fewest, counting each to `most` at most; `chosen` is its place. When none
+ * was complete, `chosen` is a listable one, exact if possible; `count` when there is none. */
+int cl_rows_pick(struct cl_decider *decider, const struct cl_criterion *const *terms, size_t count, uint16_t type,
+                 size_t most, struct cl_rows *out, size_t *chosen, bool *complete, struct cl_err *e);
 
 /* ---- page.c: the best few rows in the order of a search, and the place where the next page begins ---- */
 #define CL_SORT_MAXIMUM 8
@@ -313,16 +320,16 @@ struct cl_page {
 	struct cl_store *store;
 	struct cl_arena *arena;
 	const struct cl_query *query;
-	size_t most;              /* limit + 1 */
+	size_t most; /* limit + 1 */
 	struct cl_entry *entries; /* a heap with the worst on top, until cl_page_finish sorts it */
 	size_t count, capacity;
 	bool has_after;
 	struct cl_entry after;
-	int64_t last_row;         /* rows made after the first page was asked for are left out */
+	int64_t last_row; /* rows made after the first page was asked for are left out */
 };
 /* CL_E_INVALID when query->after is not a place of this search in this file. */
 int cl_page_open(struct cl_page *page, struct cl_store *store, struct cl_arena *arena, const struct cl_query *query,
-		 struct cl_err *e);
+                 struct cl_err *e);
 void cl_page_free(struct cl_page *page);
 /* The sort keys of a row, borrowing from its values and subject. `keys` holds sort_count. */
 int cl_page_keys(struct cl_page *page, struct cl_subject *subject, struct cl_key *keys, struct cl_err *e);

@@ -82,13 +82,14 @@ bool cl_leaf_exact(const struct cl_criterion *criterion)
 #define TOKEN_KEY " FROM index_token WHERE parameter = ?1 AND code = ?2 AND system = ?3 AND row > ?4 AND row <= ?5"
 #define STRING_KEY " FROM index_string WHERE parameter = ?1 AND folded = ?2 AND row > ?4 AND row <= ?5"
 #define URI_KEY " FROM index_uri WHERE parameter = ?1 AND uri = ?2 AND row > ?4 AND row <= ?5"
-#define REFERENCE_KEY \
+#define REFERENCE_KEY                                                                                                  \
 	" FROM index_reference WHERE parameter = ?1 AND target = ?2 AND target_type = ?3 AND row > ?4 AND row <= ?5"
 #define COMPARTMENT_KEY " FROM compartment WHERE patient = ?2 AND row > ?4 AND row <= ?5"
 
-/* Binds all but the row range. *out is NULL when the code system or type name is not known here: then nothing matches. */
+/* Binds all but the row range. *out is NULL when the code system or type name is not known here: then nothing matches.
+ * */
 static int exact_statement(struct cl_store *store, const struct cl_criterion *criterion, bool count, sqlite3_stmt **out,
-			   struct cl_err *e)
+                           struct cl_err *e)
 {
 	int64_t symbol = 0;
 	const char *text;
@@ -135,8 +136,8 @@ static int exact_statement(struct cl_store *store, const struct cl_criterion *cr
 	return 0;
 }
 
-int cl_leaf_next(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t after, size_t most,
-		 struct cl_rows *out, struct cl_err *e)
+int cl_leaf_next(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t after,
+                 size_t most, struct cl_rows *out, struct cl_err *e)
 {
 	sqlite3_stmt *statement;
 	size_t found = 0;
@@ -154,7 +155,8 @@ int cl_leaf_next(struct cl_store *store, const struct cl_criterion *criterion, u
 	return code == 1 ? 0 : code;
 }
 
-int cl_leaf_count(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t *out, struct cl_err *e)
+int cl_leaf_count(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t *out,
+                  struct cl_err *e)
 {
 	sqlite3_stmt *statement;
 	*out = 0;
@@ -181,8 +183,8 @@ struct scan {
 };
 
 /* `keep` decides on a row of the statement, whose column 0 is the resource's row; NULL keeps all. */
-static int run_scan(struct scan *scan, sqlite3_stmt *statement, bool (*keep)(sqlite3_stmt *statement, const void *context),
-		    const void *context, struct cl_err *e)
+static int run_scan(struct scan *scan, sqlite3_stmt *statement,
+                    bool (*keep)(sqlite3_stmt *statement, const void *context), const void *context, struct cl_err *e)
 {
 	int code = 1;
 
@@ -206,7 +208,7 @@ static int run_scan(struct scan *scan, sqlite3_stmt *statement, bool (*keep)(sql
 static int scan_id(struct scan *scan, const struct cl_criterion *criterion, uint16_t type, struct cl_err *e)
 {
 	sqlite3_stmt *statement =
-		cl_statement(scan->store, "SELECT row FROM resource WHERE type = ?1 AND id = ?2 AND operation <> 3", e);
+	        cl_statement(scan->store, "SELECT row FROM resource WHERE type = ?1 AND id = ?2 AND operation <> 3", e);
 	if (statement) {
 		sqlite3_bind_int(statement, 1, type);
 		cl_bind_text(statement, 2, criterion->b);
@@ -223,13 +225,15 @@ static int scan_token(struct scan *scan, const struct cl_criterion *criterion, s
 		int code = cl_symbol_number(scan->store, criterion->a, false, &symbol, e);
 		if (code || symbol < 0)
 			return code;
-		statement = cl_statement(scan->store, "SELECT row FROM index_token WHERE parameter = ?1 AND system = ?2", e);
+		statement = cl_statement(scan->store,
+		                         "SELECT row FROM index_token WHERE parameter = ?1 AND system = ?2", e);
 		if (statement)
 			sqlite3_bind_int64(statement, 2, symbol);
 	} else {
 		if (criterion->match != CL_MATCH_CODE)
 			return 0;
-		statement = cl_statement(scan->store, "SELECT row FROM index_token WHERE parameter = ?1 AND code = ?2", e);
+		statement =
+		        cl_statement(scan->store, "SELECT row FROM index_token WHERE parameter = ?1 AND code = ?2", e);
 		if (statement)
 			cl_bind_text(statement, 2, criterion->b);
 	}
@@ -253,10 +257,10 @@ static int scan_prefix(struct scan *scan, const struct cl_criterion *criterion, 
 	const char *text;
 	if (uri)
 		text = bounded ? "SELECT row FROM index_uri WHERE parameter = ?1 AND uri >= ?2 AND uri < ?3"
-			       : "SELECT row FROM index_uri WHERE parameter = ?1 AND uri >= ?2";
+		               : "SELECT row FROM index_uri WHERE parameter = ?1 AND uri >= ?2";
 	else
 		text = bounded ? "SELECT row FROM index_string WHERE parameter = ?1 AND folded >= ?2 AND folded < ?3"
-			       : "SELECT row FROM index_string WHERE parameter = ?1 AND folded >= ?2";
+		               : "SELECT row FROM index_string WHERE parameter = ?1 AND folded >= ?2";
 	sqlite3_stmt *statement = cl_statement(scan->store, text, e);
 	if (statement) {
 		sqlite3_bind_int(statement, 1, criterion->parameter);
@@ -273,7 +277,8 @@ static int scan_text(struct scan *scan, const struct cl_criterion *criterion, st
 {
 	if (criterion->kind == CL_URI || criterion->match == CL_MATCH_PREFIX)
 		return scan_prefix(scan, criterion, criterion->kind == CL_URI, e);
-	sqlite3_stmt *statement = cl_statement(scan->store, "SELECT row, folded FROM index_string WHERE parameter = ?1", e);
+	sqlite3_stmt *statement =
+	        cl_statement(scan->store, "SELECT row, folded FROM index_string WHERE parameter = ?1", e);
 	if (statement)
 		sqlite3_bind_int(statement, 1, criterion->parameter);
 	return run_scan(scan, statement, keep_containing, &criterion->a, e);
@@ -298,11 +303,13 @@ static bool keep_interval(sqlite3_stmt *statement, const void *context)
 }
 
 /* By the beginning, from..to. */
-static int scan_beginnings(struct scan *scan, uint16_t parameter, int64_t from, int64_t to, const struct interval_filter *filter,
-			   struct cl_err *e)
+static int scan_beginnings(struct scan *scan, uint16_t parameter, int64_t from, int64_t to,
+                           const struct interval_filter *filter, struct cl_err *e)
 {
-	sqlite3_stmt *statement = cl_statement(scan->store, "SELECT row, lower, upper FROM index_date NOT INDEXED"
-							    " WHERE parameter = ?1 AND lower >= ?2 AND lower <= ?3", e);
+	sqlite3_stmt *statement = cl_statement(scan->store,
+	                                       "SELECT row, lower, upper FROM index_date NOT INDEXED"
+	                                       " WHERE parameter = ?1 AND lower >= ?2 AND lower <= ?3",
+	                                       e);
 	if (statement) {
 		sqlite3_bind_int(statement, 1, parameter);
 		sqlite3_bind_int64(statement, 2, from);
@@ -311,8 +318,8 @@ static int scan_beginnings(struct scan *scan, uint16_t parameter, int64_t from, 
 	return run_scan(scan, statement, keep_interval, filter, e);
 }
 
-/* An interval that ends at or after some time begins at most LONG before it, or is among the long ones, which have an index
- * by their end: so that "after last week" does not look at everything that ever began. */
+/* An interval that ends at or after some time begins at most LONG before it, or is among the long ones, which have an
+ * index by their end: so that "after last week" does not look at everything that ever began. */
 static int scan_box(struct scan *scan, uint16_t parameter, const struct cl_box *box, struct cl_err *e)
 {
 	struct interval_filter filter = {.box = *box};
@@ -320,9 +327,11 @@ static int scan_box(struct scan *scan, uint16_t parameter, const struct cl_box *
 
 	if (box->lower_least > INT64_MIN || box->upper_least < INT64_MIN + LONG + 1)
 		return scan_beginnings(scan, parameter, box->lower_least, to, &filter, e);
-	sqlite3_stmt *statement = cl_statement(scan->store, "SELECT row, lower, upper FROM index_date INDEXED BY index_date_long"
-							    " WHERE parameter = ?1 AND upper >= ?2 AND upper <= ?3"
-							    " AND upper - lower > " LONG_TEXT, e);
+	sqlite3_stmt *statement = cl_statement(scan->store,
+	                                       "SELECT row, lower, upper FROM index_date INDEXED BY index_date_long"
+	                                       " WHERE parameter = ?1 AND upper >= ?2 AND upper <= ?3"
+	                                       " AND upper - lower > " LONG_TEXT,
+	                                       e);
 	if (statement) {
 		sqlite3_bind_int(statement, 1, parameter);
 		sqlite3_bind_int64(statement, 2, box->upper_least);
@@ -359,8 +368,10 @@ static int scan_updated(struct scan *scan, const struct cl_criterion *criterion,
 			to = boxes[i].upper_most - 1;
 		if (boxes[i].upper_most == INT64_MIN)
 			continue;
-		sqlite3_stmt *statement = cl_statement(scan->store, "SELECT row FROM live WHERE type = ?1 AND updated >= ?2"
-								    " AND updated <= ?3", e);
+		sqlite3_stmt *statement = cl_statement(scan->store,
+		                                       "SELECT row FROM live WHERE type = ?1 AND updated >= ?2"
+		                                       " AND updated <= ?3",
+		                                       e);
 		if (statement) {
 			sqlite3_bind_int(statement, 1, type);
 			sqlite3_bind_int64(statement, 2, from);
@@ -391,9 +402,10 @@ static int scan_number(struct scan *scan, const struct cl_criterion *criterion, 
 		if (code || symbol < 0)
 			return code;
 	}
-	const char *text = !quantity ? "SELECT row, high FROM index_number WHERE parameter = ?1 AND low >= ?2 AND low <= ?3"
-				     : "SELECT row, high FROM index_quantity WHERE parameter = ?1 AND low >= ?2 AND low <= ?3"
-				       " AND (?4 = 0 OR system = ?4) AND (?5 = '' OR code = ?5)";
+	const char *text =
+	        !quantity ? "SELECT row, high FROM index_number WHERE parameter = ?1 AND low >= ?2 AND low <= ?3"
+	                  : "SELECT row, high FROM index_quantity WHERE parameter = ?1 AND low >= ?2 AND low <= ?3"
+	                    " AND (?4 = 0 OR system = ?4) AND (?5 = '' OR code = ?5)";
 	for (unsigned i = 0; !code && i < n; i++) {
 		sqlite3_stmt *statement = cl_statement(scan->store, text, e);
 		if (statement) {
@@ -413,7 +425,7 @@ static int scan_number(struct scan *scan, const struct cl_criterion *criterion, 
 static int scan_reference(struct scan *scan, const struct cl_criterion *criterion, struct cl_err *e)
 {
 	sqlite3_stmt *statement =
-		cl_statement(scan->store, "SELECT row FROM index_reference WHERE parameter = ?1 AND target = ?2", e);
+	        cl_statement(scan->store, "SELECT row FROM index_reference WHERE parameter = ?1 AND target = ?2", e);
 	if (statement) {
 		sqlite3_bind_int(statement, 1, criterion->parameter);
 		cl_bind_text(statement, 2, criterion->b);
@@ -422,7 +434,7 @@ static int scan_reference(struct scan *scan, const struct cl_criterion *criterio
 }
 
 int cl_leaf_list(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, size_t most,
-		 struct cl_rows *out, bool *complete, struct cl_err *e)
+                 struct cl_rows *out, bool *complete, struct cl_err *e)
 {
 	struct scan scan = {.store = store, .out = out, .left = most, .complete = true};
 	int code;

@@ -8,8 +8,11 @@ int cl_store_outbox_append(struct cl_store *store, struct cl_outgoing *message, 
 	int code = cl_need_transaction(store, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO outbox(key, destination, body, created, due, attempts, state,"
-						      " problem) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store,
+	                     "INSERT INTO outbox(key, destination, body, created, due, attempts, state,"
+	                     " problem) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	                     e);
 	if (statement) {
 		cl_bind_text(statement, 1, message->key);
 		cl_bind_text(statement, 2, message->destination);
@@ -27,7 +30,7 @@ int cl_store_outbox_append(struct cl_store *store, struct cl_outgoing *message, 
 }
 
 static int list(struct cl_store *store, struct cl_arena *arena, sqlite3_stmt *statement, struct cl_outgoing_list *out,
-		struct cl_err *e)
+                struct cl_err *e)
 {
 	size_t capacity = 0;
 	int code;
@@ -35,32 +38,35 @@ static int list(struct cl_store *store, struct cl_arena *arena, sqlite3_stmt *st
 	while ((code = cl_step(store, statement, e)) == 1) {
 		out->items = cl_arena_grow(arena, out->items, &capacity, out->count, sizeof(*out->items));
 		out->items[out->count++] = (struct cl_outgoing){
-			.number = sqlite3_column_int64(statement, 0),
-			.key = cl_column(arena, statement, 1),
-			.destination = cl_column(arena, statement, 2),
-			.body = cl_column(arena, statement, 3),
-			.created = sqlite3_column_int64(statement, 4),
-			.due = sqlite3_column_int64(statement, 5),
-			.attempts = sqlite3_column_int(statement, 6),
-			.state = cl_column(arena, statement, 7),
-			.problem = cl_column(arena, statement, 8),
+		        .number = sqlite3_column_int64(statement, 0),
+		        .key = cl_column(arena, statement, 1),
+		        .destination = cl_column(arena, statement, 2),
+		        .body = cl_column(arena, statement, 3),
+		        .created = sqlite3_column_int64(statement, 4),
+		        .due = sqlite3_column_int64(statement, 5),
+		        .attempts = sqlite3_column_int(statement, 6),
+		        .state = cl_column(arena, statement, 7),
+		        .problem = cl_column(arena, statement, 8),
 		};
 	}
 	return code;
 }
 
 int cl_store_outbox_due(struct cl_store *store, struct cl_arena *arena, cl_instant now, uint32_t limit,
-			struct cl_outgoing_list *out, struct cl_err *e)
+                        struct cl_outgoing_list *out, struct cl_err *e)
 {
 	*out = (struct cl_outgoing_list){0};
 	/* From destination to destination by the index, however many messages wait for each. */
 	sqlite3_stmt *statement = cl_statement(
-		store, "WITH RECURSIVE one(name) AS (SELECT min(destination) FROM outbox WHERE state = 'waiting'"
-		       " UNION ALL SELECT (SELECT min(destination) FROM outbox WHERE state = 'waiting' AND destination > one.name)"
-		       " FROM one WHERE one.name IS NOT NULL)"
-		       " SELECT " COLUMNS " FROM one CROSS JOIN outbox ON number = (SELECT min(number) FROM outbox"
-		       " WHERE destination = one.name AND state = 'waiting') WHERE one.name IS NOT NULL AND due <= ?1"
-		       " ORDER BY due, number LIMIT ?2", e);
+	        store,
+	        "WITH RECURSIVE one(name) AS (SELECT min(destination) FROM outbox WHERE state = 'waiting'"
+	        " UNION ALL SELECT (SELECT min(destination) FROM outbox WHERE state = 'waiting' AND destination > "
+	        "one.name)"
+	        " FROM one WHERE one.name IS NOT NULL)"
+	        " SELECT " COLUMNS " FROM one CROSS JOIN outbox ON number = (SELECT min(number) FROM outbox"
+	        " WHERE destination = one.name AND state = 'waiting') WHERE one.name IS NOT NULL AND due <= ?1"
+	        " ORDER BY due, number LIMIT ?2",
+	        e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, now);
@@ -69,12 +75,14 @@ int cl_store_outbox_due(struct cl_store *store, struct cl_arena *arena, cl_insta
 }
 
 int cl_store_outbox_list(struct cl_store *store, struct cl_arena *arena, struct cl_str state, uint32_t limit,
-			 struct cl_outgoing_list *out, struct cl_err *e)
+                         struct cl_outgoing_list *out, struct cl_err *e)
 {
 	*out = (struct cl_outgoing_list){0};
 	sqlite3_stmt *statement =
-		state.n ? cl_statement(store, "SELECT " COLUMNS " FROM outbox WHERE state = ?1 ORDER BY number LIMIT ?2", e)
-			: cl_statement(store, "SELECT " COLUMNS " FROM outbox WHERE ?1 = '' ORDER BY number LIMIT ?2", e);
+	        state.n ? cl_statement(store,
+	                               "SELECT " COLUMNS " FROM outbox WHERE state = ?1 ORDER BY number LIMIT ?2", e)
+	                : cl_statement(store, "SELECT " COLUMNS " FROM outbox WHERE ?1 = '' ORDER BY number LIMIT ?2",
+	                               e);
 	if (!statement)
 		return cl_unprepared(e);
 	cl_bind_text(statement, 1, state);
@@ -83,13 +91,15 @@ int cl_store_outbox_list(struct cl_store *store, struct cl_arena *arena, struct 
 }
 
 int cl_store_outbox_update(struct cl_store *store, int64_t number, struct cl_str state, int attempts, cl_instant due,
-			   struct cl_str problem, struct cl_err *e)
+                           struct cl_str problem, struct cl_err *e)
 {
 	int code = cl_need_transaction(store, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "UPDATE outbox SET state = ?2, attempts = ?3, due = ?4, problem = ?5"
-						      " WHERE number = ?1", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "UPDATE outbox SET state = ?2, attempts = ?3, due = ?4, problem = ?5"
+	                                       " WHERE number = ?1",
+	                                       e);
 	if (statement) {
 		sqlite3_bind_int64(statement, 1, number);
 		cl_bind_text(statement, 2, state);
@@ -108,8 +118,10 @@ int cl_store_inbox_add(struct cl_store *store, struct cl_str sender, struct cl_s
 	int code = cl_need_transaction(store, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO inbox(sender, key, at) VALUES(?1, ?2, ?3)"
-						      " ON CONFLICT DO NOTHING", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "INSERT INTO inbox(sender, key, at) VALUES(?1, ?2, ?3)"
+	                                       " ON CONFLICT DO NOTHING",
+	                                       e);
 	if (statement) {
 		cl_bind_text(statement, 1, sender);
 		cl_bind_text(statement, 2, key);

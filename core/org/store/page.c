@@ -1,6 +1,6 @@
-/* page.c: the order of a search, its best few rows, and the opaque place where the next page begins. A place is the last
- * row's sort keys and number; it is encrypted and authenticated with the file's secret, because sort keys are health
- * information and places end up in links and logs. */
+/* page.c: the order of a search, its best few rows, and the opaque place where the next page begins. A place is the
+ * last row's sort keys and number; it is encrypted and authenticated with the file's secret, because sort keys are
+ * health information and places end up in links and logs. */
 #include "org/store/internal.h"
 #include "base/hash.h"
 #include <stdlib.h>
@@ -26,8 +26,10 @@ int cl_key_compare(const struct cl_key *x, const struct cl_key *y, bool descendi
 	return descending ? -order : order;
 }
 
-/* Equal keys are ordered by row, in the direction of the first sort: then the reversed walk of an index has this order. */
-static int compare_entries(const struct cl_query *query, int64_t x_row, const struct cl_key *x, const struct cl_entry *y)
+/* Equal keys are ordered by row, in the direction of the first sort: then the reversed walk of an index has this order.
+ * */
+static int compare_entries(const struct cl_query *query, int64_t x_row, const struct cl_key *x,
+                           const struct cl_entry *y)
 {
 	for (size_t i = 0; i < query->sort_count; i++) {
 		int order = cl_key_compare(&x[i], &y->keys[i], query->sorts[i].descending);
@@ -127,8 +129,7 @@ static void copy_keys(struct cl_page *page, struct cl_entry *entry, const struct
 
 void cl_page_offer(struct cl_page *page, int64_t row, const struct cl_key *keys)
 {
-	if (row > page->last_row ||
-	    (page->has_after && compare_entries(page->query, row, keys, &page->after) <= 0))
+	if (row > page->last_row || (page->has_after && compare_entries(page->query, row, keys, &page->after) <= 0))
 		return;
 	if (page->count < page->most) {
 		size_t before = page->capacity;
@@ -247,7 +248,8 @@ static int newest_row(struct cl_page *page, int64_t *out, struct cl_err *e)
 		return 0;
 	}
 	*out = cl_row_first(page->query->type);
-	sqlite3_stmt *statement = cl_statement(page->store, "SELECT row FROM resource WHERE row <= ?1 ORDER BY row DESC LIMIT 1", e);
+	sqlite3_stmt *statement =
+	        cl_statement(page->store, "SELECT row FROM resource WHERE row <= ?1 ORDER BY row DESC LIMIT 1", e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, cl_row_last(page->query->type));
@@ -327,7 +329,8 @@ static void get_key(struct cl_page *page, struct cursor *in, struct cl_key *key,
 	}
 }
 
-/* A long key was cut in the place: the row still has it, unless it was changed since; then the page begins at the cut. */
+/* A long key was cut in the place: the row still has it, unless it was changed since; then the page begins at the cut.
+ * */
 static int restore_keys(struct cl_page *page, struct cl_err *e)
 {
 	struct cl_key keys[CL_SORT_MAXIMUM];
@@ -388,7 +391,7 @@ static int open_place(struct cl_page *page, struct cl_err *e)
 }
 
 int cl_page_open(struct cl_page *page, struct cl_store *store, struct cl_arena *arena, const struct cl_query *query,
-		 struct cl_err *e)
+                 struct cl_err *e)
 {
 	*page = (struct cl_page){.store = store, .arena = arena, .query = query, .last_row = INT64_MAX};
 	if (query->sort_count > CL_SORT_MAXIMUM)

@@ -2,14 +2,16 @@
 #include "org/store/internal.h"
 
 int cl_store_plugins_put(struct cl_store *store, struct cl_str hash, struct cl_str archive_json, cl_instant at,
-			 struct cl_err *e)
+                         struct cl_err *e)
 {
 	int code = cl_need_transaction(store, e);
 	if (code)
 		return code;
 	/* The hash is that of the text: a second put changes nothing. */
-	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO plugin_text(hash, archive, at) VALUES(?1, ?2, ?3)"
-						      " ON CONFLICT DO NOTHING", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "INSERT INTO plugin_text(hash, archive, at) VALUES(?1, ?2, ?3)"
+	                                       " ON CONFLICT DO NOTHING",
+	                                       e);
 	if (statement) {
 		cl_bind_text(statement, 1, hash);
 		cl_bind_text(statement, 2, archive_json);
@@ -18,8 +20,8 @@ int cl_store_plugins_put(struct cl_store *store, struct cl_str hash, struct cl_s
 	return cl_run(store, statement, e);
 }
 
-int cl_store_plugins_get(struct cl_store *store, struct cl_arena *arena, struct cl_str hash, struct cl_str *archive_json,
-			 struct cl_err *e)
+int cl_store_plugins_get(struct cl_store *store, struct cl_arena *arena, struct cl_str hash,
+                         struct cl_str *archive_json, struct cl_err *e)
 {
 	sqlite3_stmt *statement = cl_statement(store, "SELECT archive FROM plugin_text WHERE hash = ?1", e);
 	if (!statement)

@@ -65,7 +65,8 @@ struct cl_query {
 	struct cl_sort *sorts;
 	size_t sort_count;
 	uint32_t limit;   /* rows wanted; the store returns one more to tell whether a next page exists */
-	/* Paging: rows after this place in the sort order, as of this sequence. 0 / NULL on the first page. */
+	/* Paging: rows after this place in the sort order: cl_search_result.after of the page before; empty on the first page.
+	 * Resources made after the first page was asked for are left out. CL_E_INVALID for another search's place. */
 	struct cl_str after;
 	bool want_total;  /* exact count of where AND access */
 	bool bodies;      /* false: only ids and versions */

@@ -1,5 +1,5 @@
-/* relation.c: FHIR's prefixes (R4 section 3.1.1.4.6) on intervals, as boxes in the plane of (lower, upper). Both faces of a
- * criterion use the same boxes, so they cannot disagree.
+/* relation.c: FHIR's prefixes (R4 section 3.1.1.4.6) on intervals, as boxes in the plane of (lower, upper). Both faces
+ * of a criterion use the same boxes, so they cannot disagree.
  *
  *   eq  the searched interval contains the stored one       ne  it does not
  *   gt  the stored one reaches above the searched one       lt  it begins below it
@@ -16,7 +16,8 @@ static int64_t saturated_add(int64_t a, int64_t b)
 	return __builtin_add_overflow(a, b, &sum) ? (b < 0 ? INT64_MIN : INT64_MAX) : sum;
 }
 
-static bool add_box(struct cl_box *box, int64_t lower_least, int64_t lower_most, int64_t upper_least, int64_t upper_most)
+static bool add_box(struct cl_box *box, int64_t lower_least, int64_t lower_most, int64_t upper_least,
+                    int64_t upper_most)
 {
 	*box = (struct cl_box){lower_least, lower_most, upper_least, upper_most};
 	return lower_least <= lower_most && upper_least <= upper_most;
@@ -84,7 +85,8 @@ bool cl_relation_holds(uint8_t relation, int64_t lower, int64_t upper, int64_t s
 	return false;
 }
 
-static unsigned number_box(struct cl_number_box *box, double low_least, double low_most, double high_least, double high_most)
+static unsigned number_box(struct cl_number_box *box, double low_least, double low_most, double high_least,
+                           double high_most)
 {
 	*box = (struct cl_number_box){low_least, low_most, high_least, high_most};
 	return low_least <= low_most && high_least <= high_most;

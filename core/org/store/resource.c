@@ -19,10 +19,11 @@ void cl_version_fill(struct cl_arena *arena, sqlite3_stmt *statement, bool body,
 	out->body = body ? cl_column(arena, statement, 7) : CL_STR_NONE;
 }
 
-int cl_store_get(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id, struct cl_version *out,
-		 struct cl_err *e)
+int cl_store_get(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id,
+                 struct cl_version *out, struct cl_err *e)
 {
-	sqlite3_stmt *statement = cl_statement(store, "SELECT " HEAD ", body FROM resource WHERE type = ?1 AND id = ?2", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store, "SELECT " HEAD ", body FROM resource WHERE type = ?1 AND id = ?2", e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, type);
@@ -36,8 +37,8 @@ int cl_store_get(struct cl_store *store, struct cl_arena *arena, uint16_t type, 
 	return code ? code : cl_fail(e, CL_E_NOT_FOUND, "there is no resource with this id");
 }
 
-int cl_store_get_version(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id, int64_t version,
-			 struct cl_version *out, struct cl_err *e)
+int cl_store_get_version(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id,
+                         int64_t version, struct cl_version *out, struct cl_err *e)
 {
 	bool opened;
 	int code = cl_read_begin(store, &opened, e);
@@ -45,7 +46,8 @@ int cl_store_get_version(struct cl_store *store, struct cl_arena *arena, uint16_
 		return code;
 	code = cl_store_get(store, arena, type, id, out, e);
 	if (!code && out->version != version) {
-		sqlite3_stmt *statement = cl_statement(store, "SELECT " HEAD ", body FROM history WHERE row = ?1 AND version = ?2", e);
+		sqlite3_stmt *statement =
+		        cl_statement(store, "SELECT " HEAD ", body FROM history WHERE row = ?1 AND version = ?2", e);
 		if (statement) {
 			sqlite3_bind_int64(statement, 1, out->row);
 			sqlite3_bind_int64(statement, 2, version);
@@ -55,7 +57,8 @@ int cl_store_get_version(struct cl_store *store, struct cl_arena *arena, uint16_
 				sqlite3_reset(statement);
 				code = 0;
 			} else if (code == 0) {
-				code = cl_fail(e, CL_E_NOT_FOUND, "there is no version %lld of this resource", (long long)version);
+				code = cl_fail(e, CL_E_NOT_FOUND, "there is no version %lld of this resource",
+				               (long long)version);
 			}
 		} else {
 			code = cl_unprepared(e);
@@ -67,7 +70,8 @@ int cl_store_get_version(struct cl_store *store, struct cl_arena *arena, uint16_
 
 int cl_resource_row(struct cl_store *store, uint16_t type, struct cl_str id, int64_t *row, struct cl_err *e)
 {
-	sqlite3_stmt *statement = cl_statement(store, "SELECT row FROM resource WHERE type = ?1 AND id = ?2 AND operation <> 3", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store, "SELECT row FROM resource WHERE type = ?1 AND id = ?2 AND operation <> 3", e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, type);
@@ -81,10 +85,10 @@ int cl_resource_row(struct cl_store *store, uint16_t type, struct cl_str id, int
 }
 
 int cl_resource_by_row(struct cl_store *store, struct cl_arena *arena, int64_t row, bool body, struct cl_version *out,
-		       struct cl_err *e)
+                       struct cl_err *e)
 {
 	sqlite3_stmt *statement = body ? cl_statement(store, "SELECT " HEAD ", body FROM resource WHERE row = ?1", e)
-				       : cl_statement(store, "SELECT " HEAD " FROM resource WHERE row = ?1", e);
+	                               : cl_statement(store, "SELECT " HEAD " FROM resource WHERE row = ?1", e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, row);
@@ -99,31 +103,32 @@ int cl_resource_by_row(struct cl_store *store, struct cl_arena *arena, int64_t r
 /* ---- index rows ---- */
 
 static const char *const insert_value[] = {
-	[CL_INDEX_TOKEN] = "INSERT INTO index_token(parameter, code, system, row) VALUES(?1, ?2, ?3, ?4)",
-	[CL_INDEX_STRING] = "INSERT INTO index_string(parameter, folded, row) VALUES(?1, ?2, ?4)",
-	[CL_INDEX_DATE] = "INSERT INTO index_date(parameter, lower, upper, row) VALUES(?1, ?2, ?3, ?4)",
-	[CL_INDEX_REFERENCE] = "INSERT INTO index_reference(parameter, target, target_type, row) VALUES(?1, ?2, ?3, ?4)",
-	[CL_INDEX_NUMBER] = "INSERT INTO index_number(parameter, low, high, row) VALUES(?1, ?2, ?3, ?4)",
-	[CL_INDEX_QUANTITY] =
-		"INSERT INTO index_quantity(parameter, low, high, row, code, system) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
-	[CL_INDEX_URI] = "INSERT INTO index_uri(parameter, uri, row) VALUES(?1, ?2, ?4)",
-	[CL_INDEX_COMPARTMENT] = "INSERT INTO compartment(patient, row) VALUES(?2, ?4)",
+        [CL_INDEX_TOKEN] = "INSERT INTO index_token(parameter, code, system, row) VALUES(?1, ?2, ?3, ?4)",
+        [CL_INDEX_STRING] = "INSERT INTO index_string(parameter, folded, row) VALUES(?1, ?2, ?4)",
+        [CL_INDEX_DATE] = "INSERT INTO index_date(parameter, lower, upper, row) VALUES(?1, ?2, ?3, ?4)",
+        [CL_INDEX_REFERENCE] =
+                "INSERT INTO index_reference(parameter, target, target_type, row) VALUES(?1, ?2, ?3, ?4)",
+        [CL_INDEX_NUMBER] = "INSERT INTO index_number(parameter, low, high, row) VALUES(?1, ?2, ?3, ?4)",
+        [CL_INDEX_QUANTITY] =
+                "INSERT INTO index_quantity(parameter, low, high, row, code, system) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+        [CL_INDEX_URI] = "INSERT INTO index_uri(parameter, uri, row) VALUES(?1, ?2, ?4)",
+        [CL_INDEX_COMPARTMENT] = "INSERT INTO compartment(patient, row) VALUES(?2, ?4)",
 };
 static const char *const delete_value[] = {
-	[CL_INDEX_TOKEN] = "DELETE FROM index_token WHERE parameter = ?1 AND code = ?2 AND system = ?3 AND row = ?4",
-	[CL_INDEX_STRING] = "DELETE FROM index_string WHERE parameter = ?1 AND folded = ?2 AND row = ?4",
-	[CL_INDEX_DATE] = "DELETE FROM index_date WHERE parameter = ?1 AND lower = ?2 AND upper = ?3 AND row = ?4",
-	[CL_INDEX_REFERENCE] =
-		"DELETE FROM index_reference WHERE parameter = ?1 AND target = ?2 AND target_type = ?3 AND row = ?4",
-	[CL_INDEX_NUMBER] = "DELETE FROM index_number WHERE parameter = ?1 AND low = ?2 AND high = ?3 AND row = ?4",
-	[CL_INDEX_QUANTITY] = "DELETE FROM index_quantity WHERE parameter = ?1 AND low = ?2 AND high = ?3 AND code = ?5"
-			      " AND system = ?6 AND row = ?4",
-	[CL_INDEX_URI] = "DELETE FROM index_uri WHERE parameter = ?1 AND uri = ?2 AND row = ?4",
-	[CL_INDEX_COMPARTMENT] = "DELETE FROM compartment WHERE patient = ?2 AND row = ?4",
+        [CL_INDEX_TOKEN] = "DELETE FROM index_token WHERE parameter = ?1 AND code = ?2 AND system = ?3 AND row = ?4",
+        [CL_INDEX_STRING] = "DELETE FROM index_string WHERE parameter = ?1 AND folded = ?2 AND row = ?4",
+        [CL_INDEX_DATE] = "DELETE FROM index_date WHERE parameter = ?1 AND lower = ?2 AND upper = ?3 AND row = ?4",
+        [CL_INDEX_REFERENCE] =
+                "DELETE FROM index_reference WHERE parameter = ?1 AND target = ?2 AND target_type = ?3 AND row = ?4",
+        [CL_INDEX_NUMBER] = "DELETE FROM index_number WHERE parameter = ?1 AND low = ?2 AND high = ?3 AND row = ?4",
+        [CL_INDEX_QUANTITY] = "DELETE FROM index_quantity WHERE parameter = ?1 AND low = ?2 AND high = ?3 AND code = ?5"
+                              " AND system = ?6 AND row = ?4",
+        [CL_INDEX_URI] = "DELETE FROM index_uri WHERE parameter = ?1 AND uri = ?2 AND row = ?4",
+        [CL_INDEX_COMPARTMENT] = "DELETE FROM compartment WHERE patient = ?2 AND row = ?4",
 };
 
 int cl_bind_value(struct cl_store *store, sqlite3_stmt *statement, const struct cl_index_value *value, int64_t row,
-		  struct cl_err *e)
+                  struct cl_err *e)
 {
 	int64_t symbol = 0;
 	if (value->kind == CL_INDEX_TOKEN || value->kind == CL_INDEX_REFERENCE || value->kind == CL_INDEX_QUANTITY) {
@@ -162,8 +167,8 @@ int cl_bind_value(struct cl_store *store, sqlite3_stmt *statement, const struct 
 	return 0;
 }
 
-static int write_value(struct cl_store *store, const char *const *texts, const struct cl_index_value *value, int64_t row,
-		       struct cl_err *e)
+static int write_value(struct cl_store *store, const char *const *texts, const struct cl_index_value *value,
+                       int64_t row, struct cl_err *e)
 {
 	sqlite3_stmt *statement = cl_statement(store, texts[value->kind], e);
 	if (!statement)
@@ -173,16 +178,16 @@ static int write_value(struct cl_store *store, const char *const *texts, const s
 }
 
 /* Both are sorted: one pass, two b-tree operations for a value that changed. */
-static int write_difference(struct cl_store *store, int64_t row, const struct cl_index *before, const struct cl_index *after,
-			    struct cl_err *e)
+static int write_difference(struct cl_store *store, int64_t row, const struct cl_index *before,
+                            const struct cl_index *after, struct cl_err *e)
 {
 	size_t i = 0, j = 0;
 	int code = 0;
 
 	while (!code && (i < before->count || j < after->count)) {
-		int order = i == before->count	? 1
-			    : j == after->count ? -1
-						: cl_index_compare(&before->values[i], &after->values[j]);
+		int order = i == before->count  ? 1
+		            : j == after->count ? -1
+		                                : cl_index_compare(&before->values[i], &after->values[j]);
 		if (order == 0) {
 			i++;
 			j++;
@@ -205,7 +210,8 @@ static int check_index(const struct cl_index *index, struct cl_err *e)
 		    (isnan(value->low) || isnan(value->high)))
 			return cl_fail(e, CL_E_INVALID, "a number to be indexed is not a number");
 		if (i && cl_index_compare(value - 1, value) >= 0)
-			return cl_fail(e, CL_E_INTERNAL, "index values are not normalized (parameter %u)", value->parameter);
+			return cl_fail(e, CL_E_INTERNAL, "index values are not normalized (parameter %u)",
+			               value->parameter);
 	}
 	return 0;
 }
@@ -223,8 +229,10 @@ static int next_row(struct cl_store *store, uint16_t type, int64_t *out, struct 
 		store->next_rows_high = 0;
 	}
 	if (!store->next_rows[type]) {
-		sqlite3_stmt *statement = cl_statement(store, "SELECT row FROM resource WHERE row BETWEEN ?1 AND ?2"
-							      " ORDER BY row DESC LIMIT 1", e);
+		sqlite3_stmt *statement = cl_statement(store,
+		                                       "SELECT row FROM resource WHERE row BETWEEN ?1 AND ?2"
+		                                       " ORDER BY row DESC LIMIT 1",
+		                                       e);
 		if (!statement)
 			return cl_unprepared(e);
 		sqlite3_bind_int64(statement, 1, cl_row_first(type));
@@ -248,8 +256,8 @@ static int next_row(struct cl_store *store, uint16_t type, int64_t *out, struct 
 	return 0;
 }
 
-static int write_live(struct cl_store *store, const char *text, const struct cl_version *version, const struct cl_index *after,
-		      struct cl_err *e)
+static int write_live(struct cl_store *store, const char *text, const struct cl_version *version,
+                      const struct cl_index *after, struct cl_err *e)
 {
 	int code = cl_values_encode(store, after, &store->buffer, e);
 	if (code)
@@ -266,17 +274,21 @@ static int write_live(struct cl_store *store, const char *text, const struct cl_
 }
 
 static const char insert_live[] = "INSERT INTO live(row, type, updated, indexed, content) VALUES(?1, ?2, ?3, ?4, ?5)";
-static const char update_live[] = "UPDATE live SET updated = ?3, indexed = ?4, content = ?5 WHERE row = ?1 AND type = ?2";
+static const char update_live[] =
+        "UPDATE live SET updated = ?3, indexed = ?4, content = ?5 WHERE row = ?1 AND type = ?2";
 
 /* 1 = created, 0 = the id is taken. */
-static int insert_resource(struct cl_store *store, struct cl_version *version, const struct cl_index *after, struct cl_err *e)
+static int insert_resource(struct cl_store *store, struct cl_version *version, const struct cl_index *after,
+                           struct cl_err *e)
 {
 	int64_t row = 0;
 	int code = next_row(store, version->type, &row, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO resource(" HEAD ", body)"
-						      " VALUES(?1, ?2, ?3, 1, ?4, ?5, ?6, ?7)", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "INSERT INTO resource(" HEAD ", body)"
+	                                       " VALUES(?1, ?2, ?3, 1, ?4, ?5, ?6, ?7)",
+	                                       e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, row);
@@ -304,8 +316,10 @@ static int insert_resource(struct cl_store *store, struct cl_version *version, c
 
 static int move_to_history(struct cl_store *store, int64_t row, struct cl_err *e)
 {
-	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO history(" HEAD ", body) SELECT " HEAD ", body"
-						      " FROM resource WHERE row = ?1", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "INSERT INTO history(" HEAD ", body) SELECT " HEAD ", body"
+	                                       " FROM resource WHERE row = ?1",
+	                                       e);
 	if (statement)
 		sqlite3_bind_int64(statement, 1, row);
 	return cl_run(store, statement, e);
@@ -313,8 +327,10 @@ static int move_to_history(struct cl_store *store, int64_t row, struct cl_err *e
 
 static int update_resource(struct cl_store *store, const struct cl_version *version, struct cl_err *e)
 {
-	sqlite3_stmt *statement = cl_statement(store, "UPDATE resource SET version = ?2, operation = ?3, updated = ?4,"
-						      " sequence = ?5, body = ?6 WHERE row = ?1", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "UPDATE resource SET version = ?2, operation = ?3, updated = ?4,"
+	                                       " sequence = ?5, body = ?6 WHERE row = ?1",
+	                                       e);
 	if (statement) {
 		sqlite3_bind_int64(statement, 1, version->row);
 		sqlite3_bind_int64(statement, 2, version->version);
@@ -337,7 +353,7 @@ static int delete_live(struct cl_store *store, int64_t row, struct cl_err *e)
 /* The former index values are those stored beside the former version, whatever the caller believes they were: a changed
  * extractor can then leave no stray rows behind. */
 static int replace(struct cl_store *store, struct cl_version *version, const struct cl_version *former,
-		   const struct cl_index *after, struct cl_err *e)
+                   const struct cl_index *after, struct cl_err *e)
 {
 	static const struct cl_index none;
 	struct cl_values *values;
@@ -357,10 +373,11 @@ static int replace(struct cl_store *store, struct cl_version *version, const str
 		code = cl_values_load(store, version->row, values, NULL, e);
 		code = code == 1   ? 0
 		       : code == 0 ? cl_fail(e, CL_E_CORRUPT, "a resource has no stored index values")
-				   : code;
+		                   : code;
 	}
 	if (!code)
-		code = write_difference(store, version->row, was_live ? &values->index : &none, is_live ? after : &none, e);
+		code = write_difference(store, version->row, was_live ? &values->index : &none, is_live ? after : &none,
+		                        e);
 	if (!code && is_live)
 		code = write_live(store, was_live ? update_live : insert_live, version, after, e);
 	else if (!code && was_live)
@@ -369,9 +386,68 @@ static int replace(struct cl_store *store, struct cl_version *version, const str
 	return code;
 }
 
-static int find_former(struct cl_store *store, const struct cl_version *version, struct cl_version *former, struct cl_err *e)
+void cl_store_set_index_version(struct cl_store *store, int version)
 {
-	sqlite3_stmt *statement = cl_statement(store, "SELECT row, version, operation FROM resource WHERE type = ?1 AND id = ?2", e);
+	store->index_version = version;
+}
+
+int cl_store_reindex(struct cl_store *store, int64_t row, const struct cl_index *after, struct cl_err *e)
+{
+	struct cl_version version = {.row = row, .type = cl_row_type(row)};
+	struct cl_values *values;
+
+	int code = cl_need_transaction(store, e);
+	if (!code)
+		code = check_index(after, e);
+	if (!code)
+		code = cl_scratch_enter(store, &values, e);
+	if (code)
+		return code;
+	code = cl_values_load(store, row, values, &version.updated, e);
+	if (code == 0)
+		code = cl_fail(e, CL_E_NOT_FOUND, "row %lld is not live", (long long)row);
+	else if (code == 1)
+		code = write_difference(store, row, &values->index, after, e);
+	if (!code)
+		code = write_live(store, update_live, &version, after, e);
+	cl_scratch_leave(store);
+	return code;
+}
+
+int cl_store_stale(struct cl_store *store, struct cl_arena *arena, int64_t after, uint32_t limit,
+                   struct cl_version_list *out, struct cl_err *e)
+{
+	size_t capacity = 0;
+	int code;
+
+	*out = (struct cl_version_list){0};
+	sqlite3_stmt *statement =
+	        cl_statement(store,
+	                     "SELECT r.row, r.type, r.id, r.version, r.operation, r.updated, r.sequence, r.body"
+	                     " FROM live l CROSS JOIN resource r ON r.row = l.row"
+	                     " WHERE l.row > ?1 AND l.indexed <> ?2 ORDER BY l.row",
+	                     e);
+	if (!statement)
+		return cl_unprepared(e);
+	sqlite3_bind_int64(statement, 1, after);
+	sqlite3_bind_int(statement, 2, store->index_version);
+	while ((code = cl_step(store, statement, e)) == 1) {
+		if (out->count == limit) {
+			out->more = true;
+			break;
+		}
+		out->items = cl_arena_grow(arena, out->items, &capacity, out->count, sizeof(*out->items));
+		cl_version_fill(arena, statement, true, &out->items[out->count++]);
+	}
+	sqlite3_reset(statement);
+	return code == 1 ? 0 : code;
+}
+
+static int find_former(struct cl_store *store, const struct cl_version *version, struct cl_version *former,
+                       struct cl_err *e)
+{
+	sqlite3_stmt *statement =
+	        cl_statement(store, "SELECT row, version, operation FROM resource WHERE type = ?1 AND id = ?2", e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, version->type);
@@ -387,7 +463,7 @@ static int find_former(struct cl_store *store, const struct cl_version *version,
 }
 
 int cl_store_put(struct cl_store *store, struct cl_version *version, const struct cl_index *before,
-		 const struct cl_index *after, struct cl_err *e)
+                 const struct cl_index *after, struct cl_err *e)
 {
 	static const struct cl_index none;
 	struct cl_version former = {0};
@@ -398,7 +474,8 @@ int cl_store_put(struct cl_store *store, struct cl_version *version, const struc
 	int code = cl_need_transaction(store, e);
 	if (!code)
 		code = check_index(after, e);
-	if (!code && (!version->type || !version->id.n || version->operation < CL_OP_CREATE || version->operation > CL_OP_DELETE))
+	if (!code && (!version->type || !version->id.n || version->operation < CL_OP_CREATE ||
+	              version->operation > CL_OP_DELETE))
 		code = cl_fail(e, CL_E_INTERNAL, "a version without type, id or operation");
 	if (!code && version->id.n > CL_ID_MAXIMUM)
 		code = cl_fail(e, CL_E_INVALID, "an id has at most %d characters", CL_ID_MAXIMUM);
@@ -418,7 +495,7 @@ int cl_store_put(struct cl_store *store, struct cl_version *version, const struc
 		return cl_fail(e, CL_E_CONFLICT, "a resource with this id exists already; update it instead");
 	if (version->operation == CL_OP_DELETE && !live)
 		return exists ? cl_fail(e, CL_E_GONE, "the resource was deleted before")
-			      : cl_fail(e, CL_E_NOT_FOUND, "there is no resource with this id");
+		              : cl_fail(e, CL_E_NOT_FOUND, "there is no resource with this id");
 	if (exists)
 		return replace(store, version, &former, after, e);
 	code = insert_resource(store, version, after, e);

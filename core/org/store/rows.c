@@ -26,12 +26,35 @@ bool cl_rows_listable(const struct cl_criterion *criterion)
 	}
 }
 
-int cl_rows_pick(struct cl_decider *decider, const struct cl_criterion *const *terms, size_t count, uint16_t type, size_t most,
-		 struct cl_rows *out, size_t *chosen, bool *complete, struct cl_err *e)
+/* One look at every term, at `look` index rows of each; keeps the smallest of those that ended. */
+static int look_at_each(struct cl_decider *decider, const struct cl_criterion *const *terms, size_t count,
+                        uint16_t type, size_t look, struct cl_rows *out, size_t *chosen, bool *complete,
+                        struct cl_err *e)
 {
 	struct cl_rows rows = {0};
-	size_t fallback = count, least = SIZE_MAX;
 	int code = 0;
+
+	for (size_t i = 0; !code && i < count; i++) {
+		bool whole = false;
+		if (!cl_rows_listable(terms[i]))
+			continue;
+		code = cl_rows_list(decider, terms[i], type, look, &rows, &whole, e);
+		if (!code && whole && (!*complete || rows.count < out->count)) {
+			struct cl_rows former = *out;
+			*out = rows;
+			rows = former;
+			*chosen = i;
+			*complete = true;
+		}
+	}
+	cl_rows_free(&rows);
+	return code;
+}
+
+int cl_rows_pick(struct cl_decider *decider, const struct cl_criterion *const *terms, size_t count, uint16_t type,
+                 size_t most, struct cl_rows *out, size_t *chosen, bool *complete, struct cl_err *e)
+{
+	size_t fallback = count, look = decider->store->plan.first_look, few = decider->store->plan.few;
 
 	*complete = false;
 	*chosen = count;
@@ -41,35 +64,23 @@ int cl_rows_pick(struct cl_decider *decider, const struct cl_criterion *const *t
 			fallback = i;
 	if (fallback == count)
 		return 0;
-	/* Looking at a little of each first costs at most an eighth of what the smallest costs in the end. */
-	size_t few = decider->store->plan.few, look = decider->store->plan.first_look;
-	for (bool last = false; !code && !*complete && !last; look = look < few ? few : look > SIZE_MAX / 8 ? SIZE_MAX : look * 8 + 1) {
-		last = look >= most;
-		if (last)
+	/* Each round looks eight times as far, so the large terms cost little beside the smallest one's own size. */
+	for (;;) {
+		if (look > most)
 			look = most;
-		for (size_t i = 0; !code && i < count; i++) {
-			bool whole = false;
-			if (!cl_rows_listable(terms[i]))
-				continue;
-			code = cl_rows_list(decider, terms[i], type, look, &rows, &whole, e);
-			if (!code && whole && rows.count < least) {
-				struct cl_rows former = *out;
-				*out = rows;
-				rows = former;
-				least = out->count;
-				*chosen = i;
-				*complete = true;
-			}
-		}
+		int code = look_at_each(decider, terms, count, type, look, out, chosen, complete, e);
+		if (code || *complete)
+			return code;
+		if (look == most)
+			break;
+		look = look < few ? few : look > SIZE_MAX / 8 - 1 ? SIZE_MAX : look * 8 + 1;
 	}
-	if (!*complete)
-		*chosen = fallback;
-	cl_rows_free(&rows);
-	return code;
+	*chosen = fallback;
+	return 0;
 }
 
 static int list_all(struct cl_decider *decider, const struct cl_criterion *criterion, uint16_t type, size_t most,
-		    struct cl_rows *out, bool *complete, struct cl_err *e)
+                    struct cl_rows *out, bool *complete, struct cl_err *e)
 {
 	const struct cl_criterion *terms[CL_CRITERION_DEPTH];
 	size_t count = 0, chosen, kept = 0;
@@ -91,7 +102,7 @@ static int list_all(struct cl_decider *decider, const struct cl_criterion *crite
 }
 
 static int list_any(struct cl_decider *decider, const struct cl_criterion *criterion, uint16_t type, size_t most,
-		    struct cl_rows *out, bool *complete, struct cl_err *e)
+                    struct cl_rows *out, bool *complete, struct cl_err *e)
 {
 	struct cl_rows rows = {0};
 	int code = 0;
@@ -110,14 +121,18 @@ static int list_any(struct cl_decider *decider, const struct cl_criterion *crite
 /* ---- chains ---- */
 
 /* Adds the rows that refer to the resource `target` by the parameter. */
-static int add_referring(struct cl_store *store, uint16_t parameter, int64_t target, struct cl_rows *out, struct cl_err *e)
+static int add_referring(struct cl_store *store, uint16_t parameter, int64_t target, struct cl_rows *out,
+                         struct cl_err *e)
 {
 	int64_t symbol;
 	int code = cl_symbol_number(store, cl_type_name(store, cl_row_type(target)), false, &symbol, e);
 	if (code || symbol <= 0)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "SELECT row FROM index_reference WHERE parameter = ?1"
-						      " AND target = (SELECT id FROM resource WHERE row = ?2) AND target_type = ?3", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store,
+	                     "SELECT row FROM index_reference WHERE parameter = ?1"
+	                     " AND target = (SELECT id FROM resource WHERE row = ?2) AND target_type = ?3",
+	                     e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, parameter);
@@ -133,8 +148,8 @@ static int add_referring(struct cl_store *store, uint16_t parameter, int64_t tar
 	return code;
 }
 
-static int list_chain(struct cl_decider *decider, const struct cl_criterion *criterion, size_t most, struct cl_rows *out,
-		      bool *complete, struct cl_err *e)
+static int list_chain(struct cl_decider *decider, const struct cl_criterion *criterion, size_t most,
+                      struct cl_rows *out, bool *complete, struct cl_err *e)
 {
 	struct cl_rows targets = {0};
 	int code = cl_rows_list(decider, &criterion->children[0], criterion->type, most, &targets, complete, e);
@@ -150,7 +165,7 @@ static int list_chain(struct cl_decider *decider, const struct cl_criterion *cri
 
 /* Adds the live resources of `type` that `row` refers to by the parameter. */
 static int add_targets(struct cl_store *store, uint16_t parameter, uint16_t type, int64_t row, struct cl_rows *out,
-		       struct cl_err *e)
+                       struct cl_err *e)
 {
 	struct cl_str name = cl_type_name(store, type);
 	const struct cl_index_value *value;
@@ -176,7 +191,7 @@ static int add_targets(struct cl_store *store, uint16_t parameter, uint16_t type
 }
 
 static int list_reverse(struct cl_decider *decider, const struct cl_criterion *criterion, uint16_t type, size_t most,
-			struct cl_rows *out, bool *complete, struct cl_err *e)
+                        struct cl_rows *out, bool *complete, struct cl_err *e)
 {
 	struct cl_rows sources = {0};
 	int code = cl_rows_list(decider, &criterion->children[0], criterion->type, most, &sources, complete, e);
@@ -192,8 +207,8 @@ static int list_reverse(struct cl_decider *decider, const struct cl_criterion *c
 /* ---- care teams ---- */
 
 /* Adds the rows of the type in the compartments of the team's patients, if the team counts. */
-static int add_team(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t team, size_t most,
-		    struct cl_rows *out, struct cl_err *e)
+static int add_team(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t team,
+                    size_t most, struct cl_rows *out, struct cl_err *e)
 {
 	bool patients = cl_str_is(cl_type_name(store, type), "Patient");
 	const struct cl_index_value *value;
@@ -204,8 +219,8 @@ static int add_team(struct cl_store *store, const struct cl_criterion *criterion
 		return code;
 	code = cl_values_load(store, team, values, NULL, e);
 	size_t count = code == 1 && cl_team_counts(criterion, &values->index)
-			       ? cl_values_find(&values->index, CL_INDEX_REFERENCE, criterion->other, &value)
-			       : 0;
+	                       ? cl_values_find(&values->index, CL_INDEX_REFERENCE, criterion->other, &value)
+	                       : 0;
 	for (size_t i = 0; code >= 0 && i < count; i++) {
 		struct cl_criterion compartment = {.kind = CL_COMPARTMENT, .b = value[i].b};
 		int64_t row;
@@ -223,7 +238,7 @@ static int add_team(struct cl_store *store, const struct cl_criterion *criterion
 }
 
 static int list_care_team(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, size_t most,
-			  struct cl_rows *out, bool *complete, struct cl_err *e)
+                          struct cl_rows *out, bool *complete, struct cl_err *e)
 {
 	struct cl_rows teams = {0};
 	uint16_t team_type = cl_type_number(store, CL_STR("CareTeam"));
@@ -236,10 +251,10 @@ static int list_care_team(struct cl_store *store, const struct cl_criterion *cri
 			continue;
 		size_t n = (size_t)(slash - member.p);
 		struct cl_criterion participant = {
-			.kind = CL_REFERENCE,
-			.parameter = criterion->parameter,
-			.a = {member.p, n},
-			.b = {slash + 1, member.n - n - 1},
+		        .kind = CL_REFERENCE,
+		        .parameter = criterion->parameter,
+		        .a = {member.p, n},
+		        .b = {slash + 1, member.n - n - 1},
 		};
 		if (n)
 			code = cl_leaf_next(store, &participant, team_type, 0, SIZE_MAX, &teams, e);
@@ -257,7 +272,7 @@ static int list_care_team(struct cl_store *store, const struct cl_criterion *cri
 /* ---- the tree ---- */
 
 static int list(struct cl_decider *decider, const struct cl_criterion *criterion, uint16_t type, size_t most,
-		struct cl_rows *out, bool *complete, struct cl_err *e)
+                struct cl_rows *out, bool *complete, struct cl_err *e)
 {
 	switch (criterion->kind) {
 	case CL_FALSE:
@@ -278,7 +293,7 @@ static int list(struct cl_decider *decider, const struct cl_criterion *criterion
 }
 
 int cl_rows_list(struct cl_decider *decider, const struct cl_criterion *criterion, uint16_t type, size_t most,
-		 struct cl_rows *out, bool *complete, struct cl_err *e)
+                 struct cl_rows *out, bool *complete, struct cl_err *e)
 {
 	size_t kept = 0;
 

@@ -1,6 +1,6 @@
-/* search.c: how a search is answered. The term with the fewest rows gives candidates from its index; the other terms are
- * decided on the candidates' stored values; the page keeps the best. When every term has many rows, the rows are walked in
- * the order of the search instead, which fills a page early unless matches are rare. */
+/* search.c: how a search is answered. The term with the fewest rows gives candidates from its index; the other terms
+ * are decided on the candidates' stored values; the page keeps the best. When every term has many rows, the rows are
+ * walked in the order of the search instead, which fills a page early unless matches are rare. */
 #include "org/store/search_internal.h"
 #include <stdlib.h>
 
@@ -19,7 +19,7 @@ static int decide_terms(struct cl_search *search, struct cl_subject *subject, bo
 }
 
 static int judge(struct cl_search *search, struct cl_subject *subject, const struct cl_key *at, bool missing_only,
-		 struct cl_err *e)
+                 struct cl_err *e)
 {
 	struct cl_key keys[CL_SORT_MAXIMUM];
 	bool holds;
@@ -43,7 +43,7 @@ static int judge(struct cl_search *search, struct cl_subject *subject, const str
 }
 
 int cl_search_accept_values(struct cl_search *search, int64_t row, cl_instant updated, struct cl_str content,
-			    bool missing_only, struct cl_err *e)
+                            bool missing_only, struct cl_err *e)
 {
 	struct cl_subject subject = {.row = row, .type = search->query->type, .has_updated = true, .updated = updated};
 	struct cl_values *values;
@@ -61,7 +61,8 @@ int cl_search_accept_values(struct cl_search *search, int64_t row, cl_instant up
 	return code;
 }
 
-int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key *at, bool missing_only, struct cl_err *e)
+int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key *at, bool missing_only,
+                     struct cl_err *e)
 {
 	struct cl_subject subject = {.row = row, .type = search->query->type, .has_updated = true};
 	struct cl_values *values;
@@ -107,7 +108,7 @@ static int look_at(struct cl_search *search, const struct cl_rows *rows, struct 
 
 /* Rows of one key come in the order of a search without sorts. Looks at no more than `most`. */
 static int look_at_exact(struct cl_search *search, const struct cl_criterion *term, size_t most, bool *complete,
-			 struct cl_err *e)
+                         struct cl_err *e)
 {
 	struct cl_rows rows = {0};
 	int64_t after = search->page.has_after ? search->page.after.row : 0;
@@ -133,7 +134,7 @@ static int look_at_all(struct cl_search *search, size_t most, bool *complete, st
 	struct cl_rows rows = {0};
 
 	int code = cl_rows_pick(&search->decider, search->terms, search->term_count, search->query->type, most, &rows,
-				&search->driver, complete, e);
+	                        &search->driver, complete, e);
 	if (!code && *complete)
 		code = look_at(search, &rows, e);
 	else if (!code && search->driver >= search->term_count && most == SIZE_MAX)
@@ -156,7 +157,8 @@ static int walk(struct cl_search *search, size_t most, bool *complete, struct cl
 		code = cl_walk_type(search, most, false, complete, e);
 	} else {
 		code = cl_walk_keys(search, most, complete, e);
-		if (!code && *complete && !cl_page_full(&search->page) && query->sorts[0].parameter && !query->sorts[0].by_id)
+		if (!code && *complete && !cl_page_full(&search->page) && query->sorts[0].parameter &&
+		    !query->sorts[0].by_id)
 			code = cl_walk_type(search, most, true, complete, e);
 	}
 	search->driver = driver;
@@ -189,7 +191,8 @@ static int answer(struct cl_search *search, struct cl_err *e)
 
 static int count_type(struct cl_store *store, uint16_t type, int64_t *out, struct cl_err *e)
 {
-	sqlite3_stmt *statement = cl_statement(store, "SELECT count(*) FROM live INDEXED BY live_updated WHERE type = ?1", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store, "SELECT count(*) FROM live INDEXED BY live_updated WHERE type = ?1", e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int(statement, 1, type);
@@ -244,7 +247,7 @@ static int fill_result(struct cl_search *search, struct cl_search_result *out, s
 	out->items = CL_NEW_ARRAY(search->arena, struct cl_version, count ? count : 1);
 	for (size_t i = 0; !code && i < count; i++) {
 		code = cl_resource_by_row(search->store, search->arena, page->entries[i].row, search->query->bodies,
-					  &out->items[i], e);
+		                          &out->items[i], e);
 		code = code == 1 ? 0 : code == 0 ? cl_fail(e, CL_E_CORRUPT, "index rows without their resource") : code;
 		if (!code)
 			out->count++;
@@ -272,7 +275,7 @@ static int run(struct cl_search *search, bool possible, struct cl_search_result 
 }
 
 int cl_store_search(struct cl_store *store, struct cl_arena *arena, const struct cl_query *query,
-		    struct cl_search_result *out, struct cl_err *e)
+                    struct cl_search_result *out, struct cl_err *e)
 {
 	struct cl_search search = {.store = store, .arena = arena, .query = query, .decider = {.store = store}};
 	size_t capacity = 0;
@@ -284,7 +287,8 @@ int cl_store_search(struct cl_store *store, struct cl_arena *arena, const struct
 	int code = cl_read_begin(store, &opened, e);
 	if (code)
 		return code;
-	bool possible = add_terms(&search, query->where, &capacity, 0) && add_terms(&search, query->access, &capacity, 0);
+	bool possible =
+	        add_terms(&search, query->where, &capacity, 0) && add_terms(&search, query->access, &capacity, 0);
 	search.driver = search.term_count;
 	code = run(&search, possible, out, e);
 	cl_page_free(&search.page);

@@ -9,22 +9,24 @@ struct cl_search {
 	struct cl_decider decider;
 	const struct cl_criterion **terms; /* all must hold */
 	size_t term_count;
-	size_t driver;    /* the term whose index gives the rows: it need not be decided again; term_count = none */
+	size_t driver; /* the term whose index gives the rows: it need not be decided again; term_count = none */
 	struct cl_page page;
-	bool counting;    /* every match is looked at */
+	bool counting; /* every match is looked at */
 	int64_t total;
 };
 
-/* Decides on a row and offers it to the page. `at`: only when this is its first sort key (may be NULL). `missing_only`: only
- * when it has no first sort key. */
-int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key *at, bool missing_only, struct cl_err *e);
+/* Decides on a row and offers it to the page. `at`: only when this is its first sort key (may be NULL). `missing_only`:
+ * only when it has no first sort key. */
+int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key *at, bool missing_only,
+                     struct cl_err *e);
 /* The same with what the row's `live` says at hand. */
 int cl_search_accept_values(struct cl_search *search, int64_t row, cl_instant updated, struct cl_str content,
-			    bool missing_only, struct cl_err *e);
+                            bool missing_only, struct cl_err *e);
 
-/* ---- walk.c. Both look at no more than `most` index rows; then `complete` is false and the page worth nothing. ---- */
+/* ---- walk.c. Both look at no more than `most` index rows; then `complete` is false and the page worth nothing. ----
+ * */
 /* The rows that have a first sort key, in its order, until the page is full. */
 int cl_walk_keys(struct cl_search *search, size_t most, bool *complete, struct cl_err *e);
-/* The rows of the type by number, until the page is full where this is the search's order (or its order among rows without
- * first sort key); all of them otherwise. */
+/* The rows of the type by number, until the page is full where this is the search's order (or its order among rows
+ * without first sort key); all of them otherwise. */
 int cl_walk_type(struct cl_search *search, size_t most, bool missing_only, bool *complete, struct cl_err *e);

@@ -46,7 +46,8 @@ int cl_sqlite_fail(struct cl_store *store, int result, const char *doing, struct
 	const char *message = store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(result);
 	char why[200];
 
-	/* The message names tables, columns and files, never values. It is copied because the clean-up below replaces it. */
+	/* The message names tables, columns and files, never values. It is copied because the clean-up below replaces
+	 * it. */
 	snprintf(why, sizeof(why), "%s", message);
 	notice_rollback(store);
 	switch (result & 0xff) {
@@ -63,7 +64,8 @@ int cl_sqlite_fail(struct cl_store *store, int result, const char *doing, struct
 		return cl_fail(e, CL_E_IO, "%s: %s (%d)", doing, why, result);
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
-		return cl_fail(e, CL_E_CORRUPT, "%s: the file is damaged (%d: %s); restore it from a backup", doing, result, why);
+		return cl_fail(e, CL_E_CORRUPT, "%s: the file is damaged (%d: %s); restore it from a backup", doing,
+		               result, why);
 	case SQLITE_NOMEM:
 		return cl_fail(e, CL_E_MEMORY, "%s: out of memory", doing);
 	case SQLITE_INTERRUPT:
@@ -114,8 +116,8 @@ const char cl_text_rollback_to[] = "ROLLBACK TO request";
 
 int cl_statements_open(struct cl_store *store, struct cl_err *e)
 {
-	const char *const texts[] = {cl_text_begin,	cl_text_begin_read, cl_text_commit,	cl_text_rollback,
-				     cl_text_savepoint, cl_text_release,    cl_text_rollback_to};
+	const char *const texts[] = {cl_text_begin,     cl_text_begin_read, cl_text_commit,     cl_text_rollback,
+	                             cl_text_savepoint, cl_text_release,    cl_text_rollback_to};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		if (!cl_statement(store, texts[i], e))
 			return cl_unprepared(e);

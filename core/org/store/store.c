@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -27,11 +28,25 @@ static bool plain_name(const char *name)
 	return name && *name && *name != '.' && !strchr(name, '/') && strlen(name) <= 200;
 }
 
+/* A name in a folder is on the disk once the folder is synced. What may not be opened is somebody else's to sync. */
+static int sync_parent(const char *path)
+{
+	char *folder = join(path, "..", "");
+	int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), result = 0;
+	if (file >= 0) {
+		result = fsync(file);
+		close(file);
+	}
+	free(folder);
+	return result;
+}
+
 static int make_folder(const char *path, struct cl_err *e)
 {
-	if (mkdir(path, 0700) == 0 || errno == EEXIST)
+	if (mkdir(path, 0700) == 0 ? sync_parent(path) == 0 : errno == EEXIST)
 		return 0;
-	return cl_fail(e, errno == ENOSPC ? CL_E_FULL : CL_E_IO, "cannot make the folder %s: %s", path, strerror(errno));
+	return cl_fail(e, errno == ENOSPC ? CL_E_FULL : CL_E_IO, "cannot make the folder %s: %s", path,
+	               strerror(errno));
 }
 
 static int prepare_folder(struct cl_store *store, struct cl_err *e)
@@ -53,7 +68,8 @@ static int take_lock(struct cl_store *store, struct cl_err *e)
 	if (store->lock < 0)
 		code = cl_fail(e, errno == ENOSPC ? CL_E_FULL : CL_E_IO, "cannot open %s: %s", path, strerror(errno));
 	else if (flock(store->lock, LOCK_EX | LOCK_NB) != 0)
-		code = cl_fail(e, CL_E_BUSY, "%s is open for writing in another process: only one may write", store->path);
+		code = cl_fail(e, CL_E_BUSY, "%s is open for writing in another process: only one may write",
+		               store->path);
 	free(path);
 	return code;
 }
@@ -109,9 +125,9 @@ static int configure(struct cl_store *store, struct cl_err *e)
 	static const struct {
 		int option, value;
 	} options[] = {
-		{SQLITE_DBCONFIG_DEFENSIVE, 1},	   {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0}, {SQLITE_DBCONFIG_DQS_DML, 0},
-		{SQLITE_DBCONFIG_DQS_DDL, 0},	   {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0}, {SQLITE_DBCONFIG_ENABLE_VIEW, 0},
-		{SQLITE_DBCONFIG_ENABLE_FKEY, 1},
+	        {SQLITE_DBCONFIG_DEFENSIVE, 1},   {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0}, {SQLITE_DBCONFIG_DQS_DML, 0},
+	        {SQLITE_DBCONFIG_DQS_DDL, 0},     {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0}, {SQLITE_DBCONFIG_ENABLE_VIEW, 0},
+	        {SQLITE_DBCONFIG_ENABLE_FKEY, 1},
 	};
 
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
@@ -120,16 +136,18 @@ static int configure(struct cl_store *store, struct cl_err *e)
 		sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
 		sqlite3_busy_timeout(store->db, READER_WAIT_MS);
 	}
-	/* Sorts and statement journals hold health information: they stay in memory, never in the system's temporary folder
-	 * (pitfalls 8). */
+	/* Sorts and statement journals hold health information: they stay in memory, never in the system's temporary
+	 * folder (pitfalls 8). */
 	int code = cl_execute(store, "PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=ON; PRAGMA mmap_size=0", e);
 	snprintf(cache, sizeof(cache), "PRAGMA cache_size=-%d", store->writer ? WRITER_CACHE_KIB : READER_CACHE_KIB);
 	if (!code)
 		code = cl_execute(store, cache, e);
 	if (!code && store->writer) {
 		snprintf(cache, sizeof(cache), "PRAGMA journal_size_limit=%d", CL_WAL_KEEP);
-		code = cl_execute(store, "PRAGMA auto_vacuum=NONE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-					 "PRAGMA wal_autocheckpoint=0", e);
+		code = cl_execute(store,
+		                  "PRAGMA auto_vacuum=NONE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+		                  "PRAGMA wal_autocheckpoint=0",
+		                  e);
 		if (!code)
 			code = cl_execute(store, cache, e);
 		sqlite3_wal_hook(store->db, keep_frames, store);
@@ -138,21 +156,30 @@ static int configure(struct cl_store *store, struct cl_err *e)
 	return code ? code : cl_statements_open(store, e);
 }
 
+/* Without SQLite's own count of its memory no allocation takes a lock that all threads share. Too late does no harm. */
+static void settle_library(void)
+{
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 static int open_file(struct cl_store *store, struct cl_err *e)
 {
+	static pthread_once_t settled = PTHREAD_ONCE_INIT;
 	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
 
+	pthread_once(&settled, settle_library);
 	if (store->writer) {
 		flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-		/* SQLite would create it readable for others. Only when absent: closing another descriptor of an open file drops
-		 * this process's locks on it. */
+		/* SQLite would create it readable for others. Only when absent: closing another descriptor of an open
+		 * file drops this process's locks on it. */
 		int file = open(store->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 		if (file >= 0)
 			close(file);
 	} else {
 		flags |= SQLITE_OPEN_READONLY;
 		if (access(store->path, F_OK) != 0)
-			return cl_fail(e, CL_E_NOT_FOUND, "there is no file %s; open it for writing first", store->path);
+			return cl_fail(e, CL_E_NOT_FOUND, "there is no file %s; open it for writing first",
+			               store->path);
 	}
 	int result = sqlite3_open_v2(store->path, &store->db, flags, NULL);
 	if (result != SQLITE_OK)
@@ -189,7 +216,8 @@ static int create_identity(struct cl_store *store, struct cl_err *e)
 		cl_random(secret, sizeof(secret));
 		code = cl_store_meta_set(store, "uuid", cl_str_of(uuid), e);
 		if (!code)
-			code = cl_store_meta_set(store, "secret", (struct cl_str){(const char *)secret, sizeof(secret)}, e);
+			code = cl_store_meta_set(store, "secret", (struct cl_str){(const char *)secret, sizeof(secret)},
+			                         e);
 		if (!code)
 			code = cl_store_meta_set(store, "incarnation", CL_STR("1"), e);
 	}
@@ -247,7 +275,8 @@ int cl_store_raise_incarnation(struct cl_store *store, struct cl_err *e)
 
 /* ---- named values ---- */
 
-int cl_store_meta_get(struct cl_store *store, struct cl_arena *arena, const char *name, struct cl_str *out, struct cl_err *e)
+int cl_store_meta_get(struct cl_store *store, struct cl_arena *arena, const char *name, struct cl_str *out,
+                      struct cl_err *e)
 {
 	*out = CL_STR_NONE;
 	sqlite3_stmt *statement = cl_statement(store, "SELECT value FROM meta WHERE name = ?1", e);
@@ -268,8 +297,10 @@ int cl_store_meta_set(struct cl_store *store, const char *name, struct cl_str va
 	int code = cl_need_transaction(store, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO meta(name, value) VALUES(?1, ?2)"
-						      " ON CONFLICT(name) DO UPDATE SET value = excluded.value", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "INSERT INTO meta(name, value) VALUES(?1, ?2)"
+	                                       " ON CONFLICT(name) DO UPDATE SET value = excluded.value",
+	                                       e);
 	if (statement) {
 		cl_bind_text(statement, 1, cl_str_of(name));
 		cl_bind_blob(statement, 2, value);
@@ -329,8 +360,10 @@ int cl_store_name_types(struct cl_store *store, const struct cl_str *names, size
 		return code;
 	for (size_t i = 1; i < count && i < store->type_count; i++)
 		if (names[i].n && store->types[i].n && !cl_str_equal(names[i], store->types[i]))
-			return cl_fail(e, CL_E_CORRUPT, "type %zu is '%.*s' in %s and '%.*s' in this careloop: type numbers may not change",
-				       i, CL_STR_ARGS(store->types[i]), store->path, CL_STR_ARGS(names[i]));
+			return cl_fail(
+			        e, CL_E_CORRUPT,
+			        "type %zu is '%.*s' in %s and '%.*s' in this careloop: type numbers may not change", i,
+			        CL_STR_ARGS(store->types[i]), store->path, CL_STR_ARGS(names[i]));
 	/* Numbers below type_count that had no name stay unnamed: type numbers only grow. */
 	return count > store->type_count ? add_types(store, names, count, e) : 0;
 }
@@ -390,7 +423,8 @@ static int open_writer(struct cl_store *store, struct cl_err *e)
 	return code;
 }
 
-int cl_store_open(const char *folder, const char *name, enum cl_store_mode mode, struct cl_store **out, struct cl_err *e)
+int cl_store_open(const char *folder, const char *name, enum cl_store_mode mode, struct cl_store **out,
+                  struct cl_err *e)
 {
 	*out = NULL;
 	if (!plain_name(name))

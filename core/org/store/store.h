@@ -76,9 +76,16 @@ int cl_store_get(struct cl_store *store, struct cl_arena *arena, uint16_t type, 
 int cl_store_get_version(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id, int64_t version,
 			 struct cl_version *out, struct cl_err *e);
 /* Writes a new current version and moves the former one to history. In: type, id, operation, updated, sequence, body. Out:
- * row, version. `before` are the index values of the former version (empty when none): only the difference is written. */
+ * row, version. `after` are the index values (not looked at for a deletion); only their difference to the stored ones is
+ * written. `before` may be NULL: the stored ones are the truth, whatever rules the caller has now. CREATE of a live id is
+ * CL_E_CONFLICT, of a deleted one goes on with its versions; UPDATE creates when there is none; DELETE is CL_E_NOT_FOUND or
+ * CL_E_GONE. An error may leave a part written: roll back to the savepoint. */
 int cl_store_put(struct cl_store *store, struct cl_version *version, const struct cl_index *before,
 		 const struct cl_index *after, struct cl_err *e);
+/* The version of the extraction rules that made the index values, kept beside each row (pitfalls 15). 0 until set. */
+void cl_store_set_index_version(struct cl_store *store, int version);
+/* Replaces the index values of a live resource without making a version. CL_E_NOT_FOUND when it is not live. */
+int cl_store_reindex(struct cl_store *store, int64_t row, const struct cl_index *after, struct cl_err *e);
 struct cl_version_list {
 	struct cl_version *items;
 	size_t count;
@@ -88,6 +95,11 @@ struct cl_version_list {
 int cl_store_history(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id, cl_instant since,
 		     uint64_t before_sequence, uint32_t limit, struct cl_version_list *out, struct cl_err *e);
 
+/* Live resources whose index values another version of the rules made, by row, after `after` (0 = from the first): a pass
+ * over the file in batches can stop and go on. */
+int cl_store_stale(struct cl_store *store, struct cl_arena *arena, int64_t after, uint32_t limit,
+		   struct cl_version_list *out, struct cl_err *e);
+
 /* ---- search ---- */
 struct cl_search_result {
 	struct cl_version *items;
@@ -95,6 +107,9 @@ struct cl_search_result {
 	struct cl_str after; /* opaque place for the next page; empty on the last */
 	int64_t total;       /* -1 unless wanted */
 };
+/* Without sorts: by row, that is by age. Missing sort values come last; of several values the least counts for an ascending
+ * sort, the greatest for a descending one; ties go by row, in the direction of the first sort. The same rows as
+ * cl_criterion_decide would choose. */
 int cl_store_search(struct cl_store *store, struct cl_arena *arena, const struct cl_query *query,
 		    struct cl_search_result *out, struct cl_err *e);
 /* Resources that `rows` refer to by `parameter` (0 = any reference parameter) / that refer to them. type 0 = any. Each comes
@@ -104,7 +119,7 @@ typedef const struct cl_criterion *(*cl_access_for_type)(uint16_t type, void *co
 int cl_store_include(struct cl_store *store, struct cl_arena *arena, const struct cl_version *rows, size_t row_count,
 		     bool reverse, uint16_t parameter, uint16_t type, uint32_t limit, cl_access_for_type access, void *context,
 		     struct cl_version_list *out, struct cl_err *e);
-/* Does the stored resource `row` satisfy the criterion? SQL face on one row. */
+/* Does the stored resource `row` satisfy the criterion? By its stored index values; false when it is not live. */
 int cl_store_matches(struct cl_store *store, int64_t row, const struct cl_criterion *criterion, bool *out, struct cl_err *e);
 /* Does a resource with these values? Memory face; `type` and `id` of the resource. CL_CHAIN, CL_REVERSE and CL_CARE_TEAM
  * look at the store for the other resources. */

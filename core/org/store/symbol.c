@@ -1,4 +1,5 @@
-/* symbol.c: texts that repeat in many rows are stored once and meant by a number. The numbers in one file never change. */
+/* symbol.c: texts that repeat in many rows are stored once and meant by a number. The numbers in one file never change.
+ * */
 #include "org/store/internal.h"
 #include <stdlib.h>
 
@@ -52,7 +53,7 @@ static void keep(struct cl_symbols *symbols, int64_t number, struct cl_str text)
 		return;
 	size_t before = symbols->by_number_capacity;
 	symbols->by_number = cl_grow(symbols->by_number, &symbols->by_number_capacity, (size_t)number + 1,
-				     sizeof(*symbols->by_number));
+	                             sizeof(*symbols->by_number));
 	memset(symbols->by_number + before, 0, (symbols->by_number_capacity - before) * sizeof(*symbols->by_number));
 	if (symbols->by_number[number])
 		return;
@@ -122,7 +123,8 @@ int cl_symbol_number(struct cl_store *store, struct cl_str text, bool add, int64
 	return code || !add ? code : add_symbol(store, text, out, e);
 }
 
-int cl_symbol_text(struct cl_store *store, int64_t number, struct cl_values *values, struct cl_str *out, struct cl_err *e)
+int cl_symbol_text(struct cl_store *store, int64_t number, struct cl_values *values, struct cl_str *out,
+                   struct cl_err *e)
 {
 	if (number >= 0 && (size_t)number < store->symbols.by_number_capacity && store->symbols.by_number[number]) {
 		*out = symbol_text(store->symbols.by_number[number]);
@@ -140,7 +142,8 @@ int cl_symbol_text(struct cl_store *store, int64_t number, struct cl_values *val
 		keep(&store->symbols, number, text);
 		*out = symbol_text(store->symbols.by_number[number]);
 	} else {
-		values->rare = cl_grow(values->rare, &values->rare_capacity, values->rare_count + 1, sizeof(*values->rare));
+		values->rare =
+		        cl_grow(values->rare, &values->rare_capacity, values->rare_count + 1, sizeof(*values->rare));
 		char *copy = malloc(text.n + 1);
 		if (!copy)
 			cl_die("no memory for a symbol");

@@ -1,4 +1,5 @@
-/* timer.c: what is to happen when. A name keeps its row for ever, so that its generations only grow and each fires once. */
+/* timer.c: what is to happen when. A name keeps its row for ever, so that its generations only grow and each fires
+ * once. */
 #include "org/store/internal.h"
 
 #define COLUMNS "name, generation, due, task, plugin, rule, data"
@@ -9,12 +10,15 @@ int cl_store_timer_set(struct cl_store *store, struct cl_stored_timer *timer, st
 	int code = cl_need_transaction(store, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(
-		store, "INSERT INTO timer(name, generation, fired, due, task, plugin, rule, data, quarantine)"
-		       " VALUES(?1, 1, 0, ?2, ?3, ?4, ?5, ?6, NULL)"
-		       " ON CONFLICT(name) DO UPDATE SET generation = generation + 1, due = excluded.due, task = excluded.task,"
-		       " plugin = excluded.plugin, rule = excluded.rule, data = excluded.data, quarantine = NULL"
-		       " RETURNING generation", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store,
+	                     "INSERT INTO timer(name, generation, fired, due, task, plugin, rule, data, quarantine)"
+	                     " VALUES(?1, 1, 0, ?2, ?3, ?4, ?5, ?6, NULL)"
+	                     " ON CONFLICT(name) DO UPDATE SET generation = generation + 1, due = excluded.due, task = "
+	                     "excluded.task,"
+	                     " plugin = excluded.plugin, rule = excluded.rule, data = excluded.data, quarantine = NULL"
+	                     " RETURNING generation",
+	                     e);
 	if (!statement)
 		return cl_unprepared(e);
 	cl_bind_text(statement, 1, timer->name);
@@ -35,8 +39,10 @@ int cl_store_timer_clear(struct cl_store *store, struct cl_str name, struct cl_e
 	int code = cl_need_transaction(store, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "UPDATE timer SET due = NULL, rule = '', data = '', quarantine = NULL"
-						      " WHERE name = ?1 AND due IS NOT NULL", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "UPDATE timer SET due = NULL, rule = '', data = '', quarantine = NULL"
+	                                       " WHERE name = ?1 AND due IS NOT NULL",
+	                                       e);
 	if (statement)
 		cl_bind_text(statement, 1, name);
 	return cl_run(store, statement, e);
@@ -47,15 +53,18 @@ int cl_store_timers_clear_task(struct cl_store *store, struct cl_str task, struc
 	int code = cl_need_transaction(store, e);
 	if (code || !task.n)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "UPDATE timer INDEXED BY timer_task SET due = NULL, rule = '', data = '',"
-						      " quarantine = NULL WHERE task = ?1 AND task <> '' AND due IS NOT NULL", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store,
+	                     "UPDATE timer INDEXED BY timer_task SET due = NULL, rule = '', data = '',"
+	                     " quarantine = NULL WHERE task = ?1 AND task <> '' AND due IS NOT NULL",
+	                     e);
 	if (statement)
 		cl_bind_text(statement, 1, task);
 	return cl_run(store, statement, e);
 }
 
 static int list(struct cl_store *store, struct cl_arena *arena, sqlite3_stmt *statement, struct cl_timer_list *out,
-		struct cl_err *e)
+                struct cl_err *e)
 {
 	size_t capacity = 0;
 	int code;
@@ -63,24 +72,27 @@ static int list(struct cl_store *store, struct cl_arena *arena, sqlite3_stmt *st
 	while ((code = cl_step(store, statement, e)) == 1) {
 		out->items = cl_arena_grow(arena, out->items, &capacity, out->count, sizeof(*out->items));
 		out->items[out->count++] = (struct cl_stored_timer){
-			.name = cl_column(arena, statement, 0),
-			.generation = sqlite3_column_int64(statement, 1),
-			.due = sqlite3_column_int64(statement, 2),
-			.task = cl_column(arena, statement, 3),
-			.plugin = cl_column(arena, statement, 4),
-			.rule = cl_column(arena, statement, 5),
-			.data = cl_column(arena, statement, 6),
+		        .name = cl_column(arena, statement, 0),
+		        .generation = sqlite3_column_int64(statement, 1),
+		        .due = sqlite3_column_int64(statement, 2),
+		        .task = cl_column(arena, statement, 3),
+		        .plugin = cl_column(arena, statement, 4),
+		        .rule = cl_column(arena, statement, 5),
+		        .data = cl_column(arena, statement, 6),
 		};
 	}
 	return code;
 }
 
 int cl_store_timers_due(struct cl_store *store, struct cl_arena *arena, cl_instant until, uint32_t limit,
-			struct cl_timer_list *out, struct cl_err *e)
+                        struct cl_timer_list *out, struct cl_err *e)
 {
 	*out = (struct cl_timer_list){0};
-	sqlite3_stmt *statement = cl_statement(store, "SELECT " COLUMNS " FROM timer INDEXED BY timer_due WHERE due <= ?1"
-						      " AND due IS NOT NULL AND quarantine IS NULL ORDER BY due, name LIMIT ?2", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store,
+	                     "SELECT " COLUMNS " FROM timer INDEXED BY timer_due WHERE due <= ?1"
+	                     " AND due IS NOT NULL AND quarantine IS NULL ORDER BY due, name LIMIT ?2",
+	                     e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, until);
@@ -89,14 +101,19 @@ int cl_store_timers_due(struct cl_store *store, struct cl_arena *arena, cl_insta
 }
 
 int cl_store_timers(struct cl_store *store, struct cl_arena *arena, struct cl_str task, uint32_t limit,
-		    struct cl_timer_list *out, struct cl_err *e)
+                    struct cl_timer_list *out, struct cl_err *e)
 {
 	*out = (struct cl_timer_list){0};
 	sqlite3_stmt *statement =
-		task.n ? cl_statement(store, "SELECT " COLUMNS " FROM timer INDEXED BY timer_task WHERE task = ?1 AND task <> ''"
-					     " AND due IS NOT NULL ORDER BY due, name LIMIT ?2", e)
-		       : cl_statement(store, "SELECT " COLUMNS " FROM timer WHERE due IS NOT NULL AND ?1 = ''"
-					     " ORDER BY due, name LIMIT ?2", e);
+	        task.n ? cl_statement(store,
+	                              "SELECT " COLUMNS
+	                              " FROM timer INDEXED BY timer_task WHERE task = ?1 AND task <> ''"
+	                              " AND due IS NOT NULL ORDER BY due, name LIMIT ?2",
+	                              e)
+	               : cl_statement(store,
+	                              "SELECT " COLUMNS " FROM timer WHERE due IS NOT NULL AND ?1 = ''"
+	                              " ORDER BY due, name LIMIT ?2",
+	                              e);
 	if (!statement)
 		return cl_unprepared(e);
 	cl_bind_text(statement, 1, task);
@@ -107,8 +124,10 @@ int cl_store_timers(struct cl_store *store, struct cl_arena *arena, struct cl_st
 cl_instant cl_store_timer_next(struct cl_store *store)
 {
 	cl_instant due = INT64_MAX;
-	sqlite3_stmt *statement = cl_statement(store, "SELECT due FROM timer INDEXED BY timer_due WHERE due IS NOT NULL"
-						      " AND quarantine IS NULL ORDER BY due LIMIT 1", NULL);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "SELECT due FROM timer INDEXED BY timer_due WHERE due IS NOT NULL"
+	                                       " AND quarantine IS NULL ORDER BY due LIMIT 1",
+	                                       NULL);
 	if (statement && cl_step(store, statement, NULL) == 1) {
 		due = sqlite3_column_int64(statement, 0);
 		sqlite3_reset(statement);
@@ -121,17 +140,19 @@ int cl_store_timer_fired(struct cl_store *store, struct cl_str name, int64_t gen
 	int code = cl_need_transaction(store, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "UPDATE timer SET due = NULL, fired = generation, rule = '', data = '',"
-						      " quarantine = NULL WHERE name = ?1 AND generation = ?2"
-						      " AND due IS NOT NULL AND fired < generation", e);
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "UPDATE timer SET due = NULL, fired = generation, rule = '', data = '',"
+	                                       " quarantine = NULL WHERE name = ?1 AND generation = ?2"
+	                                       " AND due IS NOT NULL AND fired < generation",
+	                                       e);
 	if (statement) {
 		cl_bind_text(statement, 1, name);
 		sqlite3_bind_int64(statement, 2, generation);
 	}
 	code = cl_run(store, statement, e);
 	if (!code && sqlite3_changes(store->db) != 1)
-		code = cl_fail(e, CL_E_CONFLICT, "timer %.*s #%lld has fired, was cleared or was set again", CL_STR_ARGS(name),
-			       (long long)generation);
+		code = cl_fail(e, CL_E_CONFLICT, "timer %.*s #%lld has fired, was cleared or was set again",
+		               CL_STR_ARGS(name), (long long)generation);
 	return code;
 }
 
@@ -141,7 +162,7 @@ int cl_store_timer_quarantine(struct cl_store *store, struct cl_str name, struct
 	if (code)
 		return code;
 	sqlite3_stmt *statement =
-		cl_statement(store, "UPDATE timer SET quarantine = ?2 WHERE name = ?1 AND due IS NOT NULL", e);
+	        cl_statement(store, "UPDATE timer SET quarantine = ?2 WHERE name = ?1 AND due IS NOT NULL", e);
 	if (statement) {
 		cl_bind_text(statement, 1, name);
 		cl_bind_text(statement, 2, why);
@@ -152,14 +173,16 @@ int cl_store_timer_quarantine(struct cl_store *store, struct cl_str name, struct
 	return code;
 }
 
-int cl_store_timers_quarantined(struct cl_store *store, struct cl_arena *arena, uint32_t limit, struct cl_timer_list *out,
-				struct cl_err *e)
+int cl_store_timers_quarantined(struct cl_store *store, struct cl_arena *arena, uint32_t limit,
+                                struct cl_timer_list *out, struct cl_err *e)
 {
 	*out = (struct cl_timer_list){0};
 	/* `why` comes in the place of the rule. */
-	sqlite3_stmt *statement = cl_statement(store, "SELECT name, generation, due, task, plugin, quarantine, data FROM timer"
-						      " WHERE quarantine IS NOT NULL AND due IS NOT NULL ORDER BY due, name LIMIT ?1",
-					       e);
+	sqlite3_stmt *statement =
+	        cl_statement(store,
+	                     "SELECT name, generation, due, task, plugin, quarantine, data FROM timer"
+	                     " WHERE quarantine IS NOT NULL AND due IS NOT NULL ORDER BY due, name LIMIT ?1",
+	                     e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, limit);

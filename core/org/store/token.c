@@ -7,12 +7,13 @@ static struct cl_str hash_bytes(const uint8_t hash[32])
 }
 
 int cl_store_token_put(struct cl_store *store, const uint8_t hash[32], struct cl_str principal, cl_instant expires,
-		       struct cl_str scope, struct cl_err *e)
+                       struct cl_str scope, struct cl_err *e)
 {
 	int code = cl_need_transaction(store, e);
 	if (code)
 		return code;
-	sqlite3_stmt *statement = cl_statement(store, "INSERT INTO bearer(hash, principal, expires, scope) VALUES(?1, ?2, ?3, ?4)", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store, "INSERT INTO bearer(hash, principal, expires, scope) VALUES(?1, ?2, ?3, ?4)", e);
 	if (statement) {
 		cl_bind_blob(statement, 1, hash_bytes(hash));
 		cl_bind_text(statement, 2, principal);
@@ -23,9 +24,10 @@ int cl_store_token_put(struct cl_store *store, const uint8_t hash[32], struct cl
 }
 
 int cl_store_token_get(struct cl_store *store, struct cl_arena *arena, const uint8_t hash[32], struct cl_str *principal,
-		       cl_instant *expires, struct cl_str *scope, struct cl_err *e)
+                       cl_instant *expires, struct cl_str *scope, struct cl_err *e)
 {
-	sqlite3_stmt *statement = cl_statement(store, "SELECT principal, expires, scope FROM bearer WHERE hash = ?1", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store, "SELECT principal, expires, scope FROM bearer WHERE hash = ?1", e);
 	if (!statement)
 		return cl_unprepared(e);
 	cl_bind_blob(statement, 1, hash_bytes(hash));

@@ -21,7 +21,8 @@ int cl_store_begin(struct cl_store *store, struct cl_err *e)
 	if (!store->writer)
 		return cl_fail(e, CL_E_INTERNAL, "this connection only reads");
 	if (store->broken)
-		return cl_fail(e, CL_E_IO, "%s: a commit ended in an unknown state; the process must start again", store->path);
+		return cl_fail(e, CL_E_IO, "%s: a commit ended in an unknown state; the process must start again",
+		               store->path);
 	if (store->transaction)
 		return cl_fail(e, CL_E_INTERNAL, "transactions do not nest");
 	int code = cl_run(store, cl_statement(store, cl_text_begin, e), e);
@@ -57,8 +58,8 @@ int cl_store_commit(struct cl_store *store, struct cl_err *e)
 		store->transaction = false;
 		return 0;
 	}
-	/* A full disk is certain: the commit record was not written whole. Anything else may have reached the disk after all
-	 * (reliability.md decision 3), so this connection writes no more. */
+	/* A full disk is certain: the commit record was not written whole. Anything else may have reached the disk
+	 * after all (reliability.md decision 3), so this connection writes no more. */
 	bool certain = (result & 0xff) == SQLITE_FULL;
 	struct cl_err why = {0};
 	cl_sqlite_fail(store, result, "commit", &why);
@@ -161,8 +162,8 @@ int cl_store_checkpoint(struct cl_store *store, bool truncate, struct cl_err *e)
 	int mode = truncate ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
 	int result = sqlite3_wal_checkpoint_v2(store->db, NULL, mode, &in_log, &copied);
 	if (result != SQLITE_OK && result != SQLITE_BUSY) {
-		/* The log still has everything; but after a failed sync nothing that is read back can be trusted to be on the disk,
-		 * so the next process copies it again. */
+		/* The log still has everything; but after a failed sync nothing that is read back can be trusted to be
+		 * on the disk, so the next process copies it again. */
 		store->broken |= (result & 0xff) == SQLITE_IOERR;
 		return cl_sqlite_fail(store, result, "checkpoint", e);
 	}

@@ -1,6 +1,6 @@
-/* values.c: the index values of one resource as one blob beside it, so that a criterion can be decided and a sort key read
- * without touching the index tables. Form: for each value in order a kind byte, the parameter, then what its kind needs;
- * numbers as LEB128, bounds as 8 bytes little-endian, texts with their length before them. */
+/* values.c: the index values of one resource as one blob beside it, so that a criterion can be decided and a sort key
+ * read without touching the index tables. Form: for each value in order a kind byte, the parameter, then what its kind
+ * needs; numbers as LEB128, bounds as 8 bytes little-endian, texts with their length before them. */
 #include "org/store/internal.h"
 #include <stdlib.h>
 
@@ -116,7 +116,7 @@ static struct cl_str take_text(struct reader *in)
 }
 
 static int take_value(struct cl_store *store, struct cl_values *values, struct reader *in, struct cl_index_value *value,
-		      struct cl_err *e)
+                      struct cl_err *e)
 {
 	value->kind = *in->p++;
 	value->parameter = (uint16_t)take_number(in);
@@ -199,7 +199,8 @@ int cl_values_load(struct cl_store *store, int64_t row, struct cl_values *out, c
 	return code ? code : 1;
 }
 
-size_t cl_values_find(const struct cl_index *index, uint8_t kind, uint16_t parameter, const struct cl_index_value **first)
+size_t cl_values_find(const struct cl_index *index, uint8_t kind, uint16_t parameter,
+                      const struct cl_index_value **first)
 {
 	size_t low = 0, high = index->count;
 	bool any = kind == CL_INDEX_COMPARTMENT;
@@ -214,7 +215,8 @@ size_t cl_values_find(const struct cl_index *index, uint8_t kind, uint16_t param
 	}
 	*first = index->values + low;
 	size_t end = low;
-	while (end < index->count && index->values[end].kind == kind && (any || index->values[end].parameter == parameter))
+	while (end < index->count && index->values[end].kind == kind &&
+	       (any || index->values[end].parameter == parameter))
 		end++;
 	return end - low;
 }

@@ -9,27 +9,37 @@ struct order {
 };
 
 /* ?1 = parameter or type, ?2 = the first key wanted. Columns: row, key. */
-#define WALK(columns, condition, key, order_up, order_down) \
-	"SELECT " columns " WHERE " condition " AND " key " >= ?2 ORDER BY " order_up, \
-	"SELECT " columns " WHERE " condition " AND " key " <= ?2 ORDER BY " order_down
+#define WALK(columns, condition, key, order_up, order_down)                                                            \
+	"SELECT " columns " WHERE " condition " AND " key " >= ?2 ORDER BY " order_up,                                 \
+	        "SELECT " columns " WHERE " condition " AND " key " <= ?2 ORDER BY " order_down
 
 static const struct order by_updated = {WALK("row, updated FROM live INDEXED BY live_updated", "type = ?1", "updated",
-					     "updated, row", "updated DESC, row DESC"), 'i'};
-static const struct order by_id = {WALK("row, id FROM resource INDEXED BY resource_id", "type = ?1", "id", "id", "id DESC"), 't'};
+                                             "updated, row", "updated DESC, row DESC"),
+                                        'i'};
+static const struct order by_id = {
+        WALK("row, id FROM resource INDEXED BY resource_id", "type = ?1", "id", "id", "id DESC"), 't'};
 static const struct order by_kind[] = {
-	[CL_INDEX_TOKEN] = {WALK("row, code FROM index_token", "parameter = ?1", "code", "code, system, row",
-				 "code DESC, system DESC, row DESC"), 't'},
-	[CL_INDEX_STRING] = {WALK("row, folded FROM index_string", "parameter = ?1", "folded", "folded, row",
-				  "folded DESC, row DESC"), 't'},
-	[CL_INDEX_DATE] = {WALK("row, lower FROM index_date NOT INDEXED", "parameter = ?1", "lower", "lower, upper, row",
-				"lower DESC, upper DESC, row DESC"), 'i'},
-	[CL_INDEX_REFERENCE] = {WALK("row, target FROM index_reference", "parameter = ?1", "target", "target, target_type, row",
-				     "target DESC, target_type DESC, row DESC"), 't'},
-	[CL_INDEX_NUMBER] = {WALK("row, low FROM index_number", "parameter = ?1", "low", "low, high, row",
-				  "low DESC, high DESC, row DESC"), 'r'},
-	[CL_INDEX_QUANTITY] = {WALK("row, low FROM index_quantity", "parameter = ?1", "low", "low, high, code, system, row",
-				    "low DESC, high DESC, code DESC, system DESC, row DESC"), 'r'},
-	[CL_INDEX_URI] = {WALK("row, uri FROM index_uri", "parameter = ?1", "uri", "uri, row", "uri DESC, row DESC"), 't'},
+        [CL_INDEX_TOKEN] = {WALK("row, code FROM index_token", "parameter = ?1", "code", "code, system, row",
+                                 "code DESC, system DESC, row DESC"),
+                            't'},
+        [CL_INDEX_STRING] = {WALK("row, folded FROM index_string", "parameter = ?1", "folded", "folded, row",
+                                  "folded DESC, row DESC"),
+                             't'},
+        [CL_INDEX_DATE] = {WALK("row, lower FROM index_date NOT INDEXED", "parameter = ?1", "lower",
+                                "lower, upper, row", "lower DESC, upper DESC, row DESC"),
+                           'i'},
+        [CL_INDEX_REFERENCE] = {WALK("row, target FROM index_reference", "parameter = ?1", "target",
+                                     "target, target_type, row", "target DESC, target_type DESC, row DESC"),
+                                't'},
+        [CL_INDEX_NUMBER] = {WALK("row, low FROM index_number", "parameter = ?1", "low", "low, high, row",
+                                  "low DESC, high DESC, row DESC"),
+                             'r'},
+        [CL_INDEX_QUANTITY] = {WALK("row, low FROM index_quantity", "parameter = ?1", "low",
+                                    "low, high, code, system, row",
+                                    "low DESC, high DESC, code DESC, system DESC, row DESC"),
+                               'r'},
+        [CL_INDEX_URI] = {WALK("row, uri FROM index_uri", "parameter = ?1", "uri", "uri, row", "uri DESC, row DESC"),
+                          't'},
 };
 
 static const struct order *order_of(const struct cl_sort *sort)
@@ -45,8 +55,8 @@ static const struct order *order_of(const struct cl_sort *sort)
 static bool is_final_order(const struct cl_query *query)
 {
 	const struct cl_sort *sort = &query->sorts[0];
-	return query->sort_count == 1 && (sort->by_id || !sort->parameter || sort->kind == CL_INDEX_STRING ||
-					  sort->kind == CL_INDEX_URI);
+	return query->sort_count == 1 &&
+	       (sort->by_id || !sort->parameter || sort->kind == CL_INDEX_STRING || sort->kind == CL_INDEX_URI);
 }
 
 static void bind_start(sqlite3_stmt *statement, const struct order *order, bool descending, const struct cl_key *from)
@@ -78,7 +88,8 @@ static int visit(struct cl_search *search, const struct cl_key *at, int64_t row,
 {
 	const struct cl_sort *sort = &search->query->sorts[0];
 	bool single = sort->by_id || !sort->parameter;
-	return !single && cl_page_has(&search->page, row) ? 0 : cl_search_accept(search, row, single ? NULL : at, false, e);
+	return !single && cl_page_has(&search->page, row) ? 0
+	                                                  : cl_search_accept(search, row, single ? NULL : at, false, e);
 }
 
 int cl_walk_keys(struct cl_search *search, size_t most, bool *complete, struct cl_err *e)
@@ -98,7 +109,8 @@ int cl_walk_keys(struct cl_search *search, size_t most, bool *complete, struct c
 		return cl_fail(e, CL_E_INTERNAL, "sort by index of unknown kind %u", sort->kind);
 	if (from && from->missing)
 		return 0;
-	sqlite3_stmt *statement = cl_statement(search->store, sort->descending ? order->descending : order->ascending, e);
+	sqlite3_stmt *statement =
+	        cl_statement(search->store, sort->descending ? order->descending : order->ascending, e);
 	if (!statement)
 		return cl_unprepared(e);
 	cl_buf_init(&last_text, 0);
@@ -146,9 +158,11 @@ int cl_walk_type(struct cl_search *search, size_t most, bool missing_only, bool 
 		else
 			low = page->after.row;
 	}
-	sqlite3_stmt *statement = cl_statement(search->store, descending
-		? "SELECT row, updated, content FROM live WHERE row > ?1 AND row <= ?2 ORDER BY row DESC"
-		: "SELECT row, updated, content FROM live WHERE row > ?1 AND row <= ?2 ORDER BY row", e);
+	sqlite3_stmt *statement = cl_statement(
+	        search->store,
+	        descending ? "SELECT row, updated, content FROM live WHERE row > ?1 AND row <= ?2 ORDER BY row DESC"
+	                   : "SELECT row, updated, content FROM live WHERE row > ?1 AND row <= ?2 ORDER BY row",
+	        e);
 	if (!statement)
 		return cl_unprepared(e);
 	sqlite3_bind_int64(statement, 1, low);
@@ -160,8 +174,9 @@ int cl_walk_type(struct cl_search *search, size_t most, bool missing_only, bool 
 			*complete = false;
 			break;
 		}
-		if ((code = cl_search_accept_values(search, sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1),
-						    cl_column_borrow(statement, 2), missing_only, e)) != 0)
+		if ((code = cl_search_accept_values(search, sqlite3_column_int64(statement, 0),
+		                                    sqlite3_column_int64(statement, 1), cl_column_borrow(statement, 2),
+		                                    missing_only, e)) != 0)
 			break;
 	}
 	sqlite3_reset(statement);

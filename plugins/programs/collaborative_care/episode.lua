@@ -35,8 +35,8 @@ function episode.at_target(index, value)
 	return scores.is_remission(value) or scores.is_response(index, value) and value < 10
 end
 
--- The instrument that the patient is treated by, and its scores from 14 days before the start: PHQ-9 when it began at 10
--- or more or there is no GAD-7 that did.
+-- The instrument that the patient is treated by, and its scores from 14 days before the start: PHQ-9 when it began at
+-- 10 or more or there is no GAD-7 that did.
 function episode.course(ctx, patient, start)
 	local courses = {}
 	for _, kind in ipairs { "phq9", "gad7" } do
@@ -85,7 +85,8 @@ local function target_held(ctx, task, data)
 		and episode.at_target(course[1].value, course[count - 1].value) then
 		return true
 	end
-	return false, "the target (below 5, or half and below 10) is not reached on two scores in a row; say `override` and why"
+	return false, "the target (below 5, or half and below 10) is not reached on two scores in a row; "
+		.. "say `override` and why"
 end
 
 local function enough_contacts(ctx, task, data)
@@ -99,12 +100,12 @@ local function enough_contacts(ctx, task, data)
 	local count, wanted = 0, ctx.setting.maintenance_contacts
 	for _, contact in ipairs(ctx:instances("cocm_contact", { patient = task["for"].reference })) do
 		for _, move in ipairs(ctx:transitions(contact.task)) do
-			count = count + (move.event == "contact" and ctx:between(since, move.at, "minutes") >= 0 and 1 or 0)
+			count = count + (move.event == "contact" and ctx:between(since, move.at, "minutes") > 0 and 1 or 0)
 		end
 	end
 	if count < wanted then
-		return false, string.format("%d of %d monthly contacts of relapse prevention were made; say `override` and why", count,
-			wanted)
+		return false, string.format("%d of %d monthly contacts of relapse prevention were made; say `override` and why",
+			count, wanted)
 	end
 	return true
 end
@@ -118,8 +119,8 @@ end
 
 -- ---- effects ----
 
--- Documented consent, spoken or written: what the person was told is the practice's text, who recorded it and when is here
--- (section 0 row 6).
+-- Documented consent, spoken or written: what the person was told is the practice's text, who recorded it and when is
+-- here (section 0 row 6).
 local function record_consent(ctx, task, data)
 	ctx:create {
 		resourceType = "Consent", status = "active", patient = { reference = task["for"].reference },
@@ -132,7 +133,8 @@ local function record_consent(ctx, task, data)
 end
 
 local function end_consent(ctx, task)
-	for _, consent in ipairs(ctx:search("Consent", { patient = task["for"].reference, status = "active", _count = 100 })) do
+	local query = { patient = task["for"].reference, status = "active", _count = 100 }
+	for _, consent in ipairs(ctx:search("Consent", query)) do
 		if resources.any_has_code(consent.category, episode.type, codes.system.episode) then
 			local changed = plain(consent)
 			changed.status = "inactive"
@@ -204,7 +206,9 @@ end
 
 -- ---- what follows from a state ----
 
-local phases = { maintenance = "to_monthly", active = "to_acute", paused = "hold", stepped_up = "hold", disengaged = "hold" }
+local phases = {
+	maintenance = "to_monthly", active = "to_acute", paused = "hold", stepped_up = "hold", disengaged = "hold",
+}
 local statuses = { paused = "onhold", stepped_up = "onhold" }
 
 -- Heard when an episode comes into a state: contact clock and EpisodeOfCare follow.
@@ -282,7 +286,9 @@ function episode.workflow(declare)
 	local function with(more)
 		local events = {
 			close = close,
-			withdraw_consent = { "closed", by = people, needs = { "reason" }, effect = end_consent, help = "No minute counts after" },
+			withdraw_consent = {
+				"closed", by = people, needs = { "reason" }, effect = end_consent, help = "No minute counts after",
+			},
 			pause = { "paused", by = people, needs = { "reason" } },
 			step_up = { "stepped_up", by = people, needs = { to = { "string", help = "Where specialty care will be" } } },
 			lose = { "disengaged", by = people, help = "No contact for too long (setting disengaged_days)" },
@@ -319,7 +325,8 @@ function episode.workflow(declare)
 			},
 		},
 		offered = {
-			status = "requested", owner = "care_manager", action = "Ask for the patient's consent", within = setting "consent_within",
+			status = "requested", owner = "care_manager", action = "Ask for the patient's consent",
+			within = setting "consent_within",
 			overdue = escalate("care_manager", { again = "1 week", times = 3, finally = "lapse" }),
 			on = {
 				consent = {
@@ -372,8 +379,9 @@ function episode.workflow(declare)
 			},
 		},
 		not_improving = {
-			status = "in-progress", owner = "care_manager", action = "Discuss in the case review; ask the psychiatric consultant",
-			within = setting "consult_within", overdue = escalate("manager", { again = "1 week" }),
+			status = "in-progress", owner = "care_manager",
+			action = "Discuss in the case review; ask the psychiatric consultant", within = setting "consult_within",
+			overdue = escalate("manager", { again = "1 week" }),
 			on = with { ask_consult = ask, improved = { "active", by = people }, maintain = maintain },
 		},
 		consult = {
@@ -448,7 +456,8 @@ function episode.contact_workflow(declare)
 		}
 	end
 	return {
-		summary = "The next contact with a patient in collaborative care", subject = "Patient", start = "first", single = true,
+		summary = "The next contact with a patient in collaborative care", subject = "Patient", start = "first",
+		single = true,
 		first = state("First follow-up contact", "first_contact_within", "acute"),
 		acute = state("Contact the patient", "contact_within", "acute"),
 		monthly = state("Monthly contact", "monthly_contact_within", "monthly"),
@@ -460,7 +469,8 @@ end
 function episode.recommendation_workflow(declare)
 	local deciders = { "clinician" }
 	return {
-		summary = "A psychiatric recommendation waits for the primary care provider", subject = "EpisodeOfCare", start = "open",
+		summary = "A psychiatric recommendation waits for the primary care provider", subject = "EpisodeOfCare",
+		start = "open",
 		open = {
 			status = "requested", owner = "clinician", action = "Accept, change or decline the recommendation",
 			within = declare.setting "decide_within",
@@ -472,8 +482,8 @@ function episode.recommendation_workflow(declare)
 				withdraw = { "withdrawn", by = { "psychiatric_consultant", "care_manager" }, needs = { "reason" } },
 			},
 		},
-		accepted = { status = "completed", business = "accepted", final = true },
-		changed = { status = "completed", business = "changed", final = true },
+		accepted = { status = "completed", final = true },
+		changed = { status = "completed", final = true },
 		declined = { status = "rejected", final = true },
 		withdrawn = { status = "cancelled", final = true },
 	}

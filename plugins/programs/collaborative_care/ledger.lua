@@ -1,6 +1,7 @@
 -- The minutes ledger (domain.md section 2.4, section 0 row 6). An entry is a ChargeItem with person, activity and
--- period; the month of a patient is a ChargeItem too, worked out from the entries whenever something changes, provisional
--- until the month is attested. Minutes count by the service date in the practice's zone.
+-- period; the month of a patient is a ChargeItem too, worked out from the entries whenever something changes,
+-- provisional until the month is attested. Minutes count by the service date in the practice's zone.
+local codes = require "lib/codes"
 local dates = require "lib/dates"
 local resources = require "lib/resources"
 local payers = require "payers"
@@ -10,7 +11,8 @@ local ledger = {}
 local charge = "urn:careloop:cocm:charge" -- ChargeItem.code: "minutes" (an entry) or "month" (what it comes to)
 local activity_system = "urn:careloop:cocm:activity"
 local month_identifier = "urn:careloop:cocm:month"
-local result_url, addendum_url, role_url = "urn:careloop:cocm:result", "urn:careloop:cocm:addendum", "urn:careloop:cocm:role"
+local result_url, role_url = "urn:careloop:cocm:result", "urn:careloop:cocm:role"
+local addendum_url = "urn:careloop:cocm:addendum"
 
 -- ---- time ----
 
@@ -173,9 +175,9 @@ end
 
 function checks.assessment(ctx, month)
 	local from = month.span and dates.add_days(ctx:local_date(month.span.instance.started), -14)
-	for _, kind in ipairs { "44261-6", "70274-6" } do -- PHQ-9, GAD-7 (section 0 row 10)
+	for _, kind in ipairs { codes.loinc.phq9_total, codes.loinc.gad7_total } do
 		local found = from and ctx:search("Observation", {
-			patient = month.patient, code = "http://loinc.org|" .. kind, status = "final,amended,corrected",
+			patient = month.patient, code = codes.system.loinc .. "|" .. kind, status = "final,amended,corrected",
 			date = { "ge" .. from, "le" .. last_day(month.month) }, _count = 1,
 		})
 		if found and #found > 0 then
@@ -462,7 +464,7 @@ function ledger.add(ctx, fields)
 	end
 	refuse_overlap(ctx, fields.person, fields.start, fields.finish)
 	local month = month_of(ctx:local_date(fields.start))
-	local turn = first_day(dates.add_months(first_day(month), 1):sub(1, 7)) .. "T00:00:00"
+	local turn = dates.add_months(first_day(month), 1) .. "T00:00:00"
 	if seconds(ctx, turn, fields.finish) > 0 then -- across the month's end: each month gets its part
 		local rest = {}
 		for name, value in pairs(fields) do
@@ -687,8 +689,8 @@ local function in_batches(ctx, month, closing)
 end
 
 -- Attested: no entry without reason any more; the patients' months get their final status.
-local function close_month(ctx, _, data, task)
-	in_batches(ctx, data.month or ctx:instance("Task/" .. task.id).data.month, true)
+local function close_month(ctx, task)
+	in_batches(ctx, ctx:instance("Task/" .. task.id).data.month, true)
 end
 
 function ledger.month_workflow(declare)
@@ -704,9 +706,7 @@ function ledger.month_workflow(declare)
 				attest = {
 					"attested", by = people, guard = by_a_person,
 					needs = { statement = { "string", help = "What you attest, in your words" } },
-					effect = function (ctx, task, data)
-						close_month(ctx, nil, data, task)
-					end,
+					effect = close_month,
 					help = "Complete and right as entered; later changes are dated addenda",
 				},
 			},
@@ -773,13 +773,12 @@ function ledger.rows(ctx, month)
 	local rows = {}
 	for _, item in ipairs(ledger.statements(ctx, month)) do
 		local patient = item.subject.reference
-		local codes, missing = result_of(item, "codes"), result_of(item, "missing")
 		local lacking = result_of(item, "lacking")
 		rows[#rows + 1] = {
 			patient = patient, patient_name = resources.name(ctx:read(patient)), month = month,
-			minutes = result_of(item, "minutes"), unfunded = result_of(item, "unfunded"), codes = codes,
+			minutes = result_of(item, "minutes"), unfunded = result_of(item, "unfunded"), codes = result_of(item, "codes"),
 			status = item.status == "planned" and "provisional" or item.status,
-			not_billable = result_of(item, "reason"), missing = missing,
+			not_billable = result_of(item, "reason"), missing = result_of(item, "missing"),
 			next = lacking and result_of(item, "next") .. " in " .. lacking .. " minutes" or nil, lacking = lacking,
 			days_left = math.max(0, dates.between(ctx:today(), last_day(month))), statement = resources.of(item),
 		}

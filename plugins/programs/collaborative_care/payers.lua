@@ -84,8 +84,8 @@ function payers.text(codes)
 end
 
 -- `facts` = { minutes, first, pathway ("collaborative", "general", "own"), apcm (a base code was charged), payer,
--- missing (list of words) }, `row` from `find` or nil. Returns { codes, text, billable, reason, because, next }: `next` =
--- { text, at, lacking } is the threshold that comes next.
+-- missing (list of words) }, `row` from `find` or nil. Returns { codes, text, billable, reason, because, next }:
+-- `next` = { text, at, lacking } is the threshold that comes next.
 function payers.work_out(facts, row)
 	local because = {}
 	local function say(...)
