@@ -92,3 +92,14 @@ void cl_log(enum cl_log_level level, const char *event, const char *detail, ...)
 		;
 	errno = saved;
 }
+
+bool cl_log_level_of(struct cl_str name, enum cl_log_level *out)
+{
+	static const char *const names[] = {"debug", "info", "warning", "error"};
+	for (int i = 0; i < 4; i++)
+		if (cl_str_is(name, names[i])) {
+			*out = (enum cl_log_level)i;
+			return true;
+		}
+	return false;
+}

@@ -11,3 +11,5 @@ void cl_log_start(const char *process, enum cl_log_level level);
  * One write() a line, at most 1,000 bytes, control characters escaped. Thread-safe. `detail` may be NULL. */
 void cl_log(enum cl_log_level level, const char *event, const char *detail, ...) __attribute__((format(printf, 3, 4)));
 void cl_log_set_level(enum cl_log_level level);
+/* "debug", "info", "warning" or "error"; false for anything else. */
+bool cl_log_level_of(struct cl_str name, enum cl_log_level *out);

@@ -231,8 +231,20 @@ static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint
 	(void)id;
 	if (descriptor >= 0)
 		close(descriptor);
-	if (type == CL_FRAME_CONTROL && memmem(payload.p, payload.n, "\"stop\"", 6))
-		event_base_loopbreak(courier->base);
+	if (type != CL_FRAME_CONTROL)
+		return;
+	struct cl_arena *arena = cl_arena_new(0);
+	struct cl_json *message;
+	struct cl_err e = {0};
+	enum cl_log_level level;
+	if (!cl_json_parse(arena, cl_arena_copy(arena, payload), NULL, &message, &e)) {
+		struct cl_str verb = cl_json_get_text(message, "do");
+		if (cl_str_is(verb, "stop"))
+			event_base_loopbreak(courier->base);
+		else if (cl_str_is(verb, "log") && cl_log_level_of(cl_json_get_text(message, "level"), &level))
+			cl_log_set_level(level);
+	}
+	cl_arena_free(arena);
 }
 
 static void on_control_closed(struct cl_channel *channel, const char *reason, void *context)

@@ -325,17 +325,6 @@ static int read_limits(const struct reading *reading, const struct cl_json *root
 	return 0;
 }
 
-bool cl_log_level_of(struct cl_str name, enum cl_log_level *out)
-{
-	static const char *const names[] = {"debug", "info", "warning", "error"};
-	for (int i = 0; i < 4; i++)
-		if (cl_str_is(name, names[i])) {
-			*out = (enum cl_log_level)i;
-			return true;
-		}
-	return false;
-}
-
 int cl_settings_load(struct cl_arena *arena, const char *file, struct cl_settings *out, struct cl_err *e)
 {
 	struct cl_json *root;

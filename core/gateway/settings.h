@@ -61,9 +61,6 @@ struct cl_settings {
 	enum cl_log_level log;
 };
 
-/* "debug", "info", "warning" or "error"; false for anything else. */
-bool cl_log_level_of(struct cl_str name, enum cl_log_level *out);
-
 /* Everything in *out lives in the arena. All paths are NUL-terminated. */
 int cl_settings_load(struct cl_arena *arena, const char *path, struct cl_settings *out, struct cl_err *e);
 /* Lower-case letters, digits and hyphens, at most 63, and none of the names that the gateway itself answers to. */

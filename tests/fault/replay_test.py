@@ -9,7 +9,7 @@ import unittest
 
 from fault import Server, check_replay, check_sound, patient, referral, say, wait_for
 
-SECONDS = 14
+SECONDS = 12
 
 
 class Worker(threading.Thread):

@@ -332,6 +332,35 @@ static void test_failed_change_is_final(void **state)
 	script_close_all(&f);
 }
 
+/* Effects that go on for ever, by looping or by calling themselves, are stopped in the middle of everything. */
+static void test_endless_effects(void **state)
+{
+	(void)state;
+	struct lua_fixture f;
+	script_open(&f);
+	f.limits.call_cpu = 30000;
+	script_probe(&f, "roles = { front_desk = { summary = 'D' } },\n"
+	                 "workflow 'w' { start = 's', s = { status = 'requested', owner = 'front_desk', within = '1 "
+	                 "day', on = {\n"
+	                 "	again = { 's', effect = function (ctx, task) ctx:advance(task, 'again') end },\n"
+	                 "	loop = { 's', effect = function () while true do end end },\n"
+	                 "	guarded = { 's', guard = function () while true do end end },\n"
+	                 "	stop = 't' } }, t = { status = 'completed', final = true } }");
+	script_load(&f);
+	script_store(&f);
+	const char *task = script_do(&f, "ctx:start('w', {})");
+	script_refused(&f, TEXT(&f, "ctx:advance('%s', 'again')", task),
+	               "guards and effects call each other more than 16 deep");
+	script_refused(&f, TEXT(&f, "pcall(ctx.advance, ctx, '%s', 'loop') return 1", task), "ms of CPU");
+	script_contains(f.e.message, "plugin probe at services/probe/plugin.lua:5 (effect of w.s.loop, Task/");
+	assert_int_equal(f.e.code, CL_E_LIMIT);
+	script_contains(cl_lua_budget_outcome(f.lua).p, "budget:probe:services/probe/plugin.lua:5");
+	script_refused(&f, TEXT(&f, "while true do pcall(ctx.advance, ctx, '%s', 'guarded') end", task), "ms of CPU");
+	script_is(&f, TEXT(&f, "#ctx:transitions('%s')", task), "1");
+	script_is(&f, TEXT(&f, "ctx:advance('%s', 'stop')", task), "t");
+	script_close_all(&f);
+}
+
 /* ---- time ---- */
 
 static void test_time(void **state)
@@ -593,6 +622,7 @@ int main(void)
 	        cmocka_unit_test(test_workflow),
 	        cmocka_unit_test(test_guards),
 	        cmocka_unit_test(test_failed_change_is_final),
+	        cmocka_unit_test(test_endless_effects),
 	        cmocka_unit_test(test_time),
 	        cmocka_unit_test(test_settings),
 	        cmocka_unit_test(test_timers),

@@ -529,6 +529,146 @@ static void test_relations(void **state)
 	assert_false(cl_relation_holds(99, 0, 6, 1, 2));
 }
 
+/* ---- what each criterion means, by example ---- */
+
+static void expect_matches(struct fixture *f, uint16_t type, struct cl_criterion criterion, const char *expected)
+{
+	struct cl_query query = {.type = type, .where = &criterion, .limit = 50};
+	struct cl_search_result result;
+	char text[200] = "";
+	assert_ok(f, cl_store_search(f->store, f->arena, &query, &result, &f->e));
+	for (size_t i = 0; i < result.count; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s", i ? " " : "",
+		         CL_STR_ARGS(result.items[i].id));
+	assert_string_equal(text, expected);
+}
+
+static void make_examples(struct fixture *f)
+{
+	static const struct {
+		const char *patient, *status, *member_type, *member;
+	} teams[] = {{"p1", "active", "Practitioner", "ana"},
+	             {"p2", "inactive", "Practitioner", "ana"},
+	             {"p3", "active", "Patient", "ana"},
+	             {"p4", "active", "Practitioner", "bob"},
+	             {"p3", "proposed", "Practitioner", "ana"}};
+	assert_ok(f, cl_store_begin(f->store, &f->e));
+	for (unsigned i = 1; i <= 4; i++) {
+		struct values values = {0};
+		char id[8];
+		snprintf(id, sizeof(id), "p%u", i);
+		add_string(&values, P_NAME, i == 1 ? "anna lee" : i == 2 ? "lee" : i == 3 ? "leeroy" : "ann");
+		if (i < 4)
+			add_token(&values, P_IDENTIFIER, i == 1 ? "mrn" : i == 2 ? "" : "ssn", "7");
+		add_uri(&values, P_HOME, i < 3 ? "http://a/b" : "http://a/bc");
+		add_quantity(&values, P_WEIGHT, i * 10.0, i * 10.0 + 1, i % 2 ? "ucum" : "", i % 2 ? "kg" : "lb");
+		add_date(&values, P_BIRTH, i * CL_DAY, (i + 1) * CL_DAY);
+		if (i == 4)
+			add_reference(&values, P_LINK, "Patient", "p1");
+		if (i == 3)
+			add_reference(&values, P_LINK, "", "p1");
+		put(f, T_PATIENT, id, CL_OP_CREATE, i * 100, i, "{}", values_done(&values));
+	}
+	for (unsigned i = 0; i < 5; i++) {
+		struct values values = {0};
+		char id[8];
+		snprintf(id, sizeof(id), "c%u", i);
+		add_reference(&values, P_TEAM_PATIENT, "Patient", teams[i].patient);
+		add_token(&values, P_TEAM_STATUS, "s", teams[i].status);
+		add_reference(&values, P_PARTICIPANT, teams[i].member_type, teams[i].member);
+		put(f, T_CARE_TEAM, id, CL_OP_CREATE, 1, 10 + i, "{}", values_done(&values));
+	}
+	for (unsigned i = 1; i <= 4; i++) {
+		struct values values = {0};
+		char id[8], patient[8];
+		snprintf(id, sizeof(id), "o%u", i);
+		snprintf(patient, sizeof(patient), "p%u", i);
+		add_reference(&values, P_SUBJECT, i == 4 ? "Practitioner" : "Patient", patient);
+		add_compartment(&values, patient);
+		add_token(&values, P_CODE, "s", i % 2 ? "odd" : "even");
+		put(f, T_OBSERVATION, id, CL_OP_CREATE, 1, 20 + i, "{}", values_done(&values));
+	}
+	assert_ok(f, cl_store_commit(f->store, &f->e));
+}
+
+#define IS(...) ((struct cl_criterion){__VA_ARGS__})
+#define ONE(...) (struct cl_criterion[]){{__VA_ARGS__}}, .child_count = 1
+
+static void test_meanings(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_str ana = CL_STR("Practitioner/ana"), nobody = CL_STR("Practitioner/an"),
+	              as_patient = CL_STR("Patient/ana");
+	struct cl_criterion team = {.kind = CL_CARE_TEAM,
+	                            .parameter = P_PARTICIPANT,
+	                            .other = P_TEAM_PATIENT,
+	                            .status = P_TEAM_STATUS,
+	                            .members = &ana,
+	                            .member_count = 1};
+
+	make_examples(f);
+	expect_matches(f, T_PATIENT, IS(.kind = CL_TRUE), "p1 p2 p3 p4");
+	expect_matches(f, T_PATIENT, IS(.kind = CL_FALSE), "");
+	expect_matches(f, T_PATIENT, IS(.kind = CL_AND), "p1 p2 p3 p4");
+	expect_matches(f, T_PATIENT, IS(.kind = CL_OR), "");
+	expect_matches(f, T_PATIENT, IS(.kind = CL_ID, .b = CL_STR("p3")), "p3");
+	expect_matches(f, T_PATIENT, IS(.kind = CL_UPDATED, .relation = CL_EQ, .lower = 200, .upper = 300), "p2");
+	expect_matches(f, T_PATIENT, IS(.kind = CL_UPDATED, .relation = CL_GE, .lower = 200, .upper = 201), "p2 p3 p4");
+	expect_matches(f, T_PATIENT, IS(.kind = CL_UPDATED, .relation = CL_GT, .lower = 200, .upper = 201), "p3 p4");
+	expect_matches(f, T_PATIENT, IS(.kind = CL_UPDATED, .relation = CL_LT, .lower = 200, .upper = 201), "p1");
+	expect_matches(f, T_PATIENT, IS(.kind = CL_UPDATED, .relation = CL_NE, .lower = 200, .upper = 201), "p1 p3 p4");
+#define TOKEN .kind = CL_TOKEN, .parameter = P_IDENTIFIER
+	expect_matches(f, T_PATIENT, IS(TOKEN, .match = CL_MATCH_CODE, .b = CL_STR("7")), "p1 p2 p3");
+	expect_matches(f, T_PATIENT, IS(TOKEN, .match = CL_MATCH_SYSTEM_CODE, .a = CL_STR("mrn"), .b = CL_STR("7")),
+	               "p1");
+	expect_matches(f, T_PATIENT, IS(TOKEN, .match = CL_MATCH_NO_SYSTEM_CODE, .a = CL_STR("mrn"), .b = CL_STR("7")),
+	               "p2");
+	expect_matches(f, T_PATIENT, IS(TOKEN, .match = CL_MATCH_SYSTEM, .a = CL_STR("ssn"), .b = CL_STR("8")), "p3");
+	expect_matches(f, T_PATIENT,
+	               IS(.kind = CL_NOT, .children = ONE(TOKEN, .match = CL_MATCH_CODE, .b = CL_STR("7"))), "p4");
+	expect_matches(f, T_PATIENT, IS(.kind = CL_PRESENT, .parameter = P_IDENTIFIER), "p1 p2 p3");
+#define NAME .kind = CL_STRING, .parameter = P_NAME
+	expect_matches(f, T_PATIENT, IS(NAME, .match = CL_MATCH_PREFIX, .a = CL_STR("lee")), "p2 p3");
+	expect_matches(f, T_PATIENT, IS(NAME, .match = CL_MATCH_CONTAINS, .a = CL_STR("lee")), "p1 p2 p3");
+	expect_matches(f, T_PATIENT, IS(NAME, .match = CL_MATCH_WHOLE, .a = CL_STR("lee")), "p2");
+#define HOME .kind = CL_URI, .parameter = P_HOME
+	expect_matches(f, T_PATIENT, IS(HOME, .match = CL_MATCH_WHOLE, .a = CL_STR("http://a/b")), "p1 p2");
+	expect_matches(f, T_PATIENT, IS(HOME, .match = CL_MATCH_PREFIX, .a = CL_STR("http://a/b")), "p1 p2 p3 p4");
+#define WEIGHT .kind = CL_QUANTITY, .parameter = P_WEIGHT, .relation = CL_GT, .low = 15, .high = 15
+	expect_matches(f, T_PATIENT, IS(WEIGHT), "p2 p3 p4");
+	expect_matches(f, T_PATIENT, IS(WEIGHT, .a = CL_STR("ucum"), .b = CL_STR("kg")), "p3");
+	expect_matches(f, T_PATIENT, IS(WEIGHT, .b = CL_STR("lb")), "p2 p4");
+#define LINK .kind = CL_REFERENCE, .parameter = P_LINK, .b = CL_STR("p1")
+	expect_matches(f, T_PATIENT, IS(LINK), "p3 p4");
+	expect_matches(f, T_PATIENT, IS(LINK, .a = CL_STR("Patient")), "p4");
+	expect_matches(f, T_OBSERVATION, IS(.kind = CL_COMPARTMENT, .b = CL_STR("p2")), "o2");
+	expect_matches(f, T_PATIENT, IS(.kind = CL_COMPARTMENT, .b = CL_STR("p2")), "");
+	/* Observation?patient.name=lee; only a Patient counts, and o4's subject is none. */
+	expect_matches(f, T_OBSERVATION,
+	               IS(.kind = CL_CHAIN, .parameter = P_SUBJECT, .type = T_PATIENT,
+	                  .children = ONE(NAME, .match = CL_MATCH_CONTAINS, .a = CL_STR("ee"))),
+	               "o1 o2 o3");
+	expect_matches(
+	        f, T_OBSERVATION,
+	        IS(.kind = CL_CHAIN, .parameter = P_SUBJECT, .type = T_PATIENT, .children = ONE(.kind = CL_TRUE)),
+	        "o1 o2 o3");
+	/* Patient?_has:Observation:patient:code=odd */
+	expect_matches(
+	        f, T_PATIENT,
+	        IS(.kind = CL_REVERSE, .parameter = P_SUBJECT, .type = T_OBSERVATION,
+	           .children = ONE(.kind = CL_TOKEN, .parameter = P_CODE, .match = CL_MATCH_CODE, .b = CL_STR("odd"))),
+	        "p1 p3");
+	/* Only an active team with this very member counts; the patient itself and what is in its compartment. */
+	expect_matches(f, T_PATIENT, team, "p1");
+	expect_matches(f, T_OBSERVATION, team, "o1");
+	team.members = &as_patient;
+	expect_matches(f, T_OBSERVATION, team, "o3");
+	team.members = &nobody;
+	expect_matches(f, T_OBSERVATION, team, "");
+	team.member_count = 0;
+	expect_matches(f, T_OBSERVATION, team, "");
+}
+
 /* ---- paging ---- */
 
 static struct cl_str next_page(struct fixture *f, struct cl_query *query, int64_t *rows, size_t *count)
@@ -765,6 +905,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_faces_agree),
 	        cmocka_unit_test(test_relations),
+	        cmocka_unit_test_setup_teardown(test_meanings, fixture_setup, fixture_teardown),
 	        cmocka_unit_test_setup_teardown(test_paging_while_writing, fixture_setup, fixture_teardown),
 	        cmocka_unit_test_setup_teardown(test_places_are_checked, fixture_setup, fixture_teardown),
 	        cmocka_unit_test_setup_teardown(test_long_keys, fixture_setup, fixture_teardown),

@@ -427,8 +427,11 @@ static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint
 	struct cl_str copy = cl_arena_copy(arena, payload);
 	if (!cl_json_parse(arena, copy, NULL, &message, &e)) {
 		struct cl_str verb = cl_json_get_text(message, "do");
+		enum cl_log_level level;
 		if (cl_str_is(verb, "stop"))
 			stop(engine);
+		else if (cl_str_is(verb, "log") && cl_log_level_of(cl_json_get_text(message, "level"), &level))
+			cl_log_set_level(level);
 		else if (cl_str_is(verb, "reload"))
 			reload(engine, cl_json_get_text(message, "archive"));
 	}

@@ -73,8 +73,11 @@ static int stage(const struct cl_json *archive, const char *folder, struct cl_er
 	struct cl_buf problems, text;
 	cl_buf_init(&problems, 1024 * 1024);
 	cl_buf_init(&text, 0);
+	int code = 0;
+#ifndef CL_SANITIZE /* whose search for leaks at the end reads /proc, and fails the stage when it cannot */
 	/* Nobody has tried these plugins yet. */
-	int code = cl_confine(folder, e);
+	code = cl_confine(folder, e);
+#endif
 	if (!code)
 		code = cl_rules_new(archive, NULL, NULL, &rules, &problems, e);
 	if (!code) {

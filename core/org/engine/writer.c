@@ -9,8 +9,10 @@
 #define CL_FULL_PAUSE (100 * 1000) /* microseconds: timers that cannot be stored are tried again, but not in a busy loop */
 #define CL_TAIL_LARGE (256 * 1024) /* bytes of read leaves that are folded without waiting for company */
 #define CL_GATE_PATIENCE (50 * 1000) /* microseconds that a checkpoint waits for searches to end */
-#define CL_GATE_SHUT (8 * CL_ENGINE_WAL) /* a log of this size waits for them however long they take */
+#define CL_GATE_SHUT (2 * CL_ENGINE_WAL) /* a log of this size waits for them however long they take */
 #define CL_PURGE_ROWS 1000 /* at most, of one cl_store_answers_purge */
+#define CL_CHECKPOINT_TRIES 40
+#define CL_CHECKPOINT_PAUSE 500 /* microseconds */
 #define CL_EXIT_COMMIT_FAILED 75 /* the supervisor starts the process again; what was in flight is sent again */
 
 static bool expired(const struct cl_job *job)
@@ -173,7 +175,14 @@ static void checkpoint(struct cl_engine *engine, int64_t *not_before)
 		*not_before = now + CL_SECOND;
 		return;
 	}
-	int code = cl_store_checkpoint(engine->organization->store, true, &e);
+	/* The gate holds searches off, not the loop's reads by id: those take microseconds, unless the machine is busy. */
+	int code = CL_E_BUSY;
+	for (int i = 0; i < CL_CHECKPOINT_TRIES && code == CL_E_BUSY; i++) {
+		if (i)
+			usleep(CL_CHECKPOINT_PAUSE);
+		e = (struct cl_err){0};
+		code = cl_store_checkpoint(engine->organization->store, true, &e);
+	}
 	pthread_rwlock_unlock(&engine->gate);
 	if (code && code != CL_E_BUSY)
 		cl_log(CL_LOG_WARNING, "checkpoint-failed", "code=%s message=%s", cl_code_name(code), e.message);

@@ -35,11 +35,18 @@ static struct cl_str plugin_name(const struct cl_lua *lua)
 
 /* ---- stopping ---- */
 
+/* What runs now, because it is the innermost entry that used too much: the outer ones only report it. */
 static void note_stop(struct cl_lua *lua, struct cl_str file, int line)
 {
+	const struct cl_frame *frame = lua->frame;
 	snprintf(lua->stop_file, sizeof lua->stop_file, "%.*s", CL_STR_ARGS(file));
 	lua->stop_line = line;
 	snprintf(lua->stop_plugin, sizeof lua->stop_plugin, "%.*s", CL_STR_ARGS(plugin_name(lua)));
+	lua->stop_what[0] = 0;
+	if (frame && frame->function)
+		snprintf(lua->stop_what, sizeof lua->stop_what, "%.*s%s%.*s%s%.*s", CL_STR_ARGS(frame->function->what),
+		         frame->instance.n ? ", " : "", CL_STR_ARGS(frame->type), frame->type.n ? "/" : "",
+		         CL_STR_ARGS(frame->instance));
 }
 
 /* Called by the allocator: lua_getinfo with "S" and "l" allocates nothing. A collection may still make room; then this is
@@ -99,26 +106,21 @@ void cl_poll(lua_State *L)
 }
 
 /* "plugin callback at services/callback/plugin.lua:34 (on callback.done, Task/x)" */
-static void describe(const struct cl_lua *lua, const struct cl_frame *frame, const char *file, int line, char *out,
-                     size_t size)
+static void describe(const struct cl_lua *lua, char *out, size_t size)
 {
-	if (!frame->function) {
-		snprintf(out, size, "%s", lua->files ? "loading the plugins" : "this line");
-		return;
-	}
-	int n = snprintf(out, size, "plugin %s", lua->stop_plugin);
-	if (file[0] && n > 0 && (size_t)n < size)
-		n += snprintf(out + n, size - (size_t)n, " at %s:%d", file, line);
-	if (n > 0 && (size_t)n < size)
-		snprintf(out + n, size - (size_t)n, " (%.*s%s%.*s%s%.*s)", CL_STR_ARGS(frame->function->what),
-		         frame->instance.n ? ", " : "", CL_STR_ARGS(frame->type), frame->type.n ? "/" : "",
-		         CL_STR_ARGS(frame->instance));
+	char place[240] = "";
+	if (lua->stop_file[0])
+		snprintf(place, sizeof place, " at %s:%d", lua->stop_file, lua->stop_line);
+	if (lua->stop_what[0])
+		snprintf(out, size, "plugin %s%s (%s)", lua->stop_plugin, place, lua->stop_what);
+	else
+		snprintf(out, size, "%s%s", lua->files ? "loading the plugins" : "this line", lua->files ? "" : place);
 }
 
-static int explain_stop(struct cl_lua *lua, const struct cl_frame *frame, struct cl_err *e)
+static int explain_stop(struct cl_lua *lua, struct cl_err *e)
 {
-	char place[360];
-	describe(lua, frame, lua->stop_file, lua->stop_line, place, sizeof place);
+	char place[520];
+	describe(lua, place, sizeof place);
 	snprintf(lua->outcome, sizeof lua->outcome, "budget:%s:%s:%d", lua->stop_plugin, lua->stop_file,
 	         lua->stop_line);
 	switch (lua->stop) {
@@ -267,7 +269,7 @@ static int explain(struct cl_lua *lua, const struct cl_frame *frame, int status,
 	if (status == LUA_ERRMEM && lua->stop == CL_STOP_NONE)
 		lua->stop = CL_STOP_MEMORY;
 	if (lua->stop != CL_STOP_NONE)
-		return explain_stop(lua, frame, e);
+		return explain_stop(lua, e);
 	bool text = lua_type(L, -1) == LUA_TSTRING;
 	if (text && lua->raised.code) {
 		lua_rawgetp(L, LUA_REGISTRYINDEX, &raised_key);
@@ -394,11 +396,11 @@ int cl_call_protected(struct cl_lua *lua, struct cl_frame *frame, int64_t cpu, s
 		return code;
 	lua->frame = frame;
 	if (depth == 0)
-		lua->stop_file[0] = 0; /* what an earlier call noted */
+		lua->stop_file[0] = lua->stop_what[0] = 0; /* what an earlier call noted */
 	if (lua->watch)
 		watch_begin(lua, what, &former);
 	if (lua->stop != CL_STOP_NONE || stop_as_recorded(lua, frame)) {
-		code = explain_stop(lua, frame, e);
+		code = explain_stop(lua, e);
 	} else if (lua->poison.code && frame->function) {
 		code = poisoned(lua, e);
 	} else {
@@ -409,7 +411,7 @@ int cl_call_protected(struct cl_lua *lua, struct cl_frame *frame, int64_t cpu, s
 			code = explain(lua, frame, status, e);
 		} else if (lua->stop !=
 		           CL_STOP_NONE) { /* a C function of ours ended normally after the time was over */
-			code = explain_stop(lua, frame, e);
+			code = explain_stop(lua, e);
 		}
 		if (lua->poison.code && lua->stop == CL_STOP_NONE)
 			code = poisoned(lua, e);

@@ -76,6 +76,7 @@ struct cl_lua {
 	char stop_file[200]; /* where it was stopped */
 	int stop_line;
 	char stop_plugin[64];
+	char stop_what[200];
 	char outcome[320], expected[320];
 	bool replaying; /* CPU time decides nothing: the record does */
 
