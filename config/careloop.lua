@@ -1,8 +1,8 @@
 -- The server's configuration: a Lua table, no functions. Paths are relative to this file.
 --   careloop config check config/careloop.lua     looks for mistakes
 --   careloop config dump config/careloop.lua      prints what is in force, and where each value comes from
--- Values that are commented out are the defaults. SIGHUP or the console's `reload` reads this file again; data, gateways,
--- listen, limits and timeouts take effect at the next start.
+-- Values that are commented out are the defaults. SIGHUP or the console's `reload` reads this file again; data,
+-- gateways, listen, limits and timeouts take effect at the next start.
 return {
 	-- Everything that the server keeps: one folder for each organization, admin.log, audit-heads.log, sockets under run/.
 	-- Made when absent, readable by the server's user only, used by one server at a time.
@@ -56,8 +56,8 @@ return {
 	-- },
 	-- timeouts = { handshake = 5, head = 10, idle = 75, body = 300, request = 30 },   -- seconds
 
-	-- An organization that stays in one Lua call longer than this is killed and restarted. It is the last resort behind the
-	-- budgets inside the organization, which count CPU time.
+	-- An organization that stays in one Lua call longer than this is killed and restarted. It is the last resort behind
+	-- the budgets inside the organization, which count CPU time.
 	-- watchdog = { lua_milliseconds = 2000 },
 
 	-- debug, info, warning or error; the console's `log level` changes it while the server runs.

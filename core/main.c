@@ -29,19 +29,19 @@ static const struct subcommand {
 	int (*run)(int argc, char **argv);
 	const char *summary;
 } subcommands[] = {
-	{"serve", cl_supervisor_main, "start the server"},
-	{"console", cl_console_main, "talk to a running server: a prompt, single commands, scripts"},
-	{"config", cl_config_command_main, "check the configuration, or print what is in force"},
-	{"audit", cl_verify_main, "verify an organization's audit log without the server"},
-	{"replay", cl_replay_main, "replay an organization's event log and compare every row"},
-	{"certificate", cl_certificate_main, "show what the server sees in a certificate"},
-	{"plugin", cl_plugin_main, "plugin test FOLDER ...: run plugins' tests in the real engine"},
-	{"demo", cl_demo_main, "lay a demonstration's story over fresh organizations"},
-	{"version", print_version, "print the version"},
-	{"help", print_help, "print this"},
-	{"gateway", cl_gateway_main, NULL},
-	{"organization", cl_organization_main, NULL},
-	{"courier", cl_courier_main, NULL},
+        {"serve", cl_supervisor_main, "start the server"},
+        {"console", cl_console_main, "talk to a running server: a prompt, single commands, scripts"},
+        {"config", cl_config_command_main, "check the configuration, or print what is in force"},
+        {"audit", cl_verify_main, "verify an organization's audit log without the server"},
+        {"replay", cl_replay_main, "replay an organization's event log and compare every row"},
+        {"certificate", cl_certificate_main, "show what the server sees in a certificate"},
+        {"plugin", cl_plugin_main, "plugin test FOLDER ...: run plugins' tests in the real engine"},
+        {"demo", cl_demo_main, "lay a demonstration's story over fresh organizations"},
+        {"version", print_version, "print the version"},
+        {"help", print_help, "print this"},
+        {"gateway", cl_gateway_main, NULL},
+        {"organization", cl_organization_main, NULL},
+        {"courier", cl_courier_main, NULL},
 };
 #define COUNT (sizeof subcommands / sizeof *subcommands)
 

@@ -7,7 +7,7 @@
 struct cl_buf {
 	char *p;
 	size_t n, capacity, maximum; /* maximum 0 means no bound */
-	bool overflow;               /* something did not fit; contents are incomplete */
+	bool overflow; /* something did not fit; contents are incomplete */
 };
 
 void cl_buf_init(struct cl_buf *buffer, size_t maximum);

@@ -7,7 +7,7 @@
 struct cl_date {
 	int year;
 	int month; /* 1-12 */
-	int day;   /* 1-31 */
+	int day; /* 1-31 */
 };
 
 /* Days since 1970-01-01, and back. */

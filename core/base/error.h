@@ -4,35 +4,35 @@
 /* Codes are negative so that `int` results read as "0 or the reason". The comment names the HTTP status it becomes. */
 enum cl_code {
 	CL_OK = 0,
-	CL_E_INVALID = -1,       /* 400: the input cannot be read (syntax) */
-	CL_E_RULE = -2,          /* 422: readable, but a rule of FHIR or of a workflow refuses it */
-	CL_E_NOT_FOUND = -3,     /* 404 */
-	CL_E_GONE = -4,          /* 410: deleted */
-	CL_E_CONFLICT = -5,      /* 409: a uniqueness or reference rule of the store */
-	CL_E_PRECONDITION = -6,  /* 412: If-Match, If-None-Exist with several matches */
+	CL_E_INVALID = -1, /* 400: the input cannot be read (syntax) */
+	CL_E_RULE = -2, /* 422: readable, but a rule of FHIR or of a workflow refuses it */
+	CL_E_NOT_FOUND = -3, /* 404 */
+	CL_E_GONE = -4, /* 410: deleted */
+	CL_E_CONFLICT = -5, /* 409: a uniqueness or reference rule of the store */
+	CL_E_PRECONDITION = -6, /* 412: If-Match, If-None-Exist with several matches */
 	CL_E_UNAUTHENTICATED = -7, /* 401: no usable credential */
-	CL_E_FORBIDDEN = -8,     /* 403 */
-	CL_E_TOO_LARGE = -9,     /* 413 */
-	CL_E_UNSUPPORTED = -10,  /* 501 or 405: known, not served here */
-	CL_E_LIMIT = -11,        /* 429 or 422: a budget or a count was exceeded; the request changed nothing */
-	CL_E_BUSY = -12,         /* 503 with Retry-After: try again later */
-	CL_E_FULL = -13,         /* 507: storage is full */
-	CL_E_IO = -14,           /* 500: the outcome of a write may be unknown */
-	CL_E_CORRUPT = -15,      /* 500: stored data fails its own checks */
-	CL_E_MEMORY = -16,       /* 500 */
-	CL_E_PLUGIN = -17,       /* 500: a plugin's own fault; message names file and line */
-	CL_E_INTERNAL = -18,     /* 500: a defect of Careloop */
-	CL_E_MEDIA_TYPE = -19,   /* 415 or 406 */
-	CL_E_CLOSED = -20,       /* peer closed, or shutting down */
+	CL_E_FORBIDDEN = -8, /* 403 */
+	CL_E_TOO_LARGE = -9, /* 413 */
+	CL_E_UNSUPPORTED = -10, /* 501 or 405: known, not served here */
+	CL_E_LIMIT = -11, /* 429 or 422: a budget or a count was exceeded; the request changed nothing */
+	CL_E_BUSY = -12, /* 503 with Retry-After: try again later */
+	CL_E_FULL = -13, /* 507: storage is full */
+	CL_E_IO = -14, /* 500: the outcome of a write may be unknown */
+	CL_E_CORRUPT = -15, /* 500: stored data fails its own checks */
+	CL_E_MEMORY = -16, /* 500 */
+	CL_E_PLUGIN = -17, /* 500: a plugin's own fault; message names file and line */
+	CL_E_INTERNAL = -18, /* 500: a defect of Careloop */
+	CL_E_MEDIA_TYPE = -19, /* 415 or 406 */
+	CL_E_CLOSED = -20, /* peer closed, or shutting down */
 };
 
 /* Caller-owned error report. Zero-initialize. Never holds health information in `message` when code is
  * UNAUTHENTICATED or FORBIDDEN. */
 struct cl_err {
 	int code;
-	int line, column;   /* 1-based place in the input text, 0 when not applicable */
-	char message[480];  /* what was wrong and what to do; UTF-8, no newline */
-	char where[240];    /* FHIRPath expression, JSON path, or file:line; empty when unknown */
+	int line, column; /* 1-based place in the input text, 0 when not applicable */
+	char message[480]; /* what was wrong and what to do; UTF-8, no newline */
+	char where[240]; /* FHIRPath expression, JSON path, or file:line; empty when unknown */
 };
 
 /* Fills `e` (may be NULL) and returns `code`, so that callers can write `return cl_fail(e, CL_E_RULE, ...)`. */

@@ -18,9 +18,9 @@ enum cl_json_kind {
 struct cl_json_member;
 
 struct cl_json {
-	uint8_t kind;      /* enum cl_json_kind */
-	uint32_t offset;   /* byte offset in the source text, for line and column; 0 for made nodes */
-	uint32_t count;    /* elements or members */
+	uint8_t kind; /* enum cl_json_kind */
+	uint32_t offset; /* byte offset in the source text, for line and column; 0 for made nodes */
+	uint32_t count; /* elements or members */
 	uint32_t capacity; /* room in `items` or `members`, for edits */
 	union {
 		struct cl_str text;
@@ -45,7 +45,7 @@ struct cl_json_limits {
 /* Parses the whole of `text` (trailing white space allowed, byte order mark refused). Strings without escapes point
  * into `text`, so `text` must outlive the tree. NULL limits mean the defaults. On failure e has line and column. */
 int cl_json_parse(struct cl_arena *arena, struct cl_str text, const struct cl_json_limits *limits, struct cl_json **out,
-		  struct cl_err *e);
+                  struct cl_err *e);
 /* 1-based line and column of a byte offset. */
 void cl_json_place(struct cl_str text, uint32_t offset, int *line, int *column);
 

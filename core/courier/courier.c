@@ -17,7 +17,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define CL_COURIER_POLL 5  /* seconds: retries become due without an event */
+#define CL_COURIER_POLL 5 /* seconds: retries become due without an event */
 #define CL_COURIER_RETRY 1 /* seconds between attempts to reach an organization's socket */
 #define CL_COURIER_FLIGHT 64
 
@@ -37,10 +37,10 @@ struct cl_mailbag {
 	struct cl_channel *channel;
 	struct event *timer;
 	char id[80], socket[4096], certificate[4096], key[4096];
-	uint64_t frames, stream, listing;      /* frame ids; listing = 0 when none is asked for */
-	bool again;                            /* the outbox changed while a listing was on its way */
-	bool stale;                            /* a report was made while a listing was on its way */
-	int64_t flight[CL_COURIER_FLIGHT];     /* numbers being delivered; 0 = free */
+	uint64_t frames, stream, listing; /* frame ids; listing = 0 when none is asked for */
+	bool again; /* the outbox changed while a listing was on its way */
+	bool stale; /* a report was made while a listing was on its way */
+	int64_t flight[CL_COURIER_FLIGHT]; /* numbers being delivered; 0 = free */
 };
 
 struct cl_letter {
@@ -73,8 +73,9 @@ static void report(struct cl_mailbag *mailbag, const struct cl_letter *letter, l
 {
 	struct cl_buf body;
 	cl_buf_init(&body, 4096);
-	cl_buf_printf(&body, "{\"number\":%lld,\"attempts\":%lld,\"status\":%ld,\"problem\":", (long long)letter->number,
-		      (long long)letter->attempts, status);
+	cl_buf_printf(&body,
+	              "{\"number\":%lld,\"attempts\":%lld,\"status\":%ld,\"problem\":", (long long)letter->number,
+	              (long long)letter->attempts, status);
 	cl_json_write_text(&body, cl_str_of(problem));
 	cl_buf_add_byte(&body, '}');
 	ask(mailbag, "/outbox/report", cl_buf_str(&body), NULL);
@@ -90,8 +91,8 @@ static void on_delivered(void *context, long status, const char *problem)
 	if (status >= 300)
 		snprintf(words, sizeof words, "the partner answered %ld", status);
 	if (status < 200 || status >= 300)
-		cl_log(CL_LOG_WARNING, "undelivered", "organization=%s message=%lld attempt=%lld problem=%s", mailbag->id,
-		       (long long)letter->number, (long long)letter->attempts + 1, words);
+		cl_log(CL_LOG_WARNING, "undelivered", "organization=%s message=%lld attempt=%lld problem=%s",
+		       mailbag->id, (long long)letter->number, (long long)letter->attempts + 1, words);
 	for (size_t i = 0; i < CL_COURIER_FLIGHT; i++)
 		if (mailbag->flight[i] == letter->number)
 			mailbag->flight[i] = 0;
@@ -123,10 +124,11 @@ static void send_letter(struct cl_mailbag *mailbag, const struct cl_json *messag
 		free(letter);
 		return;
 	}
-	struct cl_delivery_identity identity = {.certificate = mailbag->certificate, .key = mailbag->key,
-						.authority = courier->has_authority ? courier->authority : NULL};
+	struct cl_delivery_identity identity = {.certificate = mailbag->certificate,
+	                                        .key = mailbag->key,
+	                                        .authority = courier->has_authority ? courier->authority : NULL};
 	if (cl_delivery_send(courier->delivery, cl_json_get_text(message, "url"), cl_json_get_text(message, "key"),
-			     cl_json_get_text(message, "body"), &identity, on_delivered, letter, &e)) {
+	                     cl_json_get_text(message, "body"), &identity, on_delivered, letter, &e)) {
 		/* No address to send to: refused like a partner's 400, so that it does not block the messages behind it. */
 		report(mailbag, letter, 400, e.message);
 		free(letter);
@@ -153,8 +155,8 @@ static void on_listing(struct cl_mailbag *mailbag, const struct cl_response *res
 	}
 }
 
-static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload, int descriptor,
-		     void *context)
+static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload,
+                     int descriptor, void *context)
 {
 	struct cl_mailbag *mailbag = context;
 	struct cl_response response;
@@ -223,8 +225,8 @@ static void add_mailbag(struct cl_courier *courier, const char *data, const char
 
 /* ---- the supervisor ---- */
 
-static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload, int descriptor,
-		       void *context)
+static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload,
+                       int descriptor, void *context)
 {
 	struct cl_courier *courier = context;
 	(void)channel;
@@ -262,7 +264,8 @@ static void resolve(char *out, size_t size, const char *config, struct cl_str pa
 	if (path.n && path.p[0] == '/')
 		snprintf(out, size, "%.*s", CL_STR_ARGS(path));
 	else
-		snprintf(out, size, "%.*s%s%.*s", slash ? (int)(slash - config) : 1, slash ? config : ".", "/", CL_STR_ARGS(path));
+		snprintf(out, size, "%.*s%s%.*s", slash ? (int)(slash - config) : 1, slash ? config : ".", "/",
+		         CL_STR_ARGS(path));
 }
 
 static int start(struct cl_courier *courier, const char *config_path, struct cl_err *e)
@@ -276,7 +279,8 @@ static int start(struct cl_courier *courier, const char *config_path, struct cl_
 		return code;
 	}
 	struct cl_json *own = cl_json_get(config, "courier");
-	struct cl_str certificates = cl_json_get_text(own, "certificates"), authority = cl_json_get_text(own, "authority");
+	struct cl_str certificates = cl_json_get_text(own, "certificates"),
+	              authority = cl_json_get_text(own, "authority");
 	struct cl_str organizations = cl_json_get_text(config, "organizations_folder");
 	resolve(data, sizeof data, config_path, cl_json_get_text(config, "data"));
 	resolve(pki, sizeof pki, config_path, certificates);
@@ -288,7 +292,7 @@ static int start(struct cl_courier *courier, const char *config_path, struct cl_
 		for (uint32_t i = 0; i < list->count; i++) {
 			struct cl_str id = cl_json_text(&list->items[i]);
 			add_mailbag(courier, data, pki,
-				    cl_arena_cstring(arena, id.n ? id : cl_json_get_text(&list->items[i], "id")));
+			            cl_arena_cstring(arena, id.n ? id : cl_json_get_text(&list->items[i], "id")));
 		}
 	} else {
 		DIR *entries = opendir(folder);
@@ -309,8 +313,8 @@ static int start(struct cl_courier *courier, const char *config_path, struct cl_
 int cl_courier_main(int argc, char **argv)
 {
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-						{"control-fd", required_argument, NULL, 'k'},
-						{NULL, 0, NULL, 0}};
+	                                        {"control-fd", required_argument, NULL, 'k'},
+	                                        {NULL, 0, NULL, 0}};
 	static const struct cl_channel_callbacks callbacks = {.frame = on_control, .closed = on_control_closed};
 	struct cl_courier courier = {0};
 	struct cl_err e = {0};

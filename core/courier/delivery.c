@@ -38,7 +38,9 @@ static void finish(struct cl_transfer *transfer, CURLcode result)
 	if (result != CURLE_OK && status < 200)
 		status = 0;
 	transfer->done(transfer->context, status,
-		       result == CURLE_OK ? "" : transfer->problem[0] ? transfer->problem : curl_easy_strerror(result));
+	               result == CURLE_OK     ? ""
+	               : transfer->problem[0] ? transfer->problem
+	                                      : curl_easy_strerror(result));
 	curl_easy_cleanup(transfer->easy);
 	curl_slist_free_all(transfer->headers);
 	free(transfer->body);
@@ -142,7 +144,8 @@ static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 }
 
 int cl_delivery_send(struct cl_delivery *delivery, struct cl_str url, struct cl_str key, struct cl_str body,
-		     const struct cl_delivery_identity *identity, cl_delivery_done done, void *context, struct cl_err *e)
+                     const struct cl_delivery_identity *identity, cl_delivery_done done, void *context,
+                     struct cl_err *e)
 {
 	char address[2048], idempotency[300];
 	if (!cl_str_starts(url, "https://") || url.n + 40 > sizeof address)

@@ -2,6 +2,7 @@
 #include "supervisor/supervisor.h"
 #include "base/log.h"
 #include "supervisor/folder.h"
+#include "supervisor/listen.h"
 #include "supervisor/notify.h"
 #include "supervisor/operations.h"
 #include "supervisor/reload.h"
@@ -142,6 +143,9 @@ static int serve(struct cl_supervisor *supervisor, struct cl_err *e)
 	timers[TIMER_SECOND] = repeat(supervisor, CL_SECOND, on_second);
 	if (cl_notify_watchdog_interval())
 		timers[TIMER_ALIVE] = repeat(supervisor, cl_notify_watchdog_interval(), on_alive);
+	result = cl_listen_check(supervisor->settings.tree, e);
+	if (result)
+		goto done;
 	result = cl_tree_start(supervisor, e);
 	if (result == CL_OK) {
 		event_base_dispatch(supervisor->base);

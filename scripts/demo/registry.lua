@@ -13,7 +13,8 @@ local DAY, MINUTE, start, first_day, answer_alert = tools.DAY, tools.MINUTE, too
 -- How the PHQ-9 goes over the weeks: starts at `first`, ends near first * share after `weeks`.
 local ways = {
 	{ 22, { share = 0.2, weeks = 18 } }, { 28, { share = 0.4, weeks = 14 } }, { 20, { share = 0.6, weeks = 16 } },
-	{ 14, { share = 0.95, weeks = 20 } }, { 6, { share = 1.3, weeks = 12 } }, { 10, { share = 0.7, weeks = 10, quiet = true } },
+	{ 14, { share = 0.95, weeks = 20 } }, { 6, { share = 1.3, weeks = 12 } },
+	{ 10, { share = 0.7, weeks = 10, quiet = true } },
 }
 
 local function score_at(member, seconds)

@@ -147,6 +147,15 @@ class Program(unittest.TestCase):
         self.assertIn(server.data, result.stderr)
         self.assertEqual(server.client("riverside", "ehr").create(patient()).status, 201, "the first one goes on")
 
+    def test_the_port_belongs_to_one_server(self):
+        other = Server(("riverside",))
+        other.port = server.port
+        other.write_config()
+        result = subprocess.run([PROGRAM, "serve", "--config", other.config], capture_output=True, text=True, timeout=20)
+        other.stop()
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(f"port {server.port} of 127.0.0.1 is in use", result.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -53,7 +53,7 @@ class Server:
         with open(f"{self.folder}/careloop.lua", "w") as file:
             file.write(f"""return {{
     data = "data", organizations_folder = "orgs", gateways = {self.gateways},
-    listen = {{ {{ port = 8443 }} }}, tls = {{ certificate = "x.pem", key = "x.key" }},
+    listen = {{ {{ port = 0 }} }}, tls = {{ certificate = "x.pem", key = "x.key" }},
     {self.settings} {extra}
 }}""")
 

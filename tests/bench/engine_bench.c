@@ -12,27 +12,33 @@
 #define GROUP 32
 
 static const char config[] =
-	"return { name = 'Bench', zone = 'America/Chicago', plugins = { 'own' }, reference = 'Organization/bench',\n"
-	"  principals = { ehr = { kind = 'client', roles = { 'all' }, certificate = 'urn:ehr' } } }\n";
+        "return { name = 'Bench', zone = 'America/Chicago', plugins = { 'own' }, reference = 'Organization/bench',\n"
+        "  principals = { ehr = { kind = 'client', roles = { 'all' }, certificate = 'urn:ehr' } } }\n";
 
 static const char plugin_text[] =
-	"return plugin { name = 'own', api = 1, summary = 'bench',\n"
-	"  roles = { all = { summary = 'everything', allow = { { 'read search create update transition', types = '*' } } } },\n"
-	"  workflow 'loop' { summary = 'back and forth', subject = 'Patient', start = 'here',\n"
-	"    here = { status = 'requested', owner = 'all', action = 'go', within = '2 days', on = { go = { 'there',\n"
-	"      guard = function (ctx, task, data) return task.intent == 'order' end,\n"
-	"      effect = function (ctx, task, data) ctx:set_timer('look:' .. task.id, '1 day', {}) end } } },\n"
-	"    there = { status = 'in-progress', owner = 'all', action = 'come back', within = '2 days',\n"
-	"      on = { back = { 'here', guard = function (ctx, task) return task.status == 'in-progress' end }, stop = 'gone' } },\n"
-	"    gone = { status = 'completed', final = true } },\n"
-	"  timer 'look' (function (ctx, data) end) }\n";
+        "return plugin { name = 'own', api = 1, summary = 'bench',\n"
+        "  roles = { all = { summary = 'everything', allow = { { 'read search create update transition', types = '*' } "
+        "} } },\n"
+        "  workflow 'loop' { summary = 'back and forth', subject = 'Patient', start = 'here',\n"
+        "    here = { status = 'requested', owner = 'all', action = 'go', within = '2 days', on = { go = { 'there',\n"
+        "      guard = function (ctx, task, data) return task.intent == 'order' end,\n"
+        "      effect = function (ctx, task, data) ctx:set_timer('look:' .. task.id, '1 day', {}) end } } },\n"
+        "    there = { status = 'in-progress', owner = 'all', action = 'come back', within = '2 days',\n"
+        "      on = { back = { 'here', guard = function (ctx, task) return task.status == 'in-progress' end }, stop = "
+        "'gone' } },\n"
+        "    gone = { status = 'completed', final = true } },\n"
+        "  timer 'look' (function (ctx, data) end) }\n";
 
 static const char patient[] =
-	"{\"resourceType\":\"Patient\",\"active\":true,\"identifier\":[{\"use\":\"usual\",\"system\":\"urn:oid:1.2.36.146.595.217.0.1\","
-	"\"value\":\"%llu\"}],\"name\":[{\"use\":\"official\",\"family\":\"Chalmers\",\"given\":[\"Peter\",\"James\"]},{\"use\":\"usual\","
-	"\"given\":[\"Jim\"]}],\"telecom\":[{\"system\":\"phone\",\"value\":\"(03) 5555 6473\",\"use\":\"work\",\"rank\":1}],"
-	"\"gender\":\"male\",\"birthDate\":\"1974-12-%02llu\",\"address\":[{\"use\":\"home\",\"type\":\"both\",\"line\":[\"534 Erewhon St\"],"
-	"\"city\":\"PleasantVille\",\"district\":\"Rainbow\",\"state\":\"Vic\",\"postalCode\":\"3999\"}]%s}";
+        "{\"resourceType\":\"Patient\",\"active\":true,\"identifier\":[{\"use\":\"usual\",\"system\":\"urn:oid:1.2.36."
+        "146.595.217.0.1\","
+        "\"value\":\"%llu\"}],\"name\":[{\"use\":\"official\",\"family\":\"Chalmers\",\"given\":[\"Peter\",\"James\"]},"
+        "{\"use\":\"usual\","
+        "\"given\":[\"Jim\"]}],\"telecom\":[{\"system\":\"phone\",\"value\":\"(03) 5555 "
+        "6473\",\"use\":\"work\",\"rank\":1}],"
+        "\"gender\":\"male\",\"birthDate\":\"1974-12-%02llu\",\"address\":[{\"use\":\"home\",\"type\":\"both\","
+        "\"line\":[\"534 Erewhon St\"],"
+        "\"city\":\"PleasantVille\",\"district\":\"Rainbow\",\"state\":\"Vic\",\"postalCode\":\"3999\"}]%s}";
 
 static struct cl_organization *organization;
 static uint64_t requests;
@@ -48,9 +54,13 @@ static void must(int code, const struct cl_err *e)
 static struct cl_response run(struct cl_arena *arena, const char *method, struct cl_str target, struct cl_str body)
 {
 	static struct cl_header headers[] = {{{"content-type", 12}, {"application/fhir+json", 21}}};
-	struct cl_request request = {.method = cl_str_of(method), .target = target, .body = body, .base = CL_STR("https://b"),
-				     .headers = headers, .header_count = 1,
-				     .credential = {.kind = CL_CREDENTIAL_CERTIFICATE, .name = CL_STR("urn:ehr")}};
+	struct cl_request request = {.method = cl_str_of(method),
+	                             .target = target,
+	                             .body = body,
+	                             .base = CL_STR("https://b"),
+	                             .headers = headers,
+	                             .header_count = 1,
+	                             .credential = {.kind = CL_CREDENTIAL_CERTIFICATE, .name = CL_STR("urn:ehr")}};
 	struct cl_outcome outcome;
 	requests++;
 	for (int i = 0; i < 8; i++)
@@ -77,7 +87,8 @@ static void one(struct cl_arena *arena, enum work work, int slot)
 	n++;
 	switch (work) {
 	case CREATE:
-		run(arena, "POST", CL_STR("/fhir/Patient"), cl_arena_printf(arena, patient, (unsigned long long)n, (unsigned long long)n % 28 + 1, ""));
+		run(arena, "POST", CL_STR("/fhir/Patient"),
+		    cl_arena_printf(arena, patient, (unsigned long long)n, (unsigned long long)n % 28 + 1, ""));
 		break;
 	case UPDATE: {
 		struct cl_str id = cl_arena_printf(arena, ",\"id\":\"%s\"", patients[slot].id);
@@ -87,8 +98,10 @@ static void one(struct cl_arena *arena, enum work work, int slot)
 	}
 	case TRANSITION:
 		run(arena, "POST", cl_arena_printf(arena, "/fhir/Task/%s/$transition", tasks[slot].id),
-		    cl_arena_printf(arena, "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"%s\"}]}",
-				    tasks[slot].there ? "back" : "go"));
+		    cl_arena_printf(arena,
+		                    "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\","
+		                    "\"valueString\":\"%s\"}]}",
+		                    tasks[slot].there ? "back" : "go"));
 		tasks[slot].there = !tasks[slot].there;
 		break;
 	}
@@ -167,10 +180,17 @@ int main(int argc, char **argv)
 	printf("memory of the plugin state: %zu KiB\n", cl_lua_memory(rules->lua) / 1024);
 	must(cl_store_begin(organization->store, &e), &e);
 	for (int i = 0; i < GROUP; i++) {
-		take_id(arena, run(arena, "POST", CL_STR("/fhir/Patient"), cl_arena_printf(arena, patient, 0ull, 1ull, "")).body, patients[i].id);
-		struct cl_str body = cl_arena_printf(arena, "{\"resourceType\":\"Task\",\"status\":\"draft\",\"intent\":\"order\",\"code\":{\"coding\":"
-							    "[{\"system\":\"urn:careloop:workflow\",\"code\":\"loop\"}]},\"focus\":{\"reference\":\"Patient/%s\"},"
-							    "\"for\":{\"reference\":\"Patient/%s\"}}", patients[i].id, patients[i].id);
+		take_id(arena,
+		        run(arena, "POST", CL_STR("/fhir/Patient"), cl_arena_printf(arena, patient, 0ull, 1ull, ""))
+		                .body,
+		        patients[i].id);
+		struct cl_str body = cl_arena_printf(
+		        arena,
+		        "{\"resourceType\":\"Task\",\"status\":\"draft\",\"intent\":\"order\",\"code\":{\"coding\":"
+		        "[{\"system\":\"urn:careloop:workflow\",\"code\":\"loop\"}]},\"focus\":{\"reference\":"
+		        "\"Patient/%s\"},"
+		        "\"for\":{\"reference\":\"Patient/%s\"}}",
+		        patients[i].id, patients[i].id);
 		take_id(arena, run(arena, "POST", CL_STR("/fhir/Task"), body).body, tasks[i].id);
 	}
 	must(cl_store_commit(organization->store, &e), &e);
@@ -180,8 +200,9 @@ int main(int argc, char **argv)
 		create[i] = measure(CREATE, seconds / 5, &costs[0]);
 		update[i] = measure(UPDATE, seconds / 5, &costs[1]);
 		transition[i] = measure(TRANSITION, seconds / 5, &costs[2]);
-		printf("create %.0f/s  update %.0f/s  transition %.0f/s  transition/update %.2f  CPU %.0f %.0f %.0f us\n", create[i],
-		       update[i], transition[i], transition[i] / update[i], costs[0], costs[1], costs[2]);
+		printf("create %.0f/s  update %.0f/s  transition %.0f/s  transition/update %.2f  CPU %.0f %.0f %.0f "
+		       "us\n",
+		       create[i], update[i], transition[i], transition[i] / update[i], costs[0], costs[1], costs[2]);
 	}
 	cl_organization_close(organization);
 	cl_rules_release(rules);

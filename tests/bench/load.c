@@ -72,7 +72,9 @@ static size_t fill(char *out, const char *text, size_t n, const struct connectio
 	size_t at = 0;
 	for (size_t i = 0; i < n;) {
 		if (text[i] == '@' && i + 1 < n && (text[i + 1] == 'N' || text[i + 1] == 'C')) {
-			at += (size_t)snprintf(out + at, 24, "%llu", text[i + 1] == 'N' ? (unsigned long long)number : (unsigned long long)c->number);
+			at += (size_t)snprintf(out + at, 24, "%llu",
+			                       text[i + 1] == 'N' ? (unsigned long long)number
+			                                          : (unsigned long long)c->number);
 			i += 2;
 		} else {
 			out[at++] = text[i++];
@@ -90,10 +92,10 @@ static void prepare(struct connection *c)
 	target[fill(target, options.target, strlen(options.target), c)] = 0;
 	c->out = realloc(c->out, body_n + 8192);
 	c->out_n = (size_t)snprintf(c->out, 8192,
-				    "%s %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: application/fhir+json\r\n%s%s"
-				    "Content-Length: %zu\r\n\r\n",
-				    options.method, target, options.host, options.port, options.header ? options.header : "",
-				    options.header ? "\r\n" : "", body_n);
+	                            "%s %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: application/fhir+json\r\n%s%s"
+	                            "Content-Length: %zu\r\n\r\n",
+	                            options.method, target, options.host, options.port,
+	                            options.header ? options.header : "", options.header ? "\r\n" : "", body_n);
 	if (body_n)
 		memcpy(c->out + c->out_n, body, body_n);
 	c->out_n += body_n;
@@ -202,23 +204,45 @@ static void read_body(void)
 int main(int argc, char **argv)
 {
 	static const struct option long_options[] = {
-		{"port", 1, NULL, 'p'},	  {"host", 1, NULL, 'h'}, {"connections", 1, NULL, 'c'}, {"seconds", 1, NULL, 's'},
-		{"method", 1, NULL, 'm'}, {"body", 1, NULL, 'b'}, {"cert", 1, NULL, 'C'},	  {"key", 1, NULL, 'K'},
-		{"header", 1, NULL, 'H'}, {"requests", 1, NULL, 'n'}, {NULL, 0, NULL, 0},
+	        {"port", 1, NULL, 'p'},     {"host", 1, NULL, 'h'},   {"connections", 1, NULL, 'c'},
+	        {"seconds", 1, NULL, 's'},  {"method", 1, NULL, 'm'}, {"body", 1, NULL, 'b'},
+	        {"cert", 1, NULL, 'C'},     {"key", 1, NULL, 'K'},    {"header", 1, NULL, 'H'},
+	        {"requests", 1, NULL, 'n'}, {NULL, 0, NULL, 0},
 	};
 	for (int o; (o = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
 		switch (o) {
-		case 'p': options.port = (int)strtol(optarg, NULL, 10); break;
-		case 'h': options.host = optarg; break;
-		case 'c': options.connections = (int)strtol(optarg, NULL, 10); break;
-		case 's': options.seconds = strtod(optarg, NULL); break;
-		case 'm': options.method = optarg; break;
-		case 'b': options.body_file = optarg; break;
-		case 'C': options.certificate = optarg; break;
-		case 'K': options.key = optarg; break;
-		case 'H': options.header = optarg; break;
-		case 'n': options.requests = strtol(optarg, NULL, 10); break;
-		default: return 2;
+		case 'p':
+			options.port = (int)strtol(optarg, NULL, 10);
+			break;
+		case 'h':
+			options.host = optarg;
+			break;
+		case 'c':
+			options.connections = (int)strtol(optarg, NULL, 10);
+			break;
+		case 's':
+			options.seconds = strtod(optarg, NULL);
+			break;
+		case 'm':
+			options.method = optarg;
+			break;
+		case 'b':
+			options.body_file = optarg;
+			break;
+		case 'C':
+			options.certificate = optarg;
+			break;
+		case 'K':
+			options.key = optarg;
+			break;
+		case 'H':
+			options.header = optarg;
+			break;
+		case 'n':
+			options.requests = strtol(optarg, NULL, 10);
+			break;
+		default:
+			return 2;
 		}
 	}
 	if (optind >= argc || strlen(argv[optind]) > 2000)
@@ -231,7 +255,7 @@ int main(int argc, char **argv)
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
 	SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	if (options.certificate && (SSL_CTX_use_certificate_chain_file(context, options.certificate) != 1 ||
-				    SSL_CTX_use_PrivateKey_file(context, options.key, SSL_FILETYPE_PEM) != 1)) {
+	                            SSL_CTX_use_PrivateKey_file(context, options.key, SSL_FILETYPE_PEM) != 1)) {
 		ERR_print_errors_fp(stderr);
 		return 1;
 	}
@@ -271,7 +295,9 @@ int main(int argc, char **argv)
 	}
 	double seconds = (double)(now() - begun) / 1e6;
 	qsort(samples, sample_count, sizeof *samples, compare);
-	printf("{\"requests\":%ld,\"errors\":%ld,\"seconds\":%.3f,\"rate\":%.1f,\"p50\":%u,\"p90\":%u,\"p99\":%u,\"max\":%u}\n", answered,
-	       errors, seconds, (double)answered / seconds, percentile(0.5), percentile(0.9), percentile(0.99), percentile(1));
+	printf("{\"requests\":%ld,\"errors\":%ld,\"seconds\":%.3f,\"rate\":%.1f,\"p50\":%u,\"p90\":%u,\"p99\":%u,"
+	       "\"max\":%u}\n",
+	       answered, errors, seconds, (double)answered / seconds, percentile(0.5), percentile(0.9),
+	       percentile(0.99), percentile(1));
 	return errors ? 1 : 0;
 }

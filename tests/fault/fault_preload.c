@@ -49,14 +49,15 @@ static void report(void)
 	if (!file)
 		return;
 	fprintf(file, "%lld %lld %lld\n", (long long)fault.control->writes, (long long)fault.control->syncs,
-		(long long)fault.control->truncations);
+	        (long long)fault.control->truncations);
 	fclose(file);
 }
 
 static void *mapped(const char *path)
 {
 	int file = open(path, O_RDWR | O_CLOEXEC);
-	void *page = file < 0 ? MAP_FAILED : mmap(NULL, sizeof(struct control), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	void *page =
+	        file < 0 ? MAP_FAILED : mmap(NULL, sizeof(struct control), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	if (page == MAP_FAILED) {
 		perror(path);
 		abort();
@@ -67,7 +68,8 @@ static void *mapped(const char *path)
 
 static void start(void)
 {
-	const char *position = getenv("CL_FAULT_POSITION"), *mode = getenv("CL_FAULT_MODE"), *control = getenv("CL_FAULT_CONTROL");
+	const char *position = getenv("CL_FAULT_POSITION"), *mode = getenv("CL_FAULT_MODE"),
+	           *control = getenv("CL_FAULT_CONTROL");
 	*(void **)&fault.write = dlsym(RTLD_NEXT, "write");
 	*(void **)&fault.pwrite = dlsym(RTLD_NEXT, "pwrite64");
 	*(void **)&fault.fsync = dlsym(RTLD_NEXT, "fsync");

@@ -8,11 +8,11 @@
 
 enum crash_fault {
 	CRASH_NONE,
-	CRASH_POWER,       /* the power goes during this operation: it and all later ones fail */
-	CRASH_WRITE_EIO,   /* one write fails */
+	CRASH_POWER, /* the power goes during this operation: it and all later ones fail */
+	CRASH_WRITE_EIO, /* one write fails */
 	CRASH_WRITE_SHORT, /* one write is half done, then the disk is full */
-	CRASH_WRITE_FULL,  /* this write and all later ones find the disk full, until crash_vfs_disarm */
-	CRASH_SYNC_EIO,    /* one sync fails; nothing was synced */
+	CRASH_WRITE_FULL, /* this write and all later ones find the disk full, until crash_vfs_disarm */
+	CRASH_SYNC_EIO, /* one sync fails; nothing was synced */
 };
 
 /* Becomes the default VFS until crash_vfs_remove. */

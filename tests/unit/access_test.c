@@ -31,12 +31,17 @@ struct fixture {
 	char folder[64];
 };
 
-static struct cl_grant grant(const char *name, const char *interactions, struct cl_str *types, size_t count, const char *where,
-			     struct cl_str *labels, size_t label_count)
+static struct cl_grant grant(const char *name, const char *interactions, struct cl_str *types, size_t count,
+                             const char *where, struct cl_str *labels, size_t label_count)
 {
-	return (struct cl_grant){.name = cl_str_of(name), .interactions = cl_str_of(interactions), .types = types,
-				 .type_count = count, .where = cl_str_of(where), .except_labels = labels,
-				 .except_count = label_count, .origin = {CL_STR("test"), CL_STR("plugin.lua"), 7}};
+	return (struct cl_grant){.name = cl_str_of(name),
+	                         .interactions = cl_str_of(interactions),
+	                         .types = types,
+	                         .type_count = count,
+	                         .where = cl_str_of(where),
+	                         .except_labels = labels,
+	                         .except_count = label_count,
+	                         .origin = {CL_STR("test"), CL_STR("plugin.lua"), 7}};
 }
 
 static struct cl_str labels[] = {{"R", 1}, {"V", 1}};
@@ -47,14 +52,14 @@ static struct cl_grant clinician_grants[1], owner_grants[2], auditor_grants[1];
 static struct cl_role_rule roles[3];
 
 static const char config[] =
-	"{\"principals\":{"
-	"\"ana\":{\"kind\":\"person\",\"roles\":[\"clinician\"],\"reference\":\"Practitioner/ana\","
-	"\"certificate\":\"urn:careloop:test:person:ana\",\"anchor\":\"aa\"},"
-	"\"bo\":{\"kind\":\"person\",\"roles\":[\"owner\"],\"reference\":\"Practitioner/bo\"},"
-	"\"cy\":{\"kind\":\"person\",\"roles\":[\"clinician\",\"owner\"],\"reference\":\"Practitioner/cy\"},"
-	"\"di\":{\"kind\":\"person\",\"roles\":[\"auditor\"],\"reference\":\"Practitioner/di\"},"
-	"\"none\":{\"kind\":\"person\",\"roles\":[]}},"
-	"\"partners\":{}}";
+        "{\"principals\":{"
+        "\"ana\":{\"kind\":\"person\",\"roles\":[\"clinician\"],\"reference\":\"Practitioner/ana\","
+        "\"certificate\":\"urn:careloop:test:person:ana\",\"anchor\":\"aa\"},"
+        "\"bo\":{\"kind\":\"person\",\"roles\":[\"owner\"],\"reference\":\"Practitioner/bo\"},"
+        "\"cy\":{\"kind\":\"person\",\"roles\":[\"clinician\",\"owner\"],\"reference\":\"Practitioner/cy\"},"
+        "\"di\":{\"kind\":\"person\",\"roles\":[\"auditor\"],\"reference\":\"Practitioner/di\"},"
+        "\"none\":{\"kind\":\"person\",\"roles\":[]}},"
+        "\"partners\":{}}";
 
 static void put(struct fixture *f, const char *text)
 {
@@ -63,12 +68,12 @@ static void put(struct fixture *f, const char *text)
 	struct cl_index values, none = {0};
 	assert_int_equal(cl_json_parse(f->arena, cl_arena_copy(f->arena, cl_str_of(text)), NULL, &json, &e), 0);
 	struct cl_version version = {
-		.type = cl_fhir_type(cl_json_get_text(json, "resourceType")),
-		.id = cl_json_get_text(json, "id"),
-		.operation = CL_OP_CREATE,
-		.updated = 1,
-		.sequence = 1,
-		.body = cl_str_of(text),
+	        .type = cl_fhir_type(cl_json_get_text(json, "resourceType")),
+	        .id = cl_json_get_text(json, "id"),
+	        .operation = CL_OP_CREATE,
+	        .updated = 1,
+	        .sequence = 1,
+	        .body = cl_str_of(text),
 	};
 	version.body = cl_arena_copy(f->arena, version.body);
 	assert_int_equal(cl_fhir_index(f->arena, version.type, json, &values, &e), 0);
@@ -80,8 +85,10 @@ static void put(struct fixture *f, const char *text)
 static const char *random_label(void)
 {
 	static const char *const choices[] = {
-		"", "\"meta\":{\"security\":[{\"code\":\"R\"}]},", "\"meta\":{\"security\":[{\"code\":\"N\"}]},",
-		"\"meta\":{\"security\":[{\"code\":\"N\"},{\"code\":\"V\"}]},",
+	        "",
+	        "\"meta\":{\"security\":[{\"code\":\"R\"}]},",
+	        "\"meta\":{\"security\":[{\"code\":\"N\"}]},",
+	        "\"meta\":{\"security\":[{\"code\":\"N\"},{\"code\":\"V\"}]},",
 	};
 	return choices[draw(4)];
 }
@@ -91,26 +98,31 @@ static void fill(struct fixture *f)
 	static const char *const people[] = {"ana", "bo", "cy", "di"};
 	char text[600];
 	for (int i = 0; i < PATIENTS; i++) {
-		snprintf(text, sizeof text, "{\"resourceType\":\"Patient\",\"id\":\"p%d\",%s\"active\":true}", i, random_label());
+		snprintf(text, sizeof text, "{\"resourceType\":\"Patient\",\"id\":\"p%d\",%s\"active\":true}", i,
+		         random_label());
 		put(f, text);
 		snprintf(text, sizeof text,
-			 "{\"resourceType\":\"CareTeam\",\"id\":\"t%d\",\"status\":\"%s\",\"subject\":{\"reference\":\"Patient/p%d\"},"
-			 "\"participant\":[{\"member\":{\"reference\":\"Practitioner/%s\"}}]}",
-			 i, draw(3) ? "active" : "inactive", i, people[draw(4)]);
+		         "{\"resourceType\":\"CareTeam\",\"id\":\"t%d\",\"status\":\"%s\",\"subject\":{\"reference\":"
+		         "\"Patient/p%d\"},"
+		         "\"participant\":[{\"member\":{\"reference\":\"Practitioner/%s\"}}]}",
+		         i, draw(3) ? "active" : "inactive", i, people[draw(4)]);
 		put(f, text);
 	}
 	for (int i = 0; i < RESOURCES; i++) {
 		int patient = (int)draw(PATIENTS);
 		if (draw(2))
 			snprintf(text, sizeof text,
-				 "{\"resourceType\":\"Task\",\"id\":\"k%d\",%s\"status\":\"%s\",\"intent\":\"order\","
-				 "\"for\":{\"reference\":\"Patient/p%d\"},\"owner\":{\"reference\":\"Practitioner/%s\"}}",
-				 i, random_label(), draw(2) ? "requested" : "completed", patient, people[draw(4)]);
+			         "{\"resourceType\":\"Task\",\"id\":\"k%d\",%s\"status\":\"%s\",\"intent\":\"order\","
+			         "\"for\":{\"reference\":\"Patient/p%d\"},\"owner\":{\"reference\":\"Practitioner/"
+			         "%s\"}}",
+			         i, random_label(), draw(2) ? "requested" : "completed", patient, people[draw(4)]);
 		else
 			snprintf(text, sizeof text,
-				 "{\"resourceType\":\"Observation\",\"id\":\"o%d\",%s\"status\":\"final\",\"code\":{\"coding\":"
-				 "[{\"system\":\"http://loinc.org\",\"code\":\"%s\"}]},\"subject\":{\"reference\":\"Patient/p%d\"}}",
-				 i, random_label(), draw(2) ? "44261-6" : "70274-6", patient);
+			         "{\"resourceType\":\"Observation\",\"id\":\"o%d\",%s\"status\":\"final\",\"code\":{"
+			         "\"coding\":"
+			         "[{\"system\":\"http://"
+			         "loinc.org\",\"code\":\"%s\"}]},\"subject\":{\"reference\":\"Patient/p%d\"}}",
+			         i, random_label(), draw(2) ? "44261-6" : "70274-6", patient);
 		put(f, text);
 	}
 }
@@ -123,7 +135,8 @@ static int set_up(void **state)
 	assert_non_null(mkdtemp(f->folder));
 	f->arena = cl_arena_new(0);
 	clinician_grants[0] = grant("clinician#1", "read search", all_types, 1, "care team", labels, 2);
-	owner_grants[0] = grant("owner#1", "read search update transition", tasks, 1, "owner=@self&status=requested", labels, 1);
+	owner_grants[0] =
+	        grant("owner#1", "read search update transition", tasks, 1, "owner=@self&status=requested", labels, 1);
 	owner_grants[1] = grant("owner#2", "read search", observations, 1, "code=44261-6", NULL, 0);
 	auditor_grants[0] = grant("auditor#1", "read search", all_types, 1, "", NULL, 0);
 	roles[0] = (struct cl_role_rule){.name = CL_STR("clinician"), .grants = clinician_grants, .grant_count = 1};
@@ -174,7 +187,8 @@ static void faces_agree(void **state)
 			struct cl_query query = {.type = type, .limit = 1000, .bodies = true};
 			struct cl_search_result everything, allowed = {0};
 			assert_int_equal(cl_store_search(f->store, f->arena, &query, &everything, &e), 0);
-			int may = cl_access_predicate(f->access, f->arena, &principals[p], CL_ACCESS_SEARCH, type, &query.access, &rule, &e);
+			int may = cl_access_predicate(f->access, f->arena, &principals[p], CL_ACCESS_SEARCH, type,
+			                              &query.access, &rule, &e);
 			if (!may)
 				assert_int_equal(cl_store_search(f->store, f->arena, &query, &allowed, &e), 0);
 			for (size_t i = 0; i < everything.count; i++) {
@@ -186,13 +200,16 @@ static void faces_agree(void **state)
 				struct cl_err refused = {0};
 				assert_int_equal(cl_json_parse(f->arena, everything.items[i].body, NULL, &json, &e), 0);
 				assert_int_equal(cl_fhir_index(f->arena, type, json, &values, &e), 0);
-				bool memory = !cl_access_decide(f->access, f->store, f->arena, &principals[p], CL_ACCESS_READ, type,
-								everything.items[i].id, &values, &rule, &refused);
-				bool row = !cl_access_decide_row(f->access, f->store, f->arena, &principals[p], CL_ACCESS_READ, type,
-								 everything.items[i].row, &rule, &refused);
+				bool memory =
+				        !cl_access_decide(f->access, f->store, f->arena, &principals[p], CL_ACCESS_READ,
+				                          type, everything.items[i].id, &values, &rule, &refused);
+				bool row = !cl_access_decide_row(f->access, f->store, f->arena, &principals[p],
+				                                 CL_ACCESS_READ, type, everything.items[i].row, &rule,
+				                                 &refused);
 				if (memory != listed || row != listed)
-					fail_msg("%.*s on %s/%.*s: search %d, values %d, row %d", CL_STR_ARGS(principals[p].name),
-						 types[t], CL_STR_ARGS(everything.items[i].id), listed, memory, row);
+					fail_msg("%.*s on %s/%.*s: search %d, values %d, row %d",
+					         CL_STR_ARGS(principals[p].name), types[t],
+					         CL_STR_ARGS(everything.items[i].id), listed, memory, row);
 				allowed_total += listed;
 				refused_total += !listed;
 			}
@@ -212,7 +229,8 @@ static void denied_by_default(void **state)
 	uint16_t patient = cl_fhir_type(CL_STR("Patient"));
 	assert_int_equal(cl_access_may(f->access, none, CL_ACCESS_READ, patient, &rule, &e), CL_E_FORBIDDEN);
 	assert_int_equal(cl_access_may(f->access, bo, CL_ACCESS_READ, patient, &rule, &e), CL_E_FORBIDDEN);
-	assert_int_equal(cl_access_may(f->access, bo, CL_ACCESS_CREATE, cl_fhir_type(CL_STR("Task")), &rule, &e), CL_E_FORBIDDEN);
+	assert_int_equal(cl_access_may(f->access, bo, CL_ACCESS_CREATE, cl_fhir_type(CL_STR("Task")), &rule, &e),
+	                 CL_E_FORBIDDEN);
 	assert_null(memmem(e.message, strlen(e.message), "p1", 2));
 }
 
@@ -221,15 +239,18 @@ static void credentials_need_their_anchor(void **state)
 	struct fixture *f = *state;
 	struct cl_err e = {0};
 	const struct cl_principal *who;
-	struct cl_credential credential = {.kind = CL_CREDENTIAL_CERTIFICATE, .anchor = CL_STR("aa"),
-					   .name = CL_STR("urn:careloop:test:person:ana")};
+	struct cl_credential credential = {.kind = CL_CREDENTIAL_CERTIFICATE,
+	                                   .anchor = CL_STR("aa"),
+	                                   .name = CL_STR("urn:careloop:test:person:ana")};
 	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 0, &who, &e), 0);
 	assert_true(cl_str_is(who->name, "ana"));
 	/* The same name under another authority is nobody here (pitfalls 16). */
 	credential.anchor = CL_STR("bb");
-	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 0, &who, &e), CL_E_UNAUTHENTICATED);
+	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 0, &who, &e),
+	                 CL_E_UNAUTHENTICATED);
 	credential = (struct cl_credential){.kind = CL_CREDENTIAL_NONE};
-	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 0, &who, &e), CL_E_UNAUTHENTICATED);
+	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 0, &who, &e),
+	                 CL_E_UNAUTHENTICATED);
 }
 
 static void tokens_expire_and_are_revoked(void **state)
@@ -239,18 +260,21 @@ static void tokens_expire_and_are_revoked(void **state)
 	const struct cl_principal *who;
 	uint8_t hash[CL_SHA256_SIZE];
 	struct cl_credential credential = {.kind = CL_CREDENTIAL_BEARER, .token = CL_STR("secret")};
-	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 0, &who, &e), CL_E_UNAUTHENTICATED);
+	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 0, &who, &e),
+	                 CL_E_UNAUTHENTICATED);
 	cl_sha256_of(credential.token, hash);
 	assert_int_equal(cl_store_begin(f->store, &e), 0);
 	assert_int_equal(cl_store_token_put(f->store, hash, CL_STR("bo"), 100, CL_STR(""), &e), 0);
 	assert_int_equal(cl_store_commit(f->store, &e), 0);
 	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 99, &who, &e), 0);
 	assert_true(cl_str_is(who->name, "bo"));
-	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 100, &who, &e), CL_E_UNAUTHENTICATED);
+	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 100, &who, &e),
+	                 CL_E_UNAUTHENTICATED);
 	assert_int_equal(cl_store_begin(f->store, &e), 0);
 	assert_int_equal(cl_store_token_delete(f->store, hash, &e), 0);
 	assert_int_equal(cl_store_commit(f->store, &e), 0);
-	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 50, &who, &e), CL_E_UNAUTHENTICATED);
+	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 50, &who, &e),
+	                 CL_E_UNAUTHENTICATED);
 }
 
 static void bad_roles_are_refused_with_their_place(void **state)
@@ -267,16 +291,88 @@ static void bad_roles_are_refused_with_their_place(void **state)
 	assert_int_equal(cl_access_new(&f->catalog, &f->facts, &access, &e), CL_E_RULE);
 	assert_non_null(strstr(e.message, "wirte"));
 	owner_grants[0] = good;
+	/* A condition that is none. */
+	owner_grants[0].where = CL_STR("_count=5");
+	assert_int_equal(cl_access_new(&f->catalog, &f->facts, &access, &e), CL_E_RULE);
+	assert_string_equal(e.where, "plugin.lua:7");
+	owner_grants[0] = good;
+}
+
+static void names_are_nobody_else_s(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const bad[] = {
+	        "{\"principals\":{\"console\":{\"kind\":\"person\",\"roles\":[]}}}",
+	        "{\"principals\":{\"clock\":{\"kind\":\"person\",\"roles\":[]}}}",
+	        "{\"principals\":{\"a\":{\"kind\":\"person\",\"roles\":[]}},\"partners\":{\"a\":{\"roles\":[\"owner\"]}}}",
+	};
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct cl_organization_facts facts = f->facts;
+		struct cl_access *access;
+		struct cl_err e = {0};
+		assert_int_equal(cl_json_parse(f->arena, cl_str_of(bad[i]), NULL, &facts.config, &e), 0);
+		assert_int_equal(cl_access_new(&f->catalog, &facts, &access, &e), CL_E_RULE);
+	}
+}
+
+static int64_t row_owned_by(struct fixture *f, const char *search_text)
+{
+	struct cl_fhir_search_context context = {.type = cl_fhir_type(CL_STR("Task"))};
+	struct cl_fhir_search search;
+	struct cl_search_result result;
+	struct cl_err e = {0};
+	assert_int_equal(cl_fhir_search_parse(f->arena, &context, cl_str_of(search_text), &search, &e), 0);
+	assert_int_equal(cl_store_search(f->store, f->arena, &search.query, &result, &e), 0);
+	assert_int_equal(result.count, 1);
+	return result.items[0].row;
+}
+
+/* A grant for one workflow does not lift the condition of the grant for another. */
+static void transitions_are_decided_by_one_grant(void **state)
+{
+	struct fixture *f = *state;
+	static const char people[] = "{\"principals\":{\"bo\":{\"kind\":\"person\",\"roles\":[\"owner\"],"
+				     "\"reference\":\"Practitioner/bo\"}}}";
+	struct cl_err e = {0};
+	struct cl_str rule;
+	struct cl_access *access;
+	struct cl_grant grants[] = {grant("mover#1", "transition", tasks, 1, "", NULL, 0),
+				    grant("mover#2", "transition", tasks, 1, "owner=@self", NULL, 0)};
+	grants[0].workflow = CL_STR("open");
+	grants[1].workflow = CL_STR("own");
+	struct cl_role_rule role = {.name = CL_STR("owner"), .grants = grants, .grant_count = 2};
+	struct cl_catalog catalog = {.roles = &role, .role_count = 1};
+	struct cl_organization_facts facts = f->facts;
+	uint16_t task = cl_fhir_type(CL_STR("Task"));
+	assert_int_equal(cl_json_parse(f->arena, cl_str_of(people), NULL, &facts.config, &e), 0);
+	assert_int_equal(cl_access_new(&catalog, &facts, &access, &e), 0);
+	const struct cl_principal *bo = cl_access_principal(access, CL_STR("bo"));
+	const struct {
+		const char *search, *workflow;
+		int code;
+	} cases[] = {
+	        {"owner=Practitioner/bo&_count=1", "own", 0},
+	        {"owner=Practitioner/di&_count=1", "open", 0},
+	        {"owner=Practitioner/di&_count=1", "own", CL_E_FORBIDDEN},
+	        {"owner=Practitioner/bo&_count=1", "third", CL_E_FORBIDDEN},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		assert_int_equal(cl_access_transition(access, f->store, f->arena, bo, task, row_owned_by(f, cases[i].search),
+						      cl_str_of(cases[i].workflow), &rule, &e),
+				 cases[i].code);
+	cl_access_free(access);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(faces_agree),
-		cmocka_unit_test(denied_by_default),
-		cmocka_unit_test(credentials_need_their_anchor),
-		cmocka_unit_test(tokens_expire_and_are_revoked),
-		cmocka_unit_test(bad_roles_are_refused_with_their_place),
+	        cmocka_unit_test(faces_agree),
+	        cmocka_unit_test(denied_by_default),
+	        cmocka_unit_test(credentials_need_their_anchor),
+	        cmocka_unit_test(tokens_expire_and_are_revoked),
+	        cmocka_unit_test(bad_roles_are_refused_with_their_place),
+	        cmocka_unit_test(names_are_nobody_else_s),
+	        cmocka_unit_test(transitions_are_decided_by_one_grant),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -11,37 +11,44 @@
 #include <cmocka.h>
 
 static const char config[] =
-	"return { name = 'Test Clinic', zone = 'America/Chicago', plugins = { 'own' }, reference = 'Organization/test',\n"
-	"  partners = { lakeside = { name = 'Lakeside', url = 'https://lakeside.localhost:1', reference = 'Organization/l' } },\n"
-	"  principals = { ehr = { kind = 'client', roles = { 'all' }, certificate = 'urn:ehr' },\n"
-	"                 other = { kind = 'client', roles = { 'all' }, certificate = 'urn:other' },\n"
-	"                 limited = { kind = 'person', roles = { 'limited' }, certificate = 'urn:limited' } } }\n";
+        "return { name = 'Test Clinic', zone = 'America/Chicago', plugins = { 'own' }, reference = "
+        "'Organization/test',\n"
+        "  partners = { lakeside = { name = 'Lakeside', url = 'https://lakeside.localhost:1', reference = "
+        "'Organization/l' } },\n"
+        "  principals = { ehr = { kind = 'client', roles = { 'all' }, certificate = 'urn:ehr' },\n"
+        "                 other = { kind = 'client', roles = { 'all' }, certificate = 'urn:other' },\n"
+        "                 limited = { kind = 'person', roles = { 'limited' }, certificate = 'urn:limited' } } }\n";
 
 static const char plugin_text[] =
-	"return plugin { name = 'own', api = 1, summary = 'test',\n"
-	"  settings = { call_within = { type = 'duration', default = '1 day', help = 'x' } },\n"
-	"  roles = { all = { summary = 'everything', allow = { { 'read search history create update delete transition message events "
-	"metrics', types = '*', except_labels = {} } } },\n"
-	"            limited = { summary = 'nothing labelled', allow = { { 'read search history create update', types = '*',\n"
-	"              except_labels = { 'R' } } } },\n"
-	"            partner = { summary = 'partner', allow = { { 'message', types = '*' } } } },\n"
-	"  workflow 'callback' { summary = 'c', subject = 'Patient', start = 'asked',\n"
-	"    asked = { status = 'requested', owner = 'all', action = 'call', within = setting 'call_within',\n"
-	"              overdue = escalate('all', { again = '1 day', times = 2, finally = 'give_up' }),\n"
-	"              on = { reached = { 'done', needs = { result = 'string' } }, give_up = { 'unreached', by = 'clock' } } },\n"
-	"    done = { status = 'completed', final = true }, unreached = { status = 'failed', final = true } },\n"
-	"  on 'Patient.create' (function (ctx, change)\n"
-	"    local p = change.resource\n"
-	"    if p.gender == 'other' then ctx:refuse('no such patients', 'Patient.gender') end\n"
-	"    if p.gender == 'female' then ctx:create { resourceType = 'Flag', status = 'active', code = { text = 'seen' },\n"
-	"       subject = { reference = change.reference } } end\n"
-	"  end),\n"
-	"  every('07:00', 'weekdays', function (ctx)\n"
-	"    ctx:create { resourceType = 'List', status = 'current', mode = 'snapshot', title = ctx:today() }\n"
-	"  end),\n"
-	"  timer 'poison' (function (ctx, data) error('poison') end),\n"
-	"  operation '$poison' { summary = 'x', roles = { 'all' }, run = function (ctx) ctx:set_timer('poison:1', '1 hour', {}) end },\n"
-	"}\n";
+        "return plugin { name = 'own', api = 1, summary = 'test',\n"
+        "  settings = { call_within = { type = 'duration', default = '1 day', help = 'x' } },\n"
+        "  roles = { all = { summary = 'everything', allow = { { 'read search history create update delete transition "
+        "message events "
+        "metrics', types = '*', except_labels = {} } } },\n"
+        "            limited = { summary = 'nothing labelled', allow = { { 'read search history create update', types "
+        "= '*',\n"
+        "              except_labels = { 'R' } } } },\n"
+        "            partner = { summary = 'partner', allow = { { 'message', types = '*' } } } },\n"
+        "  workflow 'callback' { summary = 'c', subject = 'Patient', start = 'asked',\n"
+        "    asked = { status = 'requested', owner = 'all', action = 'call', within = setting 'call_within',\n"
+        "              overdue = escalate('all', { again = '1 day', times = 2, finally = 'give_up' }),\n"
+        "              on = { reached = { 'done', needs = { result = 'string' } }, give_up = { 'unreached', by = "
+        "'clock' } } },\n"
+        "    done = { status = 'completed', final = true }, unreached = { status = 'failed', final = true } },\n"
+        "  on 'Patient.create' (function (ctx, change)\n"
+        "    local p = change.resource\n"
+        "    if p.gender == 'other' then ctx:refuse('no such patients', 'Patient.gender') end\n"
+        "    if p.gender == 'female' then ctx:create { resourceType = 'Flag', status = 'active', code = { text = "
+        "'seen' },\n"
+        "       subject = { reference = change.reference } } end\n"
+        "  end),\n"
+        "  every('07:00', 'weekdays', function (ctx)\n"
+        "    ctx:create { resourceType = 'List', status = 'current', mode = 'snapshot', title = ctx:today() }\n"
+        "  end),\n"
+        "  timer 'poison' (function (ctx, data) error('poison') end),\n"
+        "  operation '$poison' { summary = 'x', roles = { 'all' }, run = function (ctx) ctx:set_timer('poison:1', '1 "
+        "hour', {}) end },\n"
+        "}\n";
 
 struct fixture {
 	char folder[64], plugins[128], organizations[128];
@@ -136,11 +143,11 @@ static struct cl_request request(struct fixture *f, const char *method, const ch
 	static struct cl_header headers[2][4];
 	static int turn;
 	struct cl_request made = {
-		.method = cl_str_of(method),
-		.target = cl_str_of(target),
-		.base = CL_STR("https://test.localhost"),
-		.body = cl_arena_copy(f->arena, cl_str_of(body)),
-		.credential = {.kind = CL_CREDENTIAL_CERTIFICATE, .name = CL_STR("urn:ehr")},
+	        .method = cl_str_of(method),
+	        .target = cl_str_of(target),
+	        .base = CL_STR("https://test.localhost"),
+	        .body = cl_arena_copy(f->arena, cl_str_of(body)),
+	        .credential = {.kind = CL_CREDENTIAL_CERTIFICATE, .name = CL_STR("urn:ehr")},
 	};
 	made.headers = headers[turn++ & 1];
 	made.headers[made.header_count++] = (struct cl_header){CL_STR("content-type"), CL_STR("application/fhir+json")};
@@ -156,7 +163,8 @@ static struct cl_response send(struct fixture *f, const char *method, const char
 	struct cl_request made = request(f, method, target, body);
 	cl_organization_execute(f->organization, f->arena, &made, &response);
 	if (response.status != status)
-		fail_msg("%s %s: %d instead of %d: %.*s", method, target, response.status, status, CL_STR_ARGS(response.body));
+		fail_msg("%s %s: %d instead of %d: %.*s", method, target, response.status, status,
+		         CL_STR_ARGS(response.body));
 	return response;
 }
 
@@ -181,7 +189,7 @@ static int64_t total(struct fixture *f, const char *search)
 
 /* As another principal, with one more header (NULL: none). */
 static struct cl_response send_as(struct fixture *f, const char *certificate, const char *method, const char *target,
-				  const char *body, const char *header, const char *value, int status)
+                                  const char *body, const char *header, const char *value, int status)
 {
 	struct cl_response response;
 	struct cl_request made = request(f, method, target, body);
@@ -190,7 +198,8 @@ static struct cl_response send_as(struct fixture *f, const char *certificate, co
 		made.headers[made.header_count++] = (struct cl_header){cl_str_of(header), cl_str_of(value)};
 	cl_organization_execute(f->organization, f->arena, &made, &response);
 	if (response.status != status)
-		fail_msg("%s %s: %d instead of %d: %.*s", method, target, response.status, status, CL_STR_ARGS(response.body));
+		fail_msg("%s %s: %d instead of %d: %.*s", method, target, response.status, status,
+		         CL_STR_ARGS(response.body));
 	return response;
 }
 
@@ -207,7 +216,7 @@ static int leaves(struct fixture *f, const char *target)
 	int count = 0;
 	struct cl_err e = {0};
 	assert_int_equal(
-		cl_audit_list(f->organization->store, CL_STR_NONE, cl_str_of(target), 1000, count_leaf, &count, &e), 0);
+	        cl_audit_list(f->organization->store, CL_STR_NONE, cl_str_of(target), 1000, count_leaf, &count, &e), 0);
 	return count;
 }
 
@@ -221,7 +230,8 @@ static struct cl_str status_of(const struct cl_json *bundle, const char *entry)
 static void a_resource_lives(void **state)
 {
 	struct fixture *f = *state;
-	struct cl_response created = send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\"active\":true}", 201);
+	struct cl_response created =
+	        send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\"active\":true}", 201);
 	struct cl_str id = cl_json_get_text(parse(f, created.body), "id");
 	char target[128], body[256];
 	assert_true(cl_str_is(cl_response_header(&created, "etag"), "W/\"1\""));
@@ -280,7 +290,7 @@ static void a_refusing_handler_changes_nothing(void **state)
 	struct fixture *f = *state;
 	uint64_t before = cl_store_last_sequence(f->organization->store);
 	struct cl_response refused =
-		send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\"gender\":\"other\"}", 422);
+	        send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\"gender\":\"other\"}", 422);
 	assert_non_null(memmem(refused.body.p, refused.body.n, "no such patients", 16));
 	assert_non_null(memmem(refused.body.p, refused.body.n, "Patient.gender", 14));
 	assert_int_equal(cl_store_last_sequence(f->organization->store), before);
@@ -291,19 +301,23 @@ static void a_refusing_handler_changes_nothing(void **state)
 static void transactions_are_all_or_nothing(void **state)
 {
 	struct fixture *f = *state;
-	static const char good[] =
-		"{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
-		"{\"fullUrl\":\"urn:uuid:11111111-1111-4111-8111-111111111111\",\"resource\":{\"resourceType\":\"Observation\","
-		"\"status\":\"final\",\"code\":{\"text\":\"x\"},\"subject\":{\"reference\":\"urn:uuid:22222222-2222-4222-8222-222222222222\"}},"
-		"\"request\":{\"method\":\"POST\",\"url\":\"Observation\"}},"
-		"{\"fullUrl\":\"urn:uuid:22222222-2222-4222-8222-222222222222\",\"resource\":{\"resourceType\":\"Patient\","
-		"\"gender\":\"female\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}}]}";
+	static const char good[] = "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
+	                           "{\"fullUrl\":\"urn:uuid:11111111-1111-4111-8111-111111111111\",\"resource\":{"
+	                           "\"resourceType\":\"Observation\","
+	                           "\"status\":\"final\",\"code\":{\"text\":\"x\"},\"subject\":{\"reference\":\"urn:"
+	                           "uuid:22222222-2222-4222-8222-222222222222\"}},"
+	                           "\"request\":{\"method\":\"POST\",\"url\":\"Observation\"}},"
+	                           "{\"fullUrl\":\"urn:uuid:22222222-2222-4222-8222-222222222222\",\"resource\":{"
+	                           "\"resourceType\":\"Patient\","
+	                           "\"gender\":\"female\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}}]}";
 	static const char bad[] =
-		"{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
-		"{\"resource\":{\"resourceType\":\"Patient\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
-		"{\"resource\":{\"resourceType\":\"Patient\",\"gender\":\"nonsense\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}}]}";
+	        "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
+	        "{\"resource\":{\"resourceType\":\"Patient\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
+	        "{\"resource\":{\"resourceType\":\"Patient\",\"gender\":\"nonsense\"},\"request\":{\"method\":\"POST\","
+	        "\"url\":\"Patient\"}}]}";
 	struct cl_json *answer = parse(f, send(f, "POST", "/fhir", good, 200).body);
-	struct cl_str subject = cl_json_text(cl_json_path(answer, "entry", "0", "resource", "subject", "reference", NULL));
+	struct cl_str subject =
+	        cl_json_text(cl_json_path(answer, "entry", "0", "resource", "subject", "reference", NULL));
 	struct cl_str id = cl_json_text(cl_json_path(answer, "entry", "1", "resource", "id", NULL));
 	assert_true(cl_str_starts(subject, "Patient/"));
 	assert_true(cl_str_equal((struct cl_str){subject.p + 8, subject.n - 8}, id));
@@ -317,10 +331,11 @@ static void batch_entries_stand_alone(void **state)
 {
 	struct fixture *f = *state;
 	static const char batch[] =
-		"{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":["
-		"{\"resource\":{\"resourceType\":\"Patient\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
-		"{\"resource\":{\"resourceType\":\"Patient\",\"gender\":\"other\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
-		"{\"request\":{\"method\":\"GET\",\"url\":\"Patient?_summary=count\"}}]}";
+	        "{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":["
+	        "{\"resource\":{\"resourceType\":\"Patient\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
+	        "{\"resource\":{\"resourceType\":\"Patient\",\"gender\":\"other\"},\"request\":{\"method\":\"POST\","
+	        "\"url\":\"Patient\"}},"
+	        "{\"request\":{\"method\":\"GET\",\"url\":\"Patient?_summary=count\"}}]}";
 	struct cl_json *answer = parse(f, send(f, "POST", "/fhir", batch, 200).body);
 	assert_true(cl_str_is(cl_json_text(cl_json_path(answer, "entry", "0", "response", "status", NULL)), "201"));
 	assert_true(cl_str_is(cl_json_text(cl_json_path(answer, "entry", "1", "response", "status", NULL)), "422"));
@@ -330,13 +345,16 @@ static void batch_entries_stand_alone(void **state)
 
 static struct cl_str start_callback(struct fixture *f)
 {
-	struct cl_json *patient = parse(f, send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\"}", 201).body);
+	struct cl_json *patient =
+	        parse(f, send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\"}", 201).body);
 	char body[400];
-	snprintf(body, sizeof body,
-		 "{\"resourceType\":\"Task\",\"status\":\"draft\",\"intent\":\"order\",\"code\":{\"coding\":[{\"system\":"
-		 "\"urn:careloop:workflow\",\"code\":\"callback\"}]},\"focus\":{\"reference\":\"Patient/%.*s\"},\"for\":"
-		 "{\"reference\":\"Patient/%.*s\"}}",
-		 CL_STR_ARGS(cl_json_get_text(patient, "id")), CL_STR_ARGS(cl_json_get_text(patient, "id")));
+	snprintf(
+	        body, sizeof body,
+	        "{\"resourceType\":\"Task\",\"status\":\"draft\",\"intent\":\"order\",\"code\":{\"coding\":[{"
+	        "\"system\":"
+	        "\"urn:careloop:workflow\",\"code\":\"callback\"}]},\"focus\":{\"reference\":\"Patient/%.*s\"},\"for\":"
+	        "{\"reference\":\"Patient/%.*s\"}}",
+	        CL_STR_ARGS(cl_json_get_text(patient, "id")), CL_STR_ARGS(cl_json_get_text(patient, "id")));
 	return cl_json_get_text(parse(f, send(f, "POST", "/fhir/Task", body, 201).body), "id");
 }
 
@@ -405,8 +423,8 @@ static void reload_moves_or_refuses_instances(void **state)
 	char mapped[sizeof text + 100];
 	char *place = strstr(text, "start = 'asket',");
 	assert_non_null(place);
-	snprintf(mapped, sizeof mapped, "%.*sstart = 'asket', migrate = { asked = 'asket' },%s", (int)(place - text), text,
-		 place + strlen("start = 'asket',"));
+	snprintf(mapped, sizeof mapped, "%.*sstart = 'asket', migrate = { asked = 'asket' },%s", (int)(place - text),
+	         text, place + strlen("start = 'asket',"));
 	rules = load(f, mapped);
 	assert_int_equal(cl_store_begin(f->organization->store, &e), 0);
 	if (cl_organization_reload(f->organization, rules, &e))
@@ -422,20 +440,29 @@ static void transitions_check_what_they_need(void **state)
 	char target[128];
 	struct cl_str task = start_callback(f);
 	snprintf(target, sizeof target, "/fhir/Task/%.*s/$transition", CL_STR_ARGS(task));
-	struct cl_response refused = send(f, "POST", target,
-					  "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"reached\"}]}", 422);
+	struct cl_response refused = send(
+	        f, "POST", target,
+	        "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"reached\"}]}",
+	        422);
 	assert_non_null(memmem(refused.body.p, refused.body.n, "result", 6));
-	refused = send(f, "POST", target,
-		       "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"finish\"}]}", 422);
+	refused = send(
+	        f, "POST", target,
+	        "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"finish\"}]}",
+	        422);
 	assert_non_null(memmem(refused.body.p, refused.body.n, "reached", 7));
-	struct cl_json *moved = parse(f, send(f, "POST", target,
-					      "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"reached\"},"
-					      "{\"name\":\"result\",\"valueString\":\"fine\"}]}",
-					      200).body);
+	struct cl_json *moved = parse(
+	        f,
+	        send(f, "POST", target,
+	             "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"reached\"},"
+	             "{\"name\":\"result\",\"valueString\":\"fine\"}]}",
+	             200)
+	                .body);
 	assert_true(cl_str_is(cl_json_get_text(moved, "status"), "completed"));
 	assert_true(cl_str_is(state_of(f, task), "done"));
-	refused = send(f, "POST", target,
-		       "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"reached\"}]}", 422);
+	refused = send(
+	        f, "POST", target,
+	        "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"event\",\"valueString\":\"reached\"}]}",
+	        422);
 }
 
 static void plain_updates_move_instances_too(void **state)
@@ -469,7 +496,8 @@ static void strangers_and_bad_input_are_refused(void **state)
 	send(f, "GET", "/fhir/Patient/unknown", "", 404);
 	send(f, "GET", "/fhir/Patent/x", "", 404);
 	send(f, "PATCH", "/fhir/Patient/x", "", 405);
-	struct cl_response broken = send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\n  \"active\": tru}", 400);
+	struct cl_response broken =
+	        send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\n  \"active\": tru}", 400);
 	assert_non_null(memmem(broken.body.p, broken.body.n, "ine 2", 5));
 	send(f, "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\",\"shoe\":1}", 422);
 	send(f, "GET", "/fhir/Patient?shoe=1", "", 400);
@@ -480,11 +508,11 @@ static void commands_of_others_are_refused(void **state)
 {
 	struct fixture *f = *state;
 	static const char batch[] =
-		"{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":["
-		"{\"resource\":{\"command\":\"token create\",\"arguments\":{\"principal\":\"ehr\"}},"
-		"\"request\":{\"method\":\"CONSOLE\",\"url\":\"x\"}},"
-		"{\"resource\":{\"command\":\"principals\"},\"request\":{\"method\":\"CONSOLE\",\"url\":\"x\"}},"
-		"{\"request\":{\"method\":\"COURIER\",\"url\":\"outbox\"}}]}";
+	        "{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":["
+	        "{\"resource\":{\"command\":\"token create\",\"arguments\":{\"principal\":\"ehr\"}},"
+	        "\"request\":{\"method\":\"CONSOLE\",\"url\":\"x\"}},"
+	        "{\"resource\":{\"command\":\"principals\"},\"request\":{\"method\":\"CONSOLE\",\"url\":\"x\"}},"
+	        "{\"request\":{\"method\":\"COURIER\",\"url\":\"outbox\"}}]}";
 	struct cl_json *answer = parse(f, send(f, "POST", "/fhir", batch, 200).body);
 	for (int i = 0; i < 3; i++) {
 		char entry[2] = {(char)('0' + i), 0};
@@ -499,7 +527,8 @@ static void what_administrators_fail_at_is_audited(void **state)
 {
 	struct fixture *f = *state;
 	struct cl_response response;
-	struct cl_request made = request(f, "CONSOLE", "test", "{\"command\":\"token create\",\"arguments\":{\"principal\":\"no\"}}");
+	struct cl_request made =
+	        request(f, "CONSOLE", "test", "{\"command\":\"token create\",\"arguments\":{\"principal\":\"no\"}}");
 	made.credential = (struct cl_credential){.kind = CL_CREDENTIAL_CONSOLE, .name = CL_STR("root")};
 	cl_organization_execute(f->organization, f->arena, &made, &response);
 	assert_int_equal(response.status, 404);
@@ -510,10 +539,11 @@ static void a_resent_batch_runs_once(void **state)
 {
 	struct fixture *f = *state;
 	struct cl_response first, second;
-	struct cl_request made = request(f, "POST", "/fhir",
-					 "{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":["
-					 "{\"resource\":{\"resourceType\":\"Patient\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
-					 "{\"request\":{\"method\":\"GET\",\"url\":\"Patient\"}}]}");
+	struct cl_request made = request(
+	        f, "POST", "/fhir",
+	        "{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":["
+	        "{\"resource\":{\"resourceType\":\"Patient\"},\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
+	        "{\"request\":{\"method\":\"GET\",\"url\":\"Patient\"}}]}");
 	made.headers[made.header_count++] = (struct cl_header){CL_STR("idempotency-key"), CL_STR("batch")};
 	cl_organization_execute(f->organization, f->arena, &made, &first);
 	made.resent = true;
@@ -530,10 +560,11 @@ static void a_resent_batch_runs_once(void **state)
 static void old_versions_are_decided_on_their_own(void **state)
 {
 	struct fixture *f = *state;
-	static const char labelled[] =
-		"{\"resourceType\":\"Patient\",\"id\":\"p\",\"meta\":{\"security\":[{\"code\":\"R\"}]},\"active\":true}";
+	static const char labelled[] = "{\"resourceType\":\"Patient\",\"id\":\"p\",\"meta\":{\"security\":[{\"code\":"
+	                               "\"R\"}]},\"active\":true}";
 	send(f, "PUT", "/fhir/Patient/p", labelled, 201);
-	send(f, "PUT", "/fhir/Patient/p", "{\"resourceType\":\"Patient\",\"id\":\"p\",\"meta\":{\"security\":[]},\"active\":false}", 422);
+	send(f, "PUT", "/fhir/Patient/p",
+	     "{\"resourceType\":\"Patient\",\"id\":\"p\",\"meta\":{\"security\":[]},\"active\":false}", 422);
 	send(f, "PUT", "/fhir/Patient/p", "{\"resourceType\":\"Patient\",\"id\":\"p\",\"active\":false}", 200);
 	send_as(f, "urn:limited", "GET", "/fhir/Patient/p", "", NULL, NULL, 200);
 	send_as(f, "urn:limited", "GET", "/fhir/Patient/p/_history/1", "", NULL, NULL, 403);
@@ -541,7 +572,8 @@ static void old_versions_are_decided_on_their_own(void **state)
 	static const char *const histories[] = {"/fhir/Patient/p/_history", "/fhir/Patient/_history", "/fhir/_history"};
 	for (size_t i = 0; i < 3; i++) {
 		struct cl_json *all = parse(f, send(f, "GET", histories[i], "", 200).body);
-		struct cl_json *some = parse(f, send_as(f, "urn:limited", "GET", histories[i], "", NULL, NULL, 200).body);
+		struct cl_json *some =
+		        parse(f, send_as(f, "urn:limited", "GET", histories[i], "", NULL, NULL, 200).body);
 		assert_int_equal(cl_json_get(all, "entry")->count, 2);
 		assert_int_equal(cl_json_get(some, "entry")->count, 1);
 	}
@@ -555,8 +587,9 @@ static void old_versions_are_decided_on_their_own(void **state)
 	send_as(f, "urn:limited", "GET", "/fhir/Patient/p", "", NULL, NULL, 403);
 	send_as(f, "urn:limited", "GET", "/fhir/Patient/p/_history/2", "", NULL, NULL, 403);
 	send_as(f, "urn:limited", "GET", "/fhir/Patient/p/_history", "", NULL, NULL, 403);
-	assert_null(cl_json_get(parse(f, send_as(f, "urn:limited", "GET", "/fhir/Patient/_history", "", NULL, NULL, 200).body),
-				"entry"));
+	assert_null(cl_json_get(
+	        parse(f, send_as(f, "urn:limited", "GET", "/fhir/Patient/_history", "", NULL, NULL, 200).body),
+	        "entry"));
 }
 
 static int64_t found_by(struct fixture *f, const char *certificate, const char *target)
@@ -570,43 +603,51 @@ static void searches_do_not_tell_what_is_hidden(void **state)
 {
 	struct fixture *f = *state;
 	send(f, "PUT", "/fhir/Patient/hidden",
-	     "{\"resourceType\":\"Patient\",\"id\":\"hidden\",\"meta\":{\"security\":[{\"code\":\"R\"}]},\"active\":true}", 201);
+	     "{\"resourceType\":\"Patient\",\"id\":\"hidden\",\"meta\":{\"security\":[{\"code\":\"R\"}]},\"active\":"
+	     "true}",
+	     201);
 	send(f, "PUT", "/fhir/Patient/open", "{\"resourceType\":\"Patient\",\"id\":\"open\",\"active\":true}", 201);
 	send(f, "POST", "/fhir/Observation",
-	     "{\"resourceType\":\"Observation\",\"status\":\"final\",\"code\":{\"coding\":[{\"code\":\"a\"}]},\"subject\":"
-	     "{\"reference\":\"Patient/hidden\"}}", 201);
+	     "{\"resourceType\":\"Observation\",\"status\":\"final\",\"code\":{\"coding\":[{\"code\":\"a\"}]},"
+	     "\"subject\":"
+	     "{\"reference\":\"Patient/hidden\"}}",
+	     201);
 	send(f, "POST", "/fhir/Observation",
-	     "{\"resourceType\":\"Observation\",\"meta\":{\"security\":[{\"code\":\"R\"}]},\"status\":\"final\",\"code\":{\"coding\":"
-	     "[{\"code\":\"b\"}]},\"subject\":{\"reference\":\"Patient/open\"}}", 201);
+	     "{\"resourceType\":\"Observation\",\"meta\":{\"security\":[{\"code\":\"R\"}]},\"status\":\"final\","
+	     "\"code\":{\"coding\":"
+	     "[{\"code\":\"b\"}]},\"subject\":{\"reference\":\"Patient/open\"}}",
+	     201);
 	static const char *const searches[] = {"/fhir/Observation?code=a&subject:Patient.active=true",
-					       "/fhir/Patient?_has:Observation:patient:code=b"};
+	                                       "/fhir/Patient?_has:Observation:patient:code=b"};
 	for (size_t i = 0; i < 2; i++) {
 		assert_int_equal(found_by(f, "urn:ehr", searches[i]), 1);
 		assert_int_equal(found_by(f, "urn:limited", searches[i]), 0);
 	}
 	/* Nor do conditions tell which version there is. */
-	send_as(f, "urn:limited", "PUT", "/fhir/Patient/hidden", "{\"resourceType\":\"Patient\",\"id\":\"hidden\"}", "if-match",
-		"W/\"7\"", 403);
-	send_as(f, "urn:limited", "PUT", "/fhir/Patient/open", "{\"resourceType\":\"Patient\",\"id\":\"open\"}", "if-match",
-		"W/\"7\"", 412);
-	send_as(f, "urn:limited", "PUT", "/fhir/Patient/open", "{\"resourceType\":\"Patient\",\"id\":\"open\"}", "if-none-match", "*",
-		412);
-	send_as(f, "urn:limited", "PUT", "/fhir/Patient/open", "{\"resourceType\":\"Patient\",\"id\":\"open\"}", "if-match", "*", 200);
-	send_as(f, "urn:limited", "PUT", "/fhir/Patient/new", "{\"resourceType\":\"Patient\",\"id\":\"new\"}", "if-none-match", "*",
-		201);
+	send_as(f, "urn:limited", "PUT", "/fhir/Patient/hidden", "{\"resourceType\":\"Patient\",\"id\":\"hidden\"}",
+	        "if-match", "W/\"7\"", 403);
+	send_as(f, "urn:limited", "PUT", "/fhir/Patient/open", "{\"resourceType\":\"Patient\",\"id\":\"open\"}",
+	        "if-match", "W/\"7\"", 412);
+	send_as(f, "urn:limited", "PUT", "/fhir/Patient/open", "{\"resourceType\":\"Patient\",\"id\":\"open\"}",
+	        "if-none-match", "*", 412);
+	send_as(f, "urn:limited", "PUT", "/fhir/Patient/open", "{\"resourceType\":\"Patient\",\"id\":\"open\"}",
+	        "if-match", "*", 200);
+	send_as(f, "urn:limited", "PUT", "/fhir/Patient/new", "{\"resourceType\":\"Patient\",\"id\":\"new\"}",
+	        "if-none-match", "*", 201);
 }
 
 static void reads_inside_writes_are_audited(void **state)
 {
 	struct fixture *f = *state;
 	static const char body[] = "{\"resourceType\":\"Patient\",\"identifier\":[{\"system\":\"s\",\"value\":\"v\"}]}";
-	send(f, "PUT", "/fhir/Patient/p", "{\"resourceType\":\"Patient\",\"id\":\"p\",\"identifier\":[{\"system\":\"s\",\"value\":\"v\"}]}",
-	     201);
+	send(f, "PUT", "/fhir/Patient/p",
+	     "{\"resourceType\":\"Patient\",\"id\":\"p\",\"identifier\":[{\"system\":\"s\",\"value\":\"v\"}]}", 201);
 	int before = leaves(f, "Patient/p");
 	send_as(f, "urn:ehr", "POST", "/fhir/Patient", body, "if-none-exist", "identifier=s|v", 200);
 	assert_int_equal(leaves(f, "Patient/p"), before + 1);
 	send(f, "POST", "/fhir",
-	     "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{\"request\":{\"method\":\"GET\",\"url\":\"Patient/p\"}}]}",
+	     "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{\"request\":{\"method\":\"GET\","
+	     "\"url\":\"Patient/p\"}}]}",
 	     200);
 	assert_int_equal(leaves(f, "Patient/p"), before + 2);
 }
@@ -614,32 +655,38 @@ static void reads_inside_writes_are_audited(void **state)
 static void transactions_keep_their_promises(void **state)
 {
 	struct fixture *f = *state;
-	static const char overlapping[] =
-		"{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
-		"{\"resource\":{\"resourceType\":\"Patient\",\"id\":\"p\"},\"request\":{\"method\":\"PUT\",\"url\":\"Patient/p\"}},"
-		"{\"request\":{\"method\":\"DELETE\",\"url\":\"Patient/p\"}}]}";
+	static const char overlapping[] = "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
+	                                  "{\"resource\":{\"resourceType\":\"Patient\",\"id\":\"p\"},\"request\":{"
+	                                  "\"method\":\"PUT\",\"url\":\"Patient/p\"}},"
+	                                  "{\"request\":{\"method\":\"DELETE\",\"url\":\"Patient/p\"}}]}";
 	/* One condition twice: one resource, and both references lead to it. */
 	static const char same[] =
-		"{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
-		"{\"fullUrl\":\"urn:uuid:a\",\"resource\":{\"resourceType\":\"Patient\",\"identifier\":[{\"value\":\"v\"}]},"
-		"\"request\":{\"method\":\"POST\",\"url\":\"Patient\",\"ifNoneExist\":\"identifier=v\"}},"
-		"{\"fullUrl\":\"urn:uuid:b\",\"resource\":{\"resourceType\":\"Patient\",\"identifier\":[{\"value\":\"v\"}]},"
-		"\"request\":{\"method\":\"POST\",\"url\":\"Patient\",\"ifNoneExist\":\"identifier=v\"}},"
-		"{\"resource\":{\"resourceType\":\"Basic\",\"code\":{\"text\":\"x\"},\"subject\":{\"reference\":\"urn:uuid:b\"}},"
-		"\"request\":{\"method\":\"POST\",\"url\":\"Basic\"}}]}";
+	        "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
+	        "{\"fullUrl\":\"urn:uuid:a\",\"resource\":{\"resourceType\":\"Patient\",\"identifier\":[{\"value\":"
+	        "\"v\"}]},"
+	        "\"request\":{\"method\":\"POST\",\"url\":\"Patient\",\"ifNoneExist\":\"identifier=v\"}},"
+	        "{\"fullUrl\":\"urn:uuid:b\",\"resource\":{\"resourceType\":\"Patient\",\"identifier\":[{\"value\":"
+	        "\"v\"}]},"
+	        "\"request\":{\"method\":\"POST\",\"url\":\"Patient\",\"ifNoneExist\":\"identifier=v\"}},"
+	        "{\"resource\":{\"resourceType\":\"Basic\",\"code\":{\"text\":\"x\"},\"subject\":{\"reference\":\"urn:"
+	        "uuid:b\"}},"
+	        "\"request\":{\"method\":\"POST\",\"url\":\"Basic\"}}]}";
 	/* A relative reference of an entry from elsewhere is to the entry from there. */
 	static const char elsewhere[] =
-		"{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
-		"{\"fullUrl\":\"https://there.example/fhir/Patient/1\",\"resource\":{\"resourceType\":\"Patient\",\"id\":\"1\"},"
-		"\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
-		"{\"fullUrl\":\"https://there.example/fhir/Basic/1\",\"resource\":{\"resourceType\":\"Basic\",\"code\":{\"text\":\"x\"},"
-		"\"subject\":{\"reference\":\"Patient/1\"}},\"request\":{\"method\":\"POST\",\"url\":\"Basic\"}}]}";
+	        "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":["
+	        "{\"fullUrl\":\"https://there.example/fhir/Patient/"
+	        "1\",\"resource\":{\"resourceType\":\"Patient\",\"id\":\"1\"},"
+	        "\"request\":{\"method\":\"POST\",\"url\":\"Patient\"}},"
+	        "{\"fullUrl\":\"https://there.example/fhir/Basic/"
+	        "1\",\"resource\":{\"resourceType\":\"Basic\",\"code\":{\"text\":\"x\"},"
+	        "\"subject\":{\"reference\":\"Patient/1\"}},\"request\":{\"method\":\"POST\",\"url\":\"Basic\"}}]}";
 	send(f, "POST", "/fhir", overlapping, 400);
 	struct cl_json *answer = parse(f, send(f, "POST", "/fhir", same, 200).body);
 	assert_true(cl_str_is(status_of(answer, "0"), "201"));
 	assert_true(cl_str_is(status_of(answer, "1"), "200"));
 	struct cl_str id = cl_json_text(cl_json_path(answer, "entry", "0", "resource", "id", NULL));
-	struct cl_str subject = cl_json_text(cl_json_path(answer, "entry", "2", "resource", "subject", "reference", NULL));
+	struct cl_str subject =
+	        cl_json_text(cl_json_path(answer, "entry", "2", "resource", "subject", "reference", NULL));
 	assert_true(subject.n == 8 + id.n && !memcmp(subject.p + 8, id.p, id.n));
 	assert_int_equal(total(f, "Patient"), 1);
 	answer = parse(f, send(f, "POST", "/fhir", elsewhere, 200).body);
@@ -689,28 +736,28 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(a_resource_lives),
-		TEST(a_resent_request_is_answered_once),
-		TEST(idempotency_keys_belong_to_their_principal_and_body),
-		TEST(a_refusing_handler_changes_nothing),
-		TEST(transactions_are_all_or_nothing),
-		TEST(batch_entries_stand_alone),
-		TEST(eight_weeks_pass_in_order),
-		TEST(a_poison_timer_is_put_aside),
-		TEST(reload_moves_or_refuses_instances),
-		TEST(transitions_check_what_they_need),
-		TEST(plain_updates_move_instances_too),
-		TEST(strangers_and_bad_input_are_refused),
-		TEST(commands_of_others_are_refused),
-		TEST(what_administrators_fail_at_is_audited),
-		TEST(a_resent_batch_runs_once),
-		TEST(old_versions_are_decided_on_their_own),
-		TEST(searches_do_not_tell_what_is_hidden),
-		TEST(reads_inside_writes_are_audited),
-		TEST(transactions_keep_their_promises),
-		TEST(validating_is_no_event),
-		TEST(a_clock_that_was_set_back_can_be_replayed),
-		TEST(a_timer_that_crashed_the_process_is_set_aside),
+	        TEST(a_resource_lives),
+	        TEST(a_resent_request_is_answered_once),
+	        TEST(idempotency_keys_belong_to_their_principal_and_body),
+	        TEST(a_refusing_handler_changes_nothing),
+	        TEST(transactions_are_all_or_nothing),
+	        TEST(batch_entries_stand_alone),
+	        TEST(eight_weeks_pass_in_order),
+	        TEST(a_poison_timer_is_put_aside),
+	        TEST(reload_moves_or_refuses_instances),
+	        TEST(transitions_check_what_they_need),
+	        TEST(plain_updates_move_instances_too),
+	        TEST(strangers_and_bad_input_are_refused),
+	        TEST(commands_of_others_are_refused),
+	        TEST(what_administrators_fail_at_is_audited),
+	        TEST(a_resent_batch_runs_once),
+	        TEST(old_versions_are_decided_on_their_own),
+	        TEST(searches_do_not_tell_what_is_hidden),
+	        TEST(reads_inside_writes_are_audited),
+	        TEST(transactions_keep_their_promises),
+	        TEST(validating_is_no_event),
+	        TEST(a_clock_that_was_set_back_can_be_replayed),
+	        TEST(a_timer_that_crashed_the_process_is_set_aside),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -331,6 +331,10 @@ static void test_timers(void **state)
 	commit(f);
 	expect_due(f, 100, 10, "clock:t2#3@61 ");
 	assert_int_equal(cl_store_timer_next(f->store), 61);
+	assert_ok(f, cl_store_timers_quarantined(f->store, f->arena, 10, &list, &f->e));
+	assert_int_equal(list.count, 1);
+	assert_str(list.items[0].name, "every:p:1");
+	assert_str(list.items[0].rule, "crashed twice");
 	assert_ok(f, cl_store_timers(f->store, f->arena, CL_STR_NONE, 10, &list, &f->e));
 	assert_int_equal(list.count, 2);
 	begin(f);

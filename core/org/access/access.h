@@ -12,10 +12,10 @@ enum cl_interaction {
 	CL_ACCESS_UPDATE = 1u << 4,
 	CL_ACCESS_DELETE = 1u << 5,
 	CL_ACCESS_TRANSITION = 1u << 6,
-	CL_ACCESS_MESSAGE = 1u << 7,  /* $process-message, for partners */
-	CL_ACCESS_EVENTS = 1u << 8,   /* open an event stream; each event is decided as READ */
+	CL_ACCESS_MESSAGE = 1u << 7, /* $process-message, for partners */
+	CL_ACCESS_EVENTS = 1u << 8, /* open an event stream; each event is decided as READ */
 	CL_ACCESS_METRICS = 1u << 9,
-	CL_ACCESS_ADMIN = 1u << 10,   /* tokens, reload ... over HTTP */
+	CL_ACCESS_ADMIN = 1u << 10, /* tokens, reload ... over HTTP */
 };
 
 struct cl_principal {
@@ -23,42 +23,43 @@ struct cl_principal {
 	struct cl_str *roles;
 	size_t role_count;
 	struct cl_str anchor, certificate; /* what proves it: (trust anchor, name) */
-	bool console;                      /* an administrator on the admin socket: may all, audited as such */
+	bool console; /* an administrator on the admin socket: may all, audited as such */
 };
 
 /* Compiled from the catalog's roles and the organization's principals; immutable, replaced with the catalog. */
 struct cl_access;
-int cl_access_new(const struct cl_catalog *catalog, const struct cl_organization_facts *organization, struct cl_access **out,
-		  struct cl_err *e);
+int cl_access_new(const struct cl_catalog *catalog, const struct cl_organization_facts *organization,
+                  struct cl_access **out, struct cl_err *e);
 void cl_access_free(struct cl_access *access);
 
 /* Who presents this credential? CL_E_UNAUTHENTICATED without saying why in detail. Tokens are looked up in the store. */
 int cl_access_resolve(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
-		      const struct cl_credential *credential, cl_instant now, const struct cl_principal **out, struct cl_err *e);
+                      const struct cl_credential *credential, cl_instant now, const struct cl_principal **out,
+                      struct cl_err *e);
 /* Before anything is parsed: may this principal do this to the type at all? `rule` names the first grant that could allow. */
 int cl_access_may(const struct cl_access *access, const struct cl_principal *principal, enum cl_interaction interaction,
-		  uint16_t type, struct cl_str *rule, struct cl_err *e);
+                  uint16_t type, struct cl_str *rule, struct cl_err *e);
 /* The decision on one resource (its index values as stored or as about to be stored). CL_E_FORBIDDEN when no grant allows. */
 int cl_access_decide(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
-		     const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type, struct cl_str id,
-		     const struct cl_index *values, struct cl_str *rule, struct cl_err *e);
+                     const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type,
+                     struct cl_str id, const struct cl_index *values, struct cl_str *rule, struct cl_err *e);
 /* The decision on a stored row by SQL (reads by id never parse JSON). `unconditional` tells that no row can be refused. */
 int cl_access_decide_row(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
-			 const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type, int64_t row,
-			 struct cl_str *rule, struct cl_err *e);
+                         const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type,
+                         int64_t row, struct cl_str *rule, struct cl_err *e);
 /* The predicate for a search of the type; NULL = every row. CL_E_FORBIDDEN when none. */
 int cl_access_predicate(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
-			enum cl_interaction interaction, uint16_t type, struct cl_criterion **out, struct cl_str *rule,
-			struct cl_err *e);
+                        enum cl_interaction interaction, uint16_t type, struct cl_criterion **out, struct cl_str *rule,
+                        struct cl_err *e);
 /* May the principal fire transitions of the workflow on this row at all (the machine's `by` decides which)? One grant must allow
  * both: that for another workflow does not lift the condition of the one for this. */
 int cl_access_transition(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
-			 const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
-			 struct cl_str *rule, struct cl_err *e);
+                         const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
+                         struct cl_str *rule, struct cl_err *e);
 const struct cl_principal *cl_access_principal(const struct cl_access *access, struct cl_str name);
 size_t cl_access_principals(const struct cl_access *access, const struct cl_principal **out);
 struct cl_actor cl_access_actor(const struct cl_principal *principal);
 /* "ana may read Patient: role clinician, grant clinician#1 (care team)" for the console. */
 int cl_access_explain(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
-		      enum cl_interaction interaction, uint16_t type, struct cl_str *out, struct cl_err *e);
+                      enum cl_interaction interaction, uint16_t type, struct cl_str *out, struct cl_err *e);
 int cl_interaction_parse(struct cl_str word, unsigned *out);

@@ -11,7 +11,7 @@ struct cl_condition {
 /* One grant as one principal holds it. */
 struct cl_permission {
 	const struct cl_grant *grant;
-	unsigned interactions;      /* enum cl_interaction bits */
+	unsigned interactions; /* enum cl_interaction bits */
 	bool all_types;
 	uint16_t *types;
 	size_t type_count;
@@ -38,5 +38,5 @@ struct cl_access {
 const struct cl_holder *cl_access_holder(const struct cl_access *access, const struct cl_principal *principal);
 bool cl_permission_covers(const struct cl_permission *permission, unsigned interaction, uint16_t type);
 /* The whole condition of a permission on a type, labels included; NULL = none. */
-struct cl_criterion *cl_permission_criterion(const struct cl_permission *permission, struct cl_arena *arena, uint16_t type,
-					     const struct cl_principal *principal);
+struct cl_criterion *cl_permission_criterion(const struct cl_permission *permission, struct cl_arena *arena,
+                                             uint16_t type, const struct cl_principal *principal);

@@ -23,7 +23,8 @@ bool cl_permission_covers(const struct cl_permission *permission, unsigned inter
 	return false;
 }
 
-static struct cl_criterion *labels_excluded(const struct cl_permission *permission, struct cl_arena *arena, uint16_t type)
+static struct cl_criterion *labels_excluded(const struct cl_permission *permission, struct cl_arena *arena,
+                                            uint16_t type)
 {
 	uint16_t security = parameter_number(type, CL_STR("_security"));
 	if (!permission->grant->except_count || !security)
@@ -32,13 +33,15 @@ static struct cl_criterion *labels_excluded(const struct cl_permission *permissi
 	any->kind = CL_OR;
 	any->children = CL_NEW_ARRAY(arena, struct cl_criterion, permission->grant->except_count);
 	for (size_t i = 0; i < permission->grant->except_count; i++)
-		any->children[any->child_count++] = (struct cl_criterion){
-			.kind = CL_TOKEN, .match = CL_MATCH_CODE, .parameter = security, .b = permission->grant->except_labels[i]};
+		any->children[any->child_count++] = (struct cl_criterion){.kind = CL_TOKEN,
+		                                                          .match = CL_MATCH_CODE,
+		                                                          .parameter = security,
+		                                                          .b = permission->grant->except_labels[i]};
 	struct cl_criterion *not = CL_NEW(arena, struct cl_criterion);
-	not->kind = CL_NOT;
-	not->children = any;
-	not->child_count = 1;
-	return not;
+	not ->kind = CL_NOT;
+	not ->children = any;
+	not ->child_count = 1;
+	return not ;
 }
 
 static struct cl_criterion *care_team(struct cl_arena *arena, const struct cl_principal *principal)
@@ -55,8 +58,8 @@ static struct cl_criterion *care_team(struct cl_arena *arena, const struct cl_pr
 	return criterion;
 }
 
-struct cl_criterion *cl_permission_criterion(const struct cl_permission *permission, struct cl_arena *arena, uint16_t type,
-					     const struct cl_principal *principal)
+struct cl_criterion *cl_permission_criterion(const struct cl_permission *permission, struct cl_arena *arena,
+                                             uint16_t type, const struct cl_principal *principal)
 {
 	struct cl_criterion *parts[3];
 	size_t count = 0;
@@ -81,29 +84,52 @@ struct cl_criterion *cl_permission_criterion(const struct cl_permission *permiss
 }
 
 /* Strangers learn only that it is not allowed, never whether something exists. */
-static int refuse(const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type, struct cl_err *e)
+static int refuse(const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type,
+                  struct cl_err *e)
 {
 	const char *word = "do this";
 	switch (interaction) {
-	case CL_ACCESS_READ: word = "read"; break;
-	case CL_ACCESS_SEARCH: word = "search"; break;
-	case CL_ACCESS_HISTORY: word = "read the history of"; break;
-	case CL_ACCESS_CREATE: word = "create"; break;
-	case CL_ACCESS_UPDATE: word = "update"; break;
-	case CL_ACCESS_DELETE: word = "delete"; break;
-	case CL_ACCESS_TRANSITION: word = "move workflows with"; break;
-	case CL_ACCESS_MESSAGE: word = "send messages about"; break;
-	case CL_ACCESS_EVENTS: word = "open streams of"; break;
-	case CL_ACCESS_METRICS: word = "see metrics of"; break;
-	case CL_ACCESS_ADMIN: word = "administer"; break;
+	case CL_ACCESS_READ:
+		word = "read";
+		break;
+	case CL_ACCESS_SEARCH:
+		word = "search";
+		break;
+	case CL_ACCESS_HISTORY:
+		word = "read the history of";
+		break;
+	case CL_ACCESS_CREATE:
+		word = "create";
+		break;
+	case CL_ACCESS_UPDATE:
+		word = "update";
+		break;
+	case CL_ACCESS_DELETE:
+		word = "delete";
+		break;
+	case CL_ACCESS_TRANSITION:
+		word = "move workflows with";
+		break;
+	case CL_ACCESS_MESSAGE:
+		word = "send messages about";
+		break;
+	case CL_ACCESS_EVENTS:
+		word = "open streams of";
+		break;
+	case CL_ACCESS_METRICS:
+		word = "see metrics of";
+		break;
+	case CL_ACCESS_ADMIN:
+		word = "administer";
+		break;
 	}
 	struct cl_str name = type ? cl_fhir_type_name(type) : CL_STR("this organization");
-	return cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not %s %.*s: no role allows it", CL_STR_ARGS(principal->name), word,
-		       CL_STR_ARGS(name));
+	return cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not %s %.*s: no role allows it", CL_STR_ARGS(principal->name),
+	               word, CL_STR_ARGS(name));
 }
 
 int cl_access_may(const struct cl_access *access, const struct cl_principal *principal, enum cl_interaction interaction,
-		  uint16_t type, struct cl_str *rule, struct cl_err *e)
+                  uint16_t type, struct cl_str *rule, struct cl_err *e)
 {
 	if (principal->console) {
 		*rule = CL_STR("console");
@@ -119,8 +145,8 @@ int cl_access_may(const struct cl_access *access, const struct cl_principal *pri
 }
 
 int cl_access_decide(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
-		     const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type, struct cl_str id,
-		     const struct cl_index *values, struct cl_str *rule, struct cl_err *e)
+                     const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type,
+                     struct cl_str id, const struct cl_index *values, struct cl_str *rule, struct cl_err *e)
 {
 	if (principal->console) {
 		*rule = CL_STR("console");
@@ -147,8 +173,8 @@ int cl_access_decide(const struct cl_access *access, struct cl_store *store, str
 }
 
 int cl_access_decide_row(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
-			 const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type, int64_t row,
-			 struct cl_str *rule, struct cl_err *e)
+                         const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type,
+                         int64_t row, struct cl_str *rule, struct cl_err *e)
 {
 	struct cl_criterion *criterion = NULL;
 	int code = cl_access_predicate(access, arena, principal, interaction, type, &criterion, rule, e);
@@ -163,8 +189,8 @@ int cl_access_decide_row(const struct cl_access *access, struct cl_store *store,
 
 /* `workflow` (or NULL) leaves out the grants for transitions of others. */
 static int make_predicate(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
-			  enum cl_interaction interaction, uint16_t type, const struct cl_str *workflow, struct cl_criterion **out,
-			  struct cl_str *rule, struct cl_err *e)
+                          enum cl_interaction interaction, uint16_t type, const struct cl_str *workflow,
+                          struct cl_criterion **out, struct cl_str *rule, struct cl_err *e)
 {
 	*out = NULL;
 	if (principal->console) {
@@ -197,20 +223,21 @@ static int make_predicate(const struct cl_access *access, struct cl_arena *arena
 }
 
 int cl_access_predicate(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
-			enum cl_interaction interaction, uint16_t type, struct cl_criterion **out, struct cl_str *rule,
-			struct cl_err *e)
+                        enum cl_interaction interaction, uint16_t type, struct cl_criterion **out, struct cl_str *rule,
+                        struct cl_err *e)
 {
 	return make_predicate(access, arena, principal, interaction, type, NULL, out, rule, e);
 }
 
 int cl_access_transition(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
-			 const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
-			 struct cl_str *rule, struct cl_err *e)
+                         const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
+                         struct cl_str *rule, struct cl_err *e)
 {
 	struct cl_criterion *criterion = NULL;
 	struct cl_err ignored = {0};
 	bool allowed = true;
-	int code = make_predicate(access, arena, principal, CL_ACCESS_TRANSITION, type, &workflow, &criterion, rule, &ignored);
+	int code = make_predicate(access, arena, principal, CL_ACCESS_TRANSITION, type, &workflow, &criterion, rule,
+	                          &ignored);
 	if (!code && criterion) {
 		code = cl_store_matches(store, row, criterion, &allowed, e);
 		if (code)
@@ -218,12 +245,12 @@ int cl_access_transition(const struct cl_access *access, struct cl_store *store,
 	}
 	if (!code && allowed)
 		return 0;
-	return cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not move '%.*s' workflows: no role allows it", CL_STR_ARGS(principal->name),
-		       CL_STR_ARGS(workflow));
+	return cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not move '%.*s' workflows: no role allows it",
+	               CL_STR_ARGS(principal->name), CL_STR_ARGS(workflow));
 }
 
-static int resolve_token(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena, struct cl_str token,
-			 cl_instant now, const struct cl_principal **out, struct cl_err *e)
+static int resolve_token(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
+                         struct cl_str token, cl_instant now, const struct cl_principal **out, struct cl_err *e)
 {
 	uint8_t hash[CL_SHA256_SIZE];
 	struct cl_str name, scope;
@@ -243,7 +270,8 @@ static int resolve_token(const struct cl_access *access, struct cl_store *store,
 }
 
 int cl_access_resolve(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
-		      const struct cl_credential *credential, cl_instant now, const struct cl_principal **out, struct cl_err *e)
+                      const struct cl_credential *credential, cl_instant now, const struct cl_principal **out,
+                      struct cl_err *e)
 {
 	switch (credential->kind) {
 	case CL_CREDENTIAL_CERTIFICATE:
@@ -271,7 +299,7 @@ int cl_access_resolve(const struct cl_access *access, struct cl_store *store, st
 }
 
 int cl_access_explain(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
-		      enum cl_interaction interaction, uint16_t type, struct cl_str *out, struct cl_err *e)
+                      enum cl_interaction interaction, uint16_t type, struct cl_str *out, struct cl_err *e)
 {
 	(void)e;
 	const struct cl_holder *holder = cl_access_holder(access, principal);
@@ -283,11 +311,12 @@ int cl_access_explain(const struct cl_access *access, struct cl_arena *arena, co
 			continue;
 		const struct cl_grant *grant = permission->grant;
 		cl_buf_printf(&text, "%sallowed by %.*s (%.*s:%d)", text.n ? "; " : "", CL_STR_ARGS(grant->name),
-			      CL_STR_ARGS(grant->origin.file), grant->origin.line);
+		              CL_STR_ARGS(grant->origin.file), grant->origin.line);
 		if (grant->where.n)
 			cl_buf_printf(&text, " where %.*s", CL_STR_ARGS(grant->where));
 		for (size_t l = 0; l < grant->except_count; l++)
-			cl_buf_printf(&text, "%s%.*s", l ? ", " : ", not labelled ", CL_STR_ARGS(grant->except_labels[l]));
+			cl_buf_printf(&text, "%s%.*s", l ? ", " : ", not labelled ",
+			              CL_STR_ARGS(grant->except_labels[l]));
 	}
 	if (!text.n)
 		cl_buf_add_cstring(&text, "denied: no grant of its roles covers this");

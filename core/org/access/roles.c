@@ -8,10 +8,17 @@ static const struct {
 	const char *word;
 	unsigned bit;
 } interaction_words[] = {
-	{"read", CL_ACCESS_READ},	{"search", CL_ACCESS_SEARCH},	{"history", CL_ACCESS_HISTORY},
-	{"create", CL_ACCESS_CREATE},	{"update", CL_ACCESS_UPDATE},	{"delete", CL_ACCESS_DELETE},
-	{"transition", CL_ACCESS_TRANSITION}, {"message", CL_ACCESS_MESSAGE}, {"events", CL_ACCESS_EVENTS},
-	{"metrics", CL_ACCESS_METRICS}, {"admin", CL_ACCESS_ADMIN},
+        {"read", CL_ACCESS_READ},
+        {"search", CL_ACCESS_SEARCH},
+        {"history", CL_ACCESS_HISTORY},
+        {"create", CL_ACCESS_CREATE},
+        {"update", CL_ACCESS_UPDATE},
+        {"delete", CL_ACCESS_DELETE},
+        {"transition", CL_ACCESS_TRANSITION},
+        {"message", CL_ACCESS_MESSAGE},
+        {"events", CL_ACCESS_EVENTS},
+        {"metrics", CL_ACCESS_METRICS},
+        {"admin", CL_ACCESS_ADMIN},
 };
 
 int cl_interaction_parse(struct cl_str word, unsigned *out)
@@ -37,9 +44,10 @@ static int parse_interactions(const struct cl_grant *grant, unsigned *out, struc
 			struct cl_str word = {rest.p, n};
 			if (cl_interaction_parse(word, &bit)) {
 				cl_fail(e, CL_E_RULE,
-					"grant %.*s: '%.*s' is no interaction; known: read search history create update delete "
-					"transition message events metrics admin",
-					CL_STR_ARGS(grant->name), CL_STR_ARGS(word));
+				        "grant %.*s: '%.*s' is no interaction; known: read search history create "
+				        "update delete "
+				        "transition message events metrics admin",
+				        CL_STR_ARGS(grant->name), CL_STR_ARGS(word));
 				return cl_fail_at(e, "%.*s:%d", CL_STR_ARGS(grant->origin.file), grant->origin.line);
 			}
 			*out |= bit;
@@ -51,14 +59,15 @@ static int parse_interactions(const struct cl_grant *grant, unsigned *out, struc
 
 /* Puts the principal's own references in place of @self and @organization. */
 static struct cl_str fill_variables(struct cl_arena *arena, struct cl_str text, const struct cl_principal *principal,
-				    const struct cl_organization_facts *organization)
+                                    const struct cl_organization_facts *organization)
 {
 	struct cl_buf out;
 	cl_buf_init(&out, 0);
 	for (size_t i = 0; i < text.n;) {
 		struct cl_str rest = {text.p + i, text.n - i};
 		if (cl_str_starts(rest, "@self")) {
-			cl_buf_add_str(&out, principal->reference.n ? principal->reference : CL_STR("Practitioner/-nobody-"));
+			cl_buf_add_str(&out,
+			               principal->reference.n ? principal->reference : CL_STR("Practitioner/-nobody-"));
 			i += 5;
 		} else if (cl_str_starts(rest, "@organization")) {
 			cl_buf_add_str(&out, organization->reference);
@@ -72,8 +81,9 @@ static struct cl_str fill_variables(struct cl_arena *arena, struct cl_str text, 
 	return copy;
 }
 
-static int compile_permission(struct cl_access *access, const struct cl_grant *grant, const struct cl_principal *principal,
-			      const struct cl_organization_facts *organization, struct cl_permission *out, struct cl_err *e)
+static int compile_permission(struct cl_access *access, const struct cl_grant *grant,
+                              const struct cl_principal *principal, const struct cl_organization_facts *organization,
+                              struct cl_permission *out, struct cl_err *e)
 {
 	*out = (struct cl_permission){.grant = grant};
 	int code = parse_interactions(grant, &out->interactions, e);
@@ -87,8 +97,8 @@ static int compile_permission(struct cl_access *access, const struct cl_grant *g
 		}
 		uint16_t type = cl_fhir_type(grant->types[i]);
 		if (!type) {
-			cl_fail(e, CL_E_RULE, "grant %.*s: '%.*s' is no FHIR R4 resource type", CL_STR_ARGS(grant->name),
-				CL_STR_ARGS(grant->types[i]));
+			cl_fail(e, CL_E_RULE, "grant %.*s: '%.*s' is no FHIR R4 resource type",
+			        CL_STR_ARGS(grant->name), CL_STR_ARGS(grant->types[i]));
 			return cl_fail_at(e, "%.*s:%d", CL_STR_ARGS(grant->origin.file), grant->origin.line);
 		}
 		out->types[out->type_count++] = type;
@@ -100,8 +110,9 @@ static int compile_permission(struct cl_access *access, const struct cl_grant *g
 		return 0;
 	}
 	if (out->all_types || !out->type_count) {
-		cl_fail(e, CL_E_RULE, "grant %.*s: a search condition needs the types named, '*' has no search parameters of its own",
-			CL_STR_ARGS(grant->name));
+		cl_fail(e, CL_E_RULE,
+		        "grant %.*s: a search condition needs the types named, '*' has no search parameters of its own",
+		        CL_STR_ARGS(grant->name));
 		return cl_fail_at(e, "%.*s:%d", CL_STR_ARGS(grant->origin.file), grant->origin.line);
 	}
 	struct cl_str where = fill_variables(access->arena, grant->where, principal, organization);
@@ -113,13 +124,13 @@ static int compile_permission(struct cl_access *access, const struct cl_grant *g
 		if (cl_fhir_search_parse(access->arena, &context, where, &search, &problem)) {
 			struct cl_str name = cl_fhir_type_name(out->types[i]);
 			cl_fail(e, CL_E_RULE, "grant %.*s: condition '%.*s' on %.*s: %s", CL_STR_ARGS(grant->name),
-				CL_STR_ARGS(grant->where), CL_STR_ARGS(name), problem.message);
+			        CL_STR_ARGS(grant->where), CL_STR_ARGS(name), problem.message);
 			return cl_fail_at(e, "%.*s:%d", CL_STR_ARGS(grant->origin.file), grant->origin.line);
 		}
 		/* "_count=5" finds everything: no condition at all. */
 		if (!search.query.where) {
 			cl_fail(e, CL_E_RULE, "grant %.*s: '%.*s' restricts nothing", CL_STR_ARGS(grant->name),
-				CL_STR_ARGS(grant->where));
+			        CL_STR_ARGS(grant->where));
 			return cl_fail_at(e, "%.*s:%d", CL_STR_ARGS(grant->origin.file), grant->origin.line);
 		}
 		out->conditions[out->condition_count++] = (struct cl_condition){out->types[i], search.query.where};
@@ -136,14 +147,14 @@ static const struct cl_role_rule *find_role(const struct cl_catalog *catalog, st
 }
 
 static int compile_holder(struct cl_access *access, const struct cl_catalog *catalog,
-			  const struct cl_organization_facts *organization, struct cl_holder *holder, struct cl_err *e)
+                          const struct cl_organization_facts *organization, struct cl_holder *holder, struct cl_err *e)
 {
 	size_t total = 0;
 	for (size_t i = 0; i < holder->principal.role_count; i++) {
 		const struct cl_role_rule *role = find_role(catalog, holder->principal.roles[i]);
 		if (!role) {
 			cl_fail(e, CL_E_RULE, "principal '%.*s' has the role '%.*s', which no plugin declares",
-				CL_STR_ARGS(holder->principal.name), CL_STR_ARGS(holder->principal.roles[i]));
+			        CL_STR_ARGS(holder->principal.name), CL_STR_ARGS(holder->principal.roles[i]));
 			return cl_fail_at(e, "principals.%.*s.roles", CL_STR_ARGS(holder->principal.name));
 		}
 		total += role->grant_count;
@@ -153,7 +164,7 @@ static int compile_holder(struct cl_access *access, const struct cl_catalog *cat
 		const struct cl_role_rule *role = find_role(catalog, holder->principal.roles[i]);
 		for (size_t g = 0; g < role->grant_count; g++) {
 			int code = compile_permission(access, &role->grants[g], &holder->principal, organization,
-						      &holder->permissions[holder->permission_count], e);
+			                              &holder->permissions[holder->permission_count], e);
 			if (code)
 				return code;
 			holder->permission_count++;
@@ -162,15 +173,16 @@ static int compile_holder(struct cl_access *access, const struct cl_catalog *cat
 	return 0;
 }
 
-static void read_principal(struct cl_access *access, struct cl_str name, const struct cl_json *entry, struct cl_principal *out)
+static void read_principal(struct cl_access *access, struct cl_str name, const struct cl_json *entry,
+                           struct cl_principal *out)
 {
 	struct cl_arena *arena = access->arena;
 	*out = (struct cl_principal){
-		.name = cl_arena_copy(arena, name),
-		.kind = cl_arena_copy(arena, cl_json_get_text(entry, "kind")),
-		.reference = cl_arena_copy(arena, cl_json_get_text(entry, "reference")),
-		.anchor = cl_arena_copy(arena, cl_json_get_text(entry, "anchor")),
-		.certificate = cl_arena_copy(arena, cl_json_get_text(entry, "certificate")),
+	        .name = cl_arena_copy(arena, name),
+	        .kind = cl_arena_copy(arena, cl_json_get_text(entry, "kind")),
+	        .reference = cl_arena_copy(arena, cl_json_get_text(entry, "reference")),
+	        .anchor = cl_arena_copy(arena, cl_json_get_text(entry, "anchor")),
+	        .certificate = cl_arena_copy(arena, cl_json_get_text(entry, "certificate")),
 	};
 	const struct cl_json *roles = cl_json_get(entry, "roles");
 	if (roles && roles->kind == CL_JSON_ARRAY) {
@@ -188,20 +200,22 @@ static int check_name(const struct cl_access *access, size_t place, struct cl_er
 	struct cl_str name = access->holders[place].principal.name;
 	for (size_t i = 0; i < sizeof own / sizeof *own; i++)
 		if (cl_str_is(name, own[i])) {
-			cl_fail(e, CL_E_RULE, "'%s' is a name of the server's own; give the principal another one", own[i]);
+			cl_fail(e, CL_E_RULE, "'%s' is a name of the server's own; give the principal another one",
+			        own[i]);
 			return cl_fail_at(e, "principals.%s", own[i]);
 		}
 	for (size_t i = 0; i < place; i++)
 		if (cl_str_equal(access->holders[i].principal.name, name)) {
-			cl_fail(e, CL_E_RULE, "'%.*s' is the name of a principal and of a partner; they need different ones",
-				CL_STR_ARGS(name));
+			cl_fail(e, CL_E_RULE,
+			        "'%.*s' is the name of a principal and of a partner; they need different ones",
+			        CL_STR_ARGS(name));
 			return cl_fail_at(e, "partners.%.*s", CL_STR_ARGS(name));
 		}
 	return 0;
 }
 
-int cl_access_new(const struct cl_catalog *catalog, const struct cl_organization_facts *organization, struct cl_access **out,
-		  struct cl_err *e)
+int cl_access_new(const struct cl_catalog *catalog, const struct cl_organization_facts *organization,
+                  struct cl_access **out, struct cl_err *e)
 {
 	struct cl_arena *arena = cl_arena_new(0);
 	struct cl_access *access = CL_NEW(arena, struct cl_access);
@@ -212,7 +226,7 @@ int cl_access_new(const struct cl_catalog *catalog, const struct cl_organization
 	const struct cl_json *principals = cl_json_get(organization->config, "principals");
 	const struct cl_json *partners = cl_json_get(organization->config, "partners");
 	size_t count = (principals && principals->kind == CL_JSON_OBJECT ? principals->count : 0) +
-		       (partners && partners->kind == CL_JSON_OBJECT ? partners->count : 0);
+	               (partners && partners->kind == CL_JSON_OBJECT ? partners->count : 0);
 	access->holders = CL_NEW_ARRAY(arena, struct cl_holder, count + 1);
 	access->principals = CL_NEW_ARRAY(arena, struct cl_principal, count + 1);
 	int code = 0;
@@ -276,6 +290,9 @@ size_t cl_access_principals(const struct cl_access *access, const struct cl_prin
 
 struct cl_actor cl_access_actor(const struct cl_principal *principal)
 {
-	return (struct cl_actor){.name = principal->name, .kind = principal->kind, .reference = principal->reference,
-				 .roles = principal->roles, .role_count = principal->role_count};
+	return (struct cl_actor){.name = principal->name,
+	                         .kind = principal->kind,
+	                         .reference = principal->reference,
+	                         .roles = principal->roles,
+	                         .role_count = principal->role_count};
 }

@@ -43,7 +43,7 @@ static bool prefers(const struct cl_request *request, const char *value)
 }
 
 void cl_interaction_answer_bytes(struct cl_interaction_context *context, int status, const char *content_type,
-				 struct cl_str body)
+                                 struct cl_str body)
 {
 	context->response->status = status;
 	context->response->body = body;
@@ -60,19 +60,20 @@ void cl_interaction_answer_json(struct cl_interaction_context *context, int stat
 }
 
 void cl_interaction_answer_version(struct cl_interaction_context *context, int status, const struct cl_version *version,
-				   bool location)
+                                   bool location)
 {
 	struct cl_arena *arena = context->arena;
 	struct cl_response *response = context->response;
 	response->status = status;
-	cl_response_add_header(arena, response, "etag", cl_arena_printf(arena, "W/\"%lld\"", (long long)version->version));
+	cl_response_add_header(arena, response, "etag",
+	                       cl_arena_printf(arena, "W/\"%lld\"", (long long)version->version));
 	cl_response_add_header(arena, response, "last-modified", http_date(arena, version->updated));
 	if (location)
 		cl_response_add_header(arena, response, "location",
-				       cl_arena_printf(arena, "%.*s/fhir/%.*s/%.*s/_history/%lld",
-						       CL_STR_ARGS(context->request->base),
-						       CL_STR_ARGS(cl_fhir_type_name(version->type)), CL_STR_ARGS(version->id),
-						       (long long)version->version));
+		                       cl_arena_printf(arena, "%.*s/fhir/%.*s/%.*s/_history/%lld",
+		                                       CL_STR_ARGS(context->request->base),
+		                                       CL_STR_ARGS(cl_fhir_type_name(version->type)),
+		                                       CL_STR_ARGS(version->id), (long long)version->version));
 	if (context->unit && prefers(context->request, "minimal"))
 		return;
 	cl_response_add_header(arena, response, "content-type", CL_STR(CL_FHIR_JSON));
@@ -88,7 +89,7 @@ void cl_interaction_answer_version(struct cl_interaction_context *context, int s
 }
 
 void cl_interaction_answer_error(struct cl_arena *arena, const struct cl_issues *issues, const struct cl_err *e,
-				 struct cl_response *response)
+                                 struct cl_response *response)
 {
 	struct cl_buf text;
 	cl_buf_init(&text, 0);
@@ -124,7 +125,8 @@ int cl_interaction_body(struct cl_interaction_context *context, struct cl_json *
 {
 	struct cl_str type = cl_request_header(context->request, "content-type");
 	if (!is_json_type(type))
-		return cl_fail(e, CL_E_MEDIA_TYPE, "send application/fhir+json; '%.*s' is not understood", CL_STR_ARGS(type));
+		return cl_fail(e, CL_E_MEDIA_TYPE, "send application/fhir+json; '%.*s' is not understood",
+		               CL_STR_ARGS(type));
 	if (!context->request->body.n)
 		return cl_fail(e, CL_E_INVALID, "the request has no body; send a resource as JSON");
 	int code = cl_json_parse(context->arena, context->request->body, NULL, out, e);

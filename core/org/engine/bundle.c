@@ -15,7 +15,7 @@ struct cl_entry {
 	struct cl_str full_url;
 	struct cl_str method;
 	struct cl_str url;
-	struct cl_request request;   /* for reads and batches: as if it had come alone */
+	struct cl_request request; /* for reads and batches: as if it had come alone */
 	struct cl_route route;
 	struct cl_write write;
 	struct cl_response response;
@@ -39,8 +39,8 @@ static bool is_http_method(struct cl_str method)
 	return false;
 }
 
-static int read_entry(struct cl_interaction_context *context, struct cl_json *json, uint32_t index, struct cl_entry *out,
-		      struct cl_err *e)
+static int read_entry(struct cl_interaction_context *context, struct cl_json *json, uint32_t index,
+                      struct cl_entry *out, struct cl_err *e)
 {
 	struct cl_arena *arena = context->arena;
 	struct cl_json *request = cl_json_get(json, "request");
@@ -68,10 +68,10 @@ static int read_entry(struct cl_interaction_context *context, struct cl_json *js
 		struct cl_str value = cl_json_get_text(request, conditions[i].member);
 		if (value.n)
 			out->request.headers[out->request.header_count++] =
-				(struct cl_header){cl_str_of(conditions[i].header), value};
+			        (struct cl_header){cl_str_of(conditions[i].header), value};
 	}
 	out->request.headers[out->request.header_count++] =
-		(struct cl_header){CL_STR("content-type"), CL_STR("application/fhir+json")};
+	        (struct cl_header){CL_STR("content-type"), CL_STR("application/fhir+json")};
 	struct cl_str prefer = cl_request_header(context->request, "prefer");
 	if (prefer.n)
 		out->request.headers[out->request.header_count++] = (struct cl_header){CL_STR("prefer"), prefer};
@@ -80,7 +80,8 @@ static int read_entry(struct cl_interaction_context *context, struct cl_json *js
 	if (url.n > base.n && !memcmp(url.p, base.p, base.n))
 		out->request.target = (struct cl_str){url.p + base.n, url.n - base.n};
 	else
-		out->request.target = cl_arena_printf(arena, "/fhir%s%.*s", url.p[0] == '/' ? "" : "/", CL_STR_ARGS(url));
+		out->request.target =
+		        cl_arena_printf(arena, "/fhir%s%.*s", url.p[0] == '/' ? "" : "/", CL_STR_ARGS(url));
 	int code = cl_route_find(arena, &out->request, &out->route, e);
 	if (code)
 		return entry_error(e, index, ".request.url");
@@ -94,8 +95,8 @@ static struct cl_json *entries_of(struct cl_json *bundle, struct cl_err *e, int 
 	if (entries && entries->kind != CL_JSON_ARRAY)
 		*code = cl_fail(e, CL_E_INVALID, "Bundle.entry is an array");
 	if (!*code && entries && entries->count > CL_BUNDLE_ENTRIES)
-		*code = cl_fail(e, CL_E_TOO_LARGE, "a Bundle may have at most %d entries; this one has %u", CL_BUNDLE_ENTRIES,
-				entries->count);
+		*code = cl_fail(e, CL_E_TOO_LARGE, "a Bundle may have at most %d entries; this one has %u",
+		                CL_BUNDLE_ENTRIES, entries->count);
 	return entries;
 }
 
@@ -129,7 +130,7 @@ static void write_response_entry(struct cl_buf *out, const struct cl_response *r
 }
 
 static void answer_entries(struct cl_arena *arena, const char *type, const struct cl_entry *entries, uint32_t count,
-			   struct cl_response *response)
+                           struct cl_response *response)
 {
 	struct cl_buf out;
 	cl_buf_init(&out, 0);
@@ -148,7 +149,8 @@ static void answer_entries(struct cl_arena *arena, const char *type, const struc
 /* ---- batch: every entry stands alone ---- */
 
 bool cl_run_batch(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
-		  const struct cl_principal *principal, struct cl_str key, struct cl_json *bundle, struct cl_outcome *out)
+                  const struct cl_principal *principal, struct cl_str key, struct cl_json *bundle,
+                  struct cl_outcome *out)
 {
 	bool wrote = false;
 	struct cl_err problem = {0};
@@ -206,9 +208,9 @@ struct cl_resolution {
 	struct cl_interaction_context *context;
 	struct cl_entry *entries;
 	uint32_t count;
-	uint32_t *slots;       /* open addressing over fullUrl: entry index + 1 */
+	uint32_t *slots; /* open addressing over fullUrl: entry index + 1 */
 	uint32_t slot_mask;
-	struct cl_str base;    /* of the fullUrl of the entry that is looked at, when it is an address of a server */
+	struct cl_str base; /* of the fullUrl of the entry that is looked at, when it is an address of a server */
 	struct cl_err *e;
 };
 
@@ -222,7 +224,8 @@ static uint32_t hash_text(struct cl_str text)
 
 static struct cl_entry *find_full_url(struct cl_resolution *resolution, struct cl_str url)
 {
-	for (uint32_t i = hash_text(url) & resolution->slot_mask; resolution->slots[i]; i = (i + 1) & resolution->slot_mask)
+	for (uint32_t i = hash_text(url) & resolution->slot_mask; resolution->slots[i];
+	     i = (i + 1) & resolution->slot_mask)
 		if (cl_str_equal(resolution->entries[resolution->slots[i] - 1].full_url, url))
 			return &resolution->entries[resolution->slots[i] - 1];
 	return NULL;
@@ -252,7 +255,8 @@ static int index_full_urls(struct cl_resolution *resolution, struct cl_err *e)
 }
 
 /* "Patient?identifier=x": exactly one must match. */
-static int resolve_conditional(struct cl_interaction_context *context, struct cl_str text, struct cl_str *out, struct cl_err *e)
+static int resolve_conditional(struct cl_interaction_context *context, struct cl_str text, struct cl_str *out,
+                               struct cl_err *e)
 {
 	const char *mark = memchr(text.p, '?', text.n);
 	struct cl_str name = {text.p, (size_t)(mark - text.p)};
@@ -261,19 +265,22 @@ static int resolve_conditional(struct cl_interaction_context *context, struct cl
 	struct cl_str rule;
 	if (!query.type)
 		return cl_fail(e, CL_E_INVALID, "'%.*s' is no resource type", CL_STR_ARGS(name));
-	int code = cl_interaction_condition(context, query.type, (struct cl_str){mark + 1, text.n - name.n - 1}, &query.where, e);
+	int code = cl_interaction_condition(context, query.type, (struct cl_str){mark + 1, text.n - name.n - 1},
+	                                    &query.where, e);
 	if (!code && !query.where)
-		code = cl_fail(e, CL_E_INVALID, "the condition '%.*s' needs at least one search parameter", CL_STR_ARGS(text));
+		code = cl_fail(e, CL_E_INVALID, "the condition '%.*s' needs at least one search parameter",
+		               CL_STR_ARGS(text));
 	if (!code)
-		code = cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH, query.type,
-					   &query.access, &rule, e);
+		code = cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH,
+		                           query.type, &query.access, &rule, e);
 	if (!code)
 		code = cl_store_search(context->store, context->arena, &query, &result, e);
 	if (code)
 		return code;
 	if (result.count != 1)
-		return cl_fail(e, CL_E_PRECONDITION, "the conditional reference '%.*s' matches %s resource; exactly one is needed",
-			       CL_STR_ARGS(text), result.count ? "more than one" : "no");
+		return cl_fail(e, CL_E_PRECONDITION,
+		               "the conditional reference '%.*s' matches %s resource; exactly one is needed",
+		               CL_STR_ARGS(text), result.count ? "more than one" : "no");
 	*out = cl_arena_printf(context->arena, "%.*s/%.*s", CL_STR_ARGS(name), CL_STR_ARGS(result.items[0].id));
 	return 0;
 }
@@ -293,15 +300,16 @@ static int resolve_reference(void *argument, enum cl_fhir_link kind, struct cl_j
 	if (!target && resolution->base.n && kind == CL_FHIR_LINK_REFERENCE &&
 	    cl_fhir_reference_parse(bare).form == CL_FHIR_REFERENCE_RELATIVE)
 		target = find_full_url(resolution, cl_arena_printf(resolution->context->arena, "%.*s/%.*s",
-								   CL_STR_ARGS(resolution->base), CL_STR_ARGS(bare)));
+		                                                   CL_STR_ARGS(resolution->base), CL_STR_ARGS(bare)));
 	if (target && target->write.id.n) {
 		value->text = cl_arena_printf(resolution->context->arena, "%.*s/%.*s%.*s",
-					      CL_STR_ARGS(cl_fhir_type_name(target->write.type)), CL_STR_ARGS(target->write.id),
-					      (int)(text.n - bare.n), text.p + bare.n);
+		                              CL_STR_ARGS(cl_fhir_type_name(target->write.type)),
+		                              CL_STR_ARGS(target->write.id), (int)(text.n - bare.n), text.p + bare.n);
 	} else if (kind == CL_FHIR_LINK_REFERENCE && cl_str_starts(text, "urn:uuid:")) {
-		code = cl_fail(resolution->e, CL_E_RULE, "the reference '%.*s' is the fullUrl of no entry", CL_STR_ARGS(text));
+		code = cl_fail(resolution->e, CL_E_RULE, "the reference '%.*s' is the fullUrl of no entry",
+		               CL_STR_ARGS(text));
 	} else if (kind == CL_FHIR_LINK_REFERENCE &&
-		   cl_fhir_reference_parse(text).form == CL_FHIR_REFERENCE_CONDITIONAL) {
+	           cl_fhir_reference_parse(text).form == CL_FHIR_REFERENCE_CONDITIONAL) {
 		code = resolve_conditional(resolution->context, text, &value->text, resolution->e);
 	}
 	return code;
@@ -326,13 +334,13 @@ static int prepare_write(struct cl_interaction_context *context, struct cl_entry
 	write->if_none_exist = cl_request_header(&entry->request, "if-none-exist");
 	write->if_none_match = cl_request_header(&entry->request, "if-none-match");
 	write->resource = cl_json_get(entry->entry, "resource");
-	write->operation = entry->route.kind == CL_ROUTE_CREATE	  ? CL_OP_CREATE
-			   : entry->route.kind == CL_ROUTE_UPDATE ? CL_OP_UPDATE
-								  : CL_OP_DELETE;
+	write->operation = entry->route.kind == CL_ROUTE_CREATE   ? CL_OP_CREATE
+	                   : entry->route.kind == CL_ROUTE_UPDATE ? CL_OP_UPDATE
+	                                                          : CL_OP_DELETE;
 	if (entry->route.kind != CL_ROUTE_CREATE && entry->route.kind != CL_ROUTE_UPDATE &&
 	    entry->route.kind != CL_ROUTE_DELETE) {
 		cl_fail(e, CL_E_UNSUPPORTED, "a transaction can read, search, create, update and delete; not %.*s %.*s",
-			CL_STR_ARGS(entry->method), CL_STR_ARGS(entry->url));
+		        CL_STR_ARGS(entry->method), CL_STR_ARGS(entry->url));
 		return entry_error(e, entry->index, ".request.url");
 	}
 	if (write->operation != CL_OP_DELETE && !write->resource) {
@@ -378,8 +386,9 @@ static int run_write_entry(struct cl_interaction_context *own, struct cl_entry *
 	}
 	/* References to it were written with the id that it was to have. */
 	if (write->operation == CL_OP_CREATE && write->existed && !cl_str_equal(write->version.id, promised))
-		return cl_fail(e, CL_E_PRECONDITION, "another entry of this transaction makes what this one's condition finds; "
-						     "use one entry for both");
+		return cl_fail(e, CL_E_PRECONDITION,
+		               "another entry of this transaction makes what this one's condition finds; "
+		               "use one entry for both");
 	int status = write->operation == CL_OP_CREATE ? (write->existed ? 200 : 201) : (write->created ? 201 : 200);
 	cl_interaction_answer_version(own, status, &write->version, true);
 	return 0;
@@ -416,7 +425,7 @@ static void place_issues(struct cl_issues *issues, size_t first, uint32_t index)
 		const char *dot = place.n ? memchr(place.p, '.', place.n) : NULL;
 		size_t type = dot ? (size_t)(dot - place.p) : place.n;
 		issues->items[i].expression = cl_arena_printf(issues->arena, "Bundle.entry[%u].resource%.*s", index,
-							      (int)(place.n - type), place.n ? place.p + type : "");
+		                                              (int)(place.n - type), place.n ? place.p + type : "");
 	}
 }
 
@@ -452,7 +461,8 @@ static int compare_targets(const void *a, const void *b)
 }
 
 /* No resource may be updated or deleted by two entries (http.html section 3.1.0.11.2). */
-static int refuse_overlaps(struct cl_interaction_context *context, struct cl_entry *entries, uint32_t count, struct cl_err *e)
+static int refuse_overlaps(struct cl_interaction_context *context, struct cl_entry *entries, uint32_t count,
+                           struct cl_err *e)
 {
 	struct cl_entry **sorted = CL_NEW_ARRAY(context->arena, struct cl_entry *, count + 1);
 	uint32_t n = 0;
@@ -463,8 +473,10 @@ static int refuse_overlaps(struct cl_interaction_context *context, struct cl_ent
 	for (uint32_t i = 1; i < n; i++)
 		if (sorted[i]->write.type == sorted[i - 1]->write.type &&
 		    cl_str_equal(sorted[i]->write.id, sorted[i - 1]->write.id)) {
-			cl_fail(e, CL_E_INVALID, "two entries of a transaction may not change the same resource, %.*s/%.*s",
-				CL_STR_ARGS(cl_fhir_type_name(sorted[i]->write.type)), CL_STR_ARGS(sorted[i]->write.id));
+			cl_fail(e, CL_E_INVALID,
+			        "two entries of a transaction may not change the same resource, %.*s/%.*s",
+			        CL_STR_ARGS(cl_fhir_type_name(sorted[i]->write.type)),
+			        CL_STR_ARGS(sorted[i]->write.id));
 			return entry_error(e, sorted[i]->index, ".request.url");
 		}
 	return 0;

@@ -59,7 +59,8 @@ void cl_console_cell_time(struct cl_console *console, struct cl_json *row, cl_in
 	if (!at || at == INT64_MAX)
 		cl_console_cell(console, row, CL_STR(""));
 	else
-		cl_console_cell(console, row, cl_zone_text(console->arena, console->context->rules->facts->calendar.zone, at));
+		cl_console_cell(console, row,
+		                cl_zone_text(console->arena, console->context->rules->facts->calendar.zone, at));
 }
 
 struct cl_str cl_console_id(struct cl_str reference)
@@ -101,9 +102,11 @@ static void answer(struct cl_console *console)
 		*cl_json_set(console->arena, body, CL_STR("rows")) = *console->rows;
 	}
 	if (console->text.n)
-		cl_json_set_text(console->arena, body, "text", cl_arena_copy(console->arena, cl_buf_str(&console->text)));
+		cl_json_set_text(console->arena, body, "text",
+		                 cl_arena_copy(console->arena, cl_buf_str(&console->text)));
 	cl_json_write(&out, body);
-	cl_interaction_answer_bytes(console->context, 200, "application/json", cl_arena_copy(console->arena, cl_buf_str(&out)));
+	cl_interaction_answer_bytes(console->context, 200, "application/json",
+	                            cl_arena_copy(console->arena, cl_buf_str(&out)));
 	cl_buf_free(&out);
 }
 
@@ -119,20 +122,20 @@ static void answer_failure(struct cl_console *console, const struct cl_err *prob
 		cl_json_set_text(console->arena, body, "where", cl_str_of(problem->where));
 	cl_json_write(&out, body);
 	cl_interaction_answer_bytes(console->context, cl_code_http_status(problem->code), "application/json",
-				    cl_arena_copy(console->arena, cl_buf_str(&out)));
+	                            cl_arena_copy(console->arena, cl_buf_str(&out)));
 	cl_buf_free(&out);
 }
 
 static int audit(struct cl_console *console, struct cl_str command, struct cl_str user, int code, struct cl_err *e)
 {
 	struct cl_audit_record record = {
-		.at = console->context->now,
-		.principal = cl_arena_printf(console->arena, "console:%.*s", CL_STR_ARGS(user)),
-		.action = CL_STR("console"),
-		.target = command,
-		.rule = CL_STR("console"),
-		.outcome = cl_str_of(code ? cl_code_name(code) : "ok"),
-		.request = cl_request_hex(console->arena, console->context->request),
+	        .at = console->context->now,
+	        .principal = cl_arena_printf(console->arena, "console:%.*s", CL_STR_ARGS(user)),
+	        .action = CL_STR("console"),
+	        .target = command,
+	        .rule = CL_STR("console"),
+	        .outcome = cl_str_of(code ? cl_code_name(code) : "ok"),
+	        .request = cl_request_hex(console->arena, console->context->request),
 	};
 	return cl_audit_append(console->context->store, &record, e);
 }
@@ -141,7 +144,8 @@ static int audit(struct cl_console *console, struct cl_str command, struct cl_st
 static struct cl_str describe(struct cl_console *console, struct cl_str name)
 {
 	struct cl_buf text;
-	static const char *const shown[] = {"workflow", "state", "task", "name", "what", "principal", "event", "resource", "reason"};
+	static const char *const shown[] = {"workflow",  "state", "task",     "name",  "what",
+	                                    "principal", "event", "resource", "reason"};
 	cl_buf_init(&text, 200);
 	cl_buf_add_str(&text, name);
 	for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
@@ -166,11 +170,11 @@ int cl_interaction_console(struct cl_interaction_context *context, struct cl_err
 	if (code)
 		return code;
 	struct cl_console console = {
-		.context = context,
-		.arena = context->arena,
-		.unit = context->unit,
-		.arguments = cl_json_get(body, "arguments"),
-		.write = cl_json_is_true(cl_json_get(body, "write")),
+	        .context = context,
+	        .arena = context->arena,
+	        .unit = context->unit,
+	        .arguments = cl_json_get(body, "arguments"),
+	        .write = cl_json_is_true(cl_json_get(body, "write")),
 	};
 	cl_buf_init(&console.text, 16 * 1024 * 1024);
 	struct cl_str name = cl_json_get_text(body, "command");

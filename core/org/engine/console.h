@@ -8,8 +8,8 @@ struct cl_console {
 	struct cl_unit *unit;
 	const struct cl_json *arguments;
 	struct cl_json *columns, *rows; /* a table, when columns are set */
-	struct cl_buf text;             /* or text */
-	bool write;                     /* the administrator asked for it */
+	struct cl_buf text; /* or text */
+	bool write; /* the administrator asked for it */
 };
 
 struct cl_console_command {
@@ -18,7 +18,7 @@ struct cl_console_command {
 	bool changes;
 };
 
-extern const struct cl_console_command cl_console_flow_commands[];  /* ends with a NULL name */
+extern const struct cl_console_command cl_console_flow_commands[]; /* ends with a NULL name */
 extern const struct cl_console_command cl_console_data_commands[];
 
 struct cl_str cl_console_argument(const struct cl_console *console, const char *name);

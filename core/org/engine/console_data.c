@@ -44,9 +44,11 @@ static int search(struct cl_console *c, struct cl_err *e)
 	struct cl_query wanted = {.type = cl_fhir_type(name), .limit = 100};
 	struct cl_search_result result;
 	if (!wanted.type)
-		return cl_fail(e, CL_E_INVALID, "'%.*s' is no resource type; write Patient?name=smith", CL_STR_ARGS(name));
+		return cl_fail(e, CL_E_INVALID, "'%.*s' is no resource type; write Patient?name=smith",
+		               CL_STR_ARGS(name));
 	code = cl_interaction_condition(c->context, wanted.type,
-					mark ? (struct cl_str){mark + 1, query.n - name.n - 1} : CL_STR_NONE, &wanted.where, e);
+	                                mark ? (struct cl_str){mark + 1, query.n - name.n - 1} : CL_STR_NONE,
+	                                &wanted.where, e);
 	if (!code)
 		code = cl_store_search(c->context->store, c->arena, &wanted, &result, e);
 	if (code)
@@ -54,7 +56,9 @@ static int search(struct cl_console *c, struct cl_err *e)
 	cl_console_columns(c, columns);
 	for (size_t i = 0; i < result.count; i++) {
 		struct cl_json *row = cl_console_row(c);
-		cl_console_cell(c, row, cl_arena_printf(c->arena, "%.*s/%.*s", CL_STR_ARGS(name), CL_STR_ARGS(result.items[i].id)));
+		cl_console_cell(
+		        c, row,
+		        cl_arena_printf(c->arena, "%.*s/%.*s", CL_STR_ARGS(name), CL_STR_ARGS(result.items[i].id)));
 		cl_console_cell_number(c, row, result.items[i].version);
 		cl_console_cell_time(c, row, result.items[i].updated);
 	}
@@ -63,7 +67,8 @@ static int search(struct cl_console *c, struct cl_err *e)
 
 static int outbox(struct cl_console *c, struct cl_err *e)
 {
-	static const char *const columns[] = {"number", "destination", "state", "attempts", "due", "key", "problem", NULL};
+	static const char *const columns[] = {"number", "destination", "state",   "attempts",
+	                                      "due",    "key",         "problem", NULL};
 	struct cl_outgoing_list list;
 	int code = cl_store_outbox_list(c->context->store, c->arena, cl_console_argument(c, "state"), 200, &list, e);
 	if (code)
@@ -87,7 +92,8 @@ static int outbox_replay(struct cl_console *c, struct cl_err *e)
 	int64_t number = cl_console_number(c, "number", 0);
 	if (number <= 0)
 		return cl_fail(e, CL_E_INVALID, "say which number (see 'outbox dead')");
-	int code = cl_store_outbox_update(c->context->store, number, CL_STR("waiting"), 0, c->context->now, CL_STR(""), e);
+	int code =
+	        cl_store_outbox_update(c->context->store, number, CL_STR("waiting"), 0, c->context->now, CL_STR(""), e);
 	c->unit->outbox_changed = !code;
 	if (!code)
 		cl_buf_printf(&c->text, "message %lld will be sent again", (long long)number);
@@ -114,7 +120,10 @@ static int audit(struct cl_console *c, struct cl_err *e)
 	int64_t limit = cl_console_number(c, "count", 20);
 	cl_console_columns(c, columns);
 	return cl_audit_list(c->context->store, cl_console_argument(c, "principal"), cl_console_argument(c, "target"),
-			     limit < 1 ? 20 : limit > 10000 ? 10000 : (uint32_t)limit, audit_row, c, e);
+	                     limit < 1       ? 20
+	                     : limit > 10000 ? 10000
+	                                     : (uint32_t)limit,
+	                     audit_row, c, e);
 }
 
 static int audit_verify(struct cl_console *c, struct cl_err *e)
@@ -192,8 +201,8 @@ static int why(struct cl_console *c, struct cl_err *e)
 	if (cl_store_get(c->context->store, c->arena, type, cl_console_id(target), &version, &denied) ||
 	    version.operation == CL_OP_DELETE)
 		return cl_fail(e, CL_E_NOT_FOUND, "%.*s is not known here", CL_STR_ARGS(target));
-	code = cl_access_decide_row(c->context->rules->access, c->context->store, c->arena, principal, interaction, type, version.row,
-				    &rule, &denied);
+	code = cl_access_decide_row(c->context->rules->access, c->context->store, c->arena, principal, interaction,
+	                            type, version.row, &rule, &denied);
 	if (code && code != CL_E_FORBIDDEN) {
 		*e = denied;
 		return code;
@@ -215,7 +224,8 @@ static int token_create(struct cl_console *c, struct cl_err *e)
 	cl_random(secret, sizeof secret);
 	struct cl_str token = cl_base64url(c->arena, (struct cl_str){(const char *)secret, sizeof secret});
 	cl_sha256_of(token, hash);
-	code = cl_store_token_put(c->context->store, hash, principal->name, c->context->now + hours * CL_HOUR, CL_STR(""), e);
+	code = cl_store_token_put(c->context->store, hash, principal->name, c->context->now + hours * CL_HOUR,
+	                          CL_STR(""), e);
 	if (!code)
 		cl_buf_printf(&c->text, "%.*s", CL_STR_ARGS(token));
 	return code;
@@ -244,9 +254,11 @@ static int event_row(const struct cl_stored_event *event, void *context)
 	cl_console_cell_time(c, row, event->at);
 	cl_console_cell(c, row, event->kind);
 	cl_console_cell(c, row, event->actor);
-	cl_console_cell(c, row, event->type ? cl_arena_printf(c->arena, "%.*s/%.*s", CL_STR_ARGS(cl_fhir_type_name(event->type)),
-							      CL_STR_ARGS(event->id))
-					    : event->key);
+	cl_console_cell(c, row,
+	                event->type
+	                        ? cl_arena_printf(c->arena, "%.*s/%.*s", CL_STR_ARGS(cl_fhir_type_name(event->type)),
+	                                          CL_STR_ARGS(event->id))
+	                        : event->key);
 	cl_console_cell(c, row, event->outcome);
 	return 0;
 }
@@ -258,7 +270,8 @@ static int events(struct cl_console *c, struct cl_err *e)
 	uint64_t last = cl_store_last_sequence(c->context->store);
 	limit = limit < 1 || limit > 10000 ? 20 : limit;
 	cl_console_columns(c, columns);
-	return cl_store_events(c->context->store, last > (uint64_t)limit ? last - (uint64_t)limit : 0, (uint32_t)limit, event_row, c, e);
+	return cl_store_events(c->context->store, last > (uint64_t)limit ? last - (uint64_t)limit : 0, (uint32_t)limit,
+	                       event_row, c, e);
 }
 
 static int check(struct cl_console *c, struct cl_err *e)
@@ -278,11 +291,12 @@ static int backup(struct cl_console *c, struct cl_err *e)
 		return code;
 	if (memchr(name.p, '/', name.n) || name.p[0] == '.')
 		return cl_fail(e, CL_E_INVALID, "give a file name; the copy is made in the organization's own folder");
-	char *path = cl_arena_cstring(c->arena, cl_arena_printf(c->arena, "%s/%.*s", c->context->organization->folder,
-								CL_STR_ARGS(name)));
+	char *path = cl_arena_cstring(
+	        c->arena, cl_arena_printf(c->arena, "%s/%.*s", c->context->organization->folder, CL_STR_ARGS(name)));
 	/* A copy of a connection in the middle of a transaction would wait for itself: a connection of its own reads. */
 	struct cl_store *reader;
-	code = cl_store_open(c->context->organization->folder, c->context->organization->id.p, CL_STORE_READER, &reader, e);
+	code = cl_store_open(c->context->organization->folder, c->context->organization->id.p, CL_STORE_READER, &reader,
+	                     e);
 	if (!code) {
 		code = cl_store_backup(reader, path, e);
 		cl_store_close(reader);
@@ -293,9 +307,19 @@ static int backup(struct cl_console *c, struct cl_err *e)
 }
 
 const struct cl_console_command cl_console_data_commands[] = {
-	{"resources", resources, false}, {"read", read_resource, false},     {"search", search, false},
-	{"outbox", outbox, false},	 {"outbox replay", outbox_replay, true}, {"audit", audit, false},
-	{"audit verify", audit_verify, false}, {"principals", principals, false}, {"why", why, false},
-	{"token create", token_create, true}, {"token revoke", token_revoke, true}, {"events", events, false},
-	{"check", check, false},	 {"backup", backup, false},	     {NULL, NULL, false},
+        {"resources", resources, false},
+        {"read", read_resource, false},
+        {"search", search, false},
+        {"outbox", outbox, false},
+        {"outbox replay", outbox_replay, true},
+        {"audit", audit, false},
+        {"audit verify", audit_verify, false},
+        {"principals", principals, false},
+        {"why", why, false},
+        {"token create", token_create, true},
+        {"token revoke", token_revoke, true},
+        {"events", events, false},
+        {"check", check, false},
+        {"backup", backup, false},
+        {NULL, NULL, false},
 };

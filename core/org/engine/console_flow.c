@@ -14,7 +14,8 @@ static int workflows(struct cl_console *c, struct cl_err *e)
 	for (size_t i = 0; i < catalog->workflow_count; i++) {
 		const struct cl_workflow *w = &catalog->workflows[i];
 		struct cl_instance_list live;
-		int code = cl_store_instances(c->context->store, c->arena, w->name, CL_STR_NONE, CL_STR_NONE, true, 100000, &live, e);
+		int code = cl_store_instances(c->context->store, c->arena, w->name, CL_STR_NONE, CL_STR_NONE, true,
+		                              100000, &live, e);
 		if (code)
 			return code;
 		struct cl_json *row = cl_console_row(c);
@@ -23,7 +24,8 @@ static int workflows(struct cl_console *c, struct cl_err *e)
 		cl_console_cell(c, row, w->subject);
 		cl_console_cell_number(c, row, (int64_t)w->state_count);
 		cl_console_cell_number(c, row, (int64_t)live.count);
-		cl_console_cell(c, row, cl_arena_printf(c->arena, "%.*s:%d", CL_STR_ARGS(w->origin.file), w->origin.line));
+		cl_console_cell(c, row,
+		                cl_arena_printf(c->arena, "%.*s:%d", CL_STR_ARGS(w->origin.file), w->origin.line));
 	}
 	return 0;
 }
@@ -54,7 +56,9 @@ static int workflow(struct cl_console *c, struct cl_err *e)
 			cl_console_cell(c, row, t ? CL_STR("") : state->name);
 			cl_console_cell(c, row, t ? CL_STR("") : state->status);
 			cl_console_cell(c, row, t ? CL_STR("") : state->owner);
-			cl_console_cell(c, row, t || !state->within.amount ? CL_STR("") : cl_duration_text(c->arena, state->within));
+			cl_console_cell(c, row,
+			                t || !state->within.amount ? CL_STR("")
+			                                           : cl_duration_text(c->arena, state->within));
 			const struct cl_transition_rule *rule = state->transition_count ? &state->transitions[t] : NULL;
 			struct cl_buf by;
 			cl_buf_init(&by, 0);
@@ -84,7 +88,8 @@ static int instances(struct cl_console *c, struct cl_err *e)
 	static const char *const columns[] = {"task", "workflow", "state", "owner", "due", "started", "patient", NULL};
 	struct cl_instance_list list;
 	int code = cl_store_instances(c->context->store, c->arena, cl_console_argument(c, "workflow"),
-				      cl_console_argument(c, "state"), CL_STR_NONE, !cl_console_argument(c, "state").n, 200, &list, e);
+	                              cl_console_argument(c, "state"), CL_STR_NONE, !cl_console_argument(c, "state").n,
+	                              200, &list, e);
 	if (code)
 		return code;
 	cl_console_columns(c, columns);
@@ -122,7 +127,8 @@ static int history_row(const struct cl_stored_transition *t, void *context)
 
 static int trace(struct cl_console *c, struct cl_err *e)
 {
-	static const char *const columns[] = {"at", "event", "from", "to", "actor", "on behalf of", "source", "plugins", NULL};
+	static const char *const columns[] = {"at",           "event",  "from",    "to", "actor",
+	                                      "on behalf of", "source", "plugins", NULL};
 	struct cl_stored_instance instance;
 	struct cl_str task;
 	int code = cl_console_need(c, "task", &task, e);
@@ -139,13 +145,15 @@ static int trace(struct cl_console *c, struct cl_err *e)
 	const struct cl_workflow *w = cl_catalog_workflow(c->context->rules->catalog, instance.workflow);
 	int state = w ? cl_workflow_state(w, instance.state) : -1;
 	cl_buf_printf(&c->text, "%.*s %.*s is in '%.*s'", CL_STR_ARGS(instance.workflow), CL_STR_ARGS(task),
-		      CL_STR_ARGS(instance.state));
+	              CL_STR_ARGS(instance.state));
 	if (state >= 0 && !instance.final) {
 		struct cl_str legal = cl_instance_legal(c->arena, w, state);
-		struct cl_str due = instance.due ? cl_zone_text(c->arena, c->context->rules->facts->calendar.zone, instance.due)
-						 : CL_STR("-");
-		cl_buf_printf(&c->text, "; next: %.*s (%.*s) until %.*s; legal: %.*s", CL_STR_ARGS(w->states[state].action),
-			      CL_STR_ARGS(instance.owner), CL_STR_ARGS(due), CL_STR_ARGS(legal));
+		struct cl_str due =
+		        instance.due ? cl_zone_text(c->arena, c->context->rules->facts->calendar.zone, instance.due)
+		                     : CL_STR("-");
+		cl_buf_printf(&c->text, "; next: %.*s (%.*s) until %.*s; legal: %.*s",
+		              CL_STR_ARGS(w->states[state].action), CL_STR_ARGS(instance.owner), CL_STR_ARGS(due),
+		              CL_STR_ARGS(legal));
 	}
 	return 0;
 }
@@ -154,7 +162,8 @@ static int timers(struct cl_console *c, struct cl_err *e)
 {
 	static const char *const columns[] = {"due", "timer", "task", "plugin", "generation", NULL};
 	struct cl_timer_list list;
-	int code = cl_store_timers(c->context->store, c->arena, cl_console_id(cl_console_argument(c, "task")), 200, &list, e);
+	int code = cl_store_timers(c->context->store, c->arena, cl_console_id(cl_console_argument(c, "task")), 200,
+	                           &list, e);
 	if (code)
 		return code;
 	cl_console_columns(c, columns);
@@ -202,16 +211,17 @@ static void metric_row(struct cl_console *c, const struct cl_metric *metric, con
 	cl_console_cell(c, row, cl_arena_printf(c->arena, "%04d-%02d", local.date.year, local.date.month));
 	cl_console_cell(c, row, number_text(c->arena, result->value));
 	cl_console_cell(c, row, metric->unit);
-	cl_console_cell(c, row, isnan(result->denominator)
-					? cl_arena_printf(c->arena, "n=%lld", (long long)result->n)
-					: cl_arena_printf(c->arena, "%.6g/%.6g", result->numerator, result->denominator));
+	cl_console_cell(c, row,
+	                isnan(result->denominator)
+	                        ? cl_arena_printf(c->arena, "n=%lld", (long long)result->n)
+	                        : cl_arena_printf(c->arena, "%.6g/%.6g", result->numerator, result->denominator));
 	cl_console_cell(c, row, number_text(c->arena, metric->baseline));
 	cl_console_cell(c, row, number_text(c->arena, metric->target));
 	cl_console_cell(c, row, metric->higher_is_better ? CL_STR("higher") : CL_STR("lower"));
 }
 
-static const char *const metric_columns[] = {"metric", "category", "month", "value", "unit", "cases", "baseline", "target",
-					     "better", NULL};
+static const char *const metric_columns[] = {"metric", "category", "month",  "value",  "unit",
+                                             "cases",  "baseline", "target", "better", NULL};
 
 static int metrics(struct cl_console *c, struct cl_err *e)
 {
@@ -220,7 +230,8 @@ static int metrics(struct cl_console *c, struct cl_err *e)
 	cl_instant at = c->context->now;
 	if (month.n) {
 		struct cl_moment moment;
-		int code = cl_moment_parse(month, cl_zone_offset(c->context->rules->facts->calendar.zone, at), &moment, e);
+		int code =
+		        cl_moment_parse(month, cl_zone_offset(c->context->rules->facts->calendar.zone, at), &moment, e);
 		if (code)
 			return code;
 		at = moment.lower + 12 * CL_HOUR;
@@ -258,7 +269,7 @@ static int metric(struct cl_console *c, struct cl_err *e)
 		metric_row(c, found, &result);
 	}
 	cl_buf_printf(&c->text, "%.*s%s%.*s", CL_STR_ARGS(found->summary), found->source.n ? "; source: " : "",
-		      CL_STR_ARGS(found->source));
+	              CL_STR_ARGS(found->source));
 	return 0;
 }
 
@@ -272,8 +283,9 @@ static int views(struct cl_console *c, struct cl_err *e)
 		struct cl_json *row = cl_console_row(c);
 		cl_console_cell(c, row, catalog->views[i].name);
 		cl_console_cell(c, row, catalog->views[i].summary);
-		cl_console_cell(c, row, cl_arena_printf(c->arena, "%.*s:%d", CL_STR_ARGS(catalog->views[i].origin.file),
-							catalog->views[i].origin.line));
+		cl_console_cell(c, row,
+		                cl_arena_printf(c->arena, "%.*s:%d", CL_STR_ARGS(catalog->views[i].origin.file),
+		                                catalog->views[i].origin.line));
 	}
 	return 0;
 }
@@ -304,16 +316,17 @@ static int plugins(struct cl_console *c, struct cl_err *e)
 		cl_console_cell(c, row, catalog->plugins[i].name);
 		cl_console_cell(c, row, catalog->plugins[i].summary);
 		cl_console_cell(c, row, catalog->plugins[i].folder);
-		cl_console_cell(c, row, (struct cl_str){catalog->plugins[i].hash.p,
-							catalog->plugins[i].hash.n > 12 ? 12 : catalog->plugins[i].hash.n});
+		cl_console_cell(c, row,
+		                (struct cl_str){catalog->plugins[i].hash.p,
+		                                catalog->plugins[i].hash.n > 12 ? 12 : catalog->plugins[i].hash.n});
 	}
 	cl_buf_printf(&c->text, "in force: %.*s; Lua memory %zu KiB", CL_STR_ARGS(catalog->hash),
-		      cl_lua_memory(c->context->rules->lua) / 1024);
+	              cl_lua_memory(c->context->rules->lua) / 1024);
 	return 0;
 }
 
 static void explain_line(struct cl_console *c, const char *kind, struct cl_str name, const struct cl_origin *origin,
-			 struct cl_str what)
+                         struct cl_str what)
 {
 	if (what.n && !memmem(name.p, name.n, what.p, what.n))
 		return;
@@ -336,13 +349,13 @@ static int explain(struct cl_console *c, struct cl_err *e)
 		explain_line(c, "workflow", w->name, &w->origin, what);
 		for (size_t s = 0; s < w->state_count; s++) {
 			struct cl_str name = cl_arena_printf(c->arena, "%.*s.%.*s", CL_STR_ARGS(w->name),
-							     CL_STR_ARGS(w->states[s].name));
+			                                     CL_STR_ARGS(w->states[s].name));
 			explain_line(c, "state", name, &w->states[s].origin, what);
 			for (size_t t = 0; t < w->states[s].transition_count; t++)
 				explain_line(c, "event",
-					     cl_arena_printf(c->arena, "%.*s.%.*s", CL_STR_ARGS(name),
-							     CL_STR_ARGS(w->states[s].transitions[t].event)),
-					     &w->states[s].transitions[t].origin, what);
+				             cl_arena_printf(c->arena, "%.*s.%.*s", CL_STR_ARGS(name),
+				                             CL_STR_ARGS(w->states[s].transitions[t].event)),
+				             &w->states[s].transitions[t].origin, what);
 		}
 	}
 	for (size_t i = 0; i < catalog->metric_count; i++)
@@ -400,7 +413,8 @@ static int advance(struct cl_console *c, struct cl_err *e)
 	advance.data = data && data->kind == CL_JSON_OBJECT ? data : cl_json_new(c->arena, CL_JSON_OBJECT);
 	code = cl_instance_advance(c->unit, &advance, &version, c->context->issues, e);
 	if (!code)
-		cl_buf_printf(&c->text, "Task/%.*s is at version %lld", CL_STR_ARGS(version.id), (long long)version.version);
+		cl_buf_printf(&c->text, "Task/%.*s is at version %lld", CL_STR_ARGS(version.id),
+		              (long long)version.version);
 	return code;
 }
 
@@ -412,11 +426,22 @@ static int lua(struct cl_console *c, struct cl_err *e)
 }
 
 const struct cl_console_command cl_console_flow_commands[] = {
-	{"workflows", workflows, false}, {"workflow", workflow, false}, {"machine", machine, false},
-	{"instances", instances, false}, {"instance", trace, false},	{"trace", trace, false},
-	{"quarantine", quarantine, false},
-	{"timers", timers, false},	 {"metrics", metrics, false},	{"metric", metric, false},
-	{"views", views, false},	 {"view", view, false},		{"plugins", plugins, false},
-	{"explain", explain, false},	 {"settings", settings, false}, {"advance", advance, true},
-	{"lua", lua, true},		 {NULL, NULL, false},
+        {"workflows", workflows, false},
+        {"workflow", workflow, false},
+        {"machine", machine, false},
+        {"instances", instances, false},
+        {"instance", trace, false},
+        {"trace", trace, false},
+        {"quarantine", quarantine, false},
+        {"timers", timers, false},
+        {"metrics", metrics, false},
+        {"metric", metric, false},
+        {"views", views, false},
+        {"view", view, false},
+        {"plugins", plugins, false},
+        {"explain", explain, false},
+        {"settings", settings, false},
+        {"advance", advance, true},
+        {"lua", lua, true},
+        {NULL, NULL, false},
 };

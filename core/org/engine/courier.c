@@ -55,20 +55,21 @@ static int report(struct cl_interaction_context *context, struct cl_err *e)
 	int code = cl_json_parse(context->arena, context->request->body, NULL, &body, e);
 	if (code)
 		return code;
-	if (!cl_json_integer(cl_json_get(body, "number"), &number) || !cl_json_integer(cl_json_get(body, "attempts"), &attempts) ||
+	if (!cl_json_integer(cl_json_get(body, "number"), &number) ||
+	    !cl_json_integer(cl_json_get(body, "attempts"), &attempts) ||
 	    !cl_json_integer(cl_json_get(body, "status"), &status))
 		return cl_fail(e, CL_E_INVALID, "a report has number, attempts and status");
 	if (attempts < 0 || attempts > 1000000)
 		return cl_fail(e, CL_E_INVALID, "attempts is a small number");
 	bool sent = status >= 200 && status < 300;
-	bool retry = status < 400 || status >= 500 || status == 401 || status == 403 || status == 408 || status == 421 ||
-		     status == 425 || status == 429;
+	bool retry = status < 400 || status >= 500 || status == 401 || status == 403 || status == 408 ||
+	             status == 421 || status == 425 || status == 429;
 	attempts++;
-	struct cl_str state = sent			     ? CL_STR("sent")
-			      : !retry || attempts >= CL_COURIER_ATTEMPTS ? CL_STR("dead")
-								     : CL_STR("waiting");
-	code = cl_store_outbox_update(context->store, number, state, (int)attempts, context->now + back_off((int)attempts),
-				      cl_json_get_text(body, "problem"), e);
+	struct cl_str state = sent                                        ? CL_STR("sent")
+	                      : !retry || attempts >= CL_COURIER_ATTEMPTS ? CL_STR("dead")
+	                                                                  : CL_STR("waiting");
+	code = cl_store_outbox_update(context->store, number, state, (int)attempts,
+	                              context->now + back_off((int)attempts), cl_json_get_text(body, "problem"), e);
 	context->response->status = 204;
 	return code;
 }

@@ -42,7 +42,7 @@ static void answer_too_large(struct cl_job *job)
 	int status = response->status;
 	bool read = cl_str_is(job->request.method, "GET") || job->route.kind == CL_ROUTE_SEARCH;
 	cl_fail(&problem, CL_E_TOO_LARGE, "the answer is larger than %d MiB; %s", CL_BODY_MAX >> 20,
-		read ? "ask for less" : "the request itself was carried out: read what it made");
+	        read ? "ask for less" : "the request itself was carried out: read what it made");
 	cl_interaction_answer_error(job->arena, NULL, &problem, response);
 	if (read || status >= 300)
 		return;
@@ -70,7 +70,8 @@ static bool send_answer(struct cl_job *job)
 		code = cl_channel_send_response(channel, job->frame, &job->outcome.response);
 	}
 	if (code && code != CL_E_BUSY)
-		cl_log(CL_LOG_WARNING, "answer-dropped", "frame=%llu code=%s", (unsigned long long)job->frame, cl_code_name(code));
+		cl_log(CL_LOG_WARNING, "answer-dropped", "frame=%llu code=%s", (unsigned long long)job->frame,
+		       cl_code_name(code));
 	return code != CL_E_BUSY;
 }
 
@@ -237,15 +238,15 @@ static void answer_on_loop(struct cl_engine *engine, struct cl_job *job, const s
 	struct cl_issues issues;
 	cl_issues_init(&issues, job->arena, 0);
 	struct cl_interaction_context context = {
-		.arena = job->arena,
-		.store = engine->reader,
-		.rules = engine->rules,
-		.request = &job->request,
-		.route = &job->route,
-		.principal = principal,
-		.now = cl_clock_now(engine->organization->clock),
-		.response = &job->outcome.response,
-		.issues = &issues,
+	        .arena = job->arena,
+	        .store = engine->reader,
+	        .rules = engine->rules,
+	        .request = &job->request,
+	        .route = &job->route,
+	        .principal = principal,
+	        .now = cl_clock_now(engine->organization->clock),
+	        .response = &job->outcome.response,
+	        .issues = &issues,
 	};
 	/* One look at the file for all that the answer needs: the text and what decides on it are of one version. */
 	struct cl_err ignored = {0};
@@ -271,7 +272,8 @@ static void hand_over(struct cl_engine *engine, struct cl_job *job, struct cl_la
 	answer_problem(engine, job, &problem);
 }
 
-static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t frame, struct cl_str payload, int descriptor)
+static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t frame, struct cl_str payload,
+                       int descriptor)
 {
 	struct cl_err problem = {0};
 	const struct cl_principal *principal;
@@ -317,15 +319,15 @@ static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t 
 		break;
 	}
 	if (cl_access_resolve(engine->rules->access, engine->reader, job->arena, &job->request.credential,
-			      cl_clock_now(engine->organization->clock), &principal, &problem)) {
+	                      cl_clock_now(engine->organization->clock), &principal, &problem)) {
 		answer_problem(engine, job, &problem);
 		return;
 	}
 	answer_on_loop(engine, job, principal);
 }
 
-static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload, int descriptor,
-		     void *context)
+static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload,
+                     int descriptor, void *context)
 {
 	struct cl_link *link = context;
 	struct cl_engine *engine = link->engine;
@@ -411,8 +413,8 @@ static void reload(struct cl_engine *engine, struct cl_str file)
 	pthread_mutex_unlock(&engine->writer.lock);
 }
 
-static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload, int descriptor,
-		       void *context)
+static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload,
+                       int descriptor, void *context)
 {
 	struct cl_engine *engine = context;
 	struct cl_err e = {0};
@@ -510,7 +512,8 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 		return code;
 	engine->base = event_base_new();
 	engine->completed_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	engine->completed_event = event_new(engine->base, engine->completed_fd, EV_READ | EV_PERSIST, on_completed, engine);
+	engine->completed_event =
+	        event_new(engine->base, engine->completed_fd, EV_READ | EV_PERSIST, on_completed, engine);
 	event_add(engine->completed_event, NULL);
 	evutil_make_socket_nonblocking(listener);
 	engine->listener = event_new(engine->base, listener, EV_READ | EV_PERSIST, on_connection, engine);
@@ -519,7 +522,8 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	event_add(engine->term, NULL);
 	engine->retry = evtimer_new(engine->base, on_retry, engine);
 	if (control >= 0)
-		engine->control = cl_channel_new(engine->base, control, CL_ROLE_ORGANIZATION, &control_callbacks, engine);
+		engine->control =
+		        cl_channel_new(engine->base, control, CL_ROLE_ORGANIZATION, &control_callbacks, engine);
 	code = start_threads(engine, e);
 	if (code)
 		return code;

@@ -7,13 +7,14 @@
 #include <event2/event.h>
 #include <pthread.h>
 
-#define CL_ENGINE_QUEUE 4096       /* jobs waiting for one lane; more are answered 503 at once */
+#define CL_ENGINE_QUEUE 4096 /* jobs waiting for one lane; more are answered 503 at once */
 #define CL_ENGINE_TICK_JOBS 256
 #define CL_ENGINE_TICK_TIME (20 * 1000) /* microseconds of running before a tick commits what it has */
 #define CL_ENGINE_SEARCHERS 2
 #define CL_ENGINE_WAL (16 * 1024 * 1024)
 #define CL_ENGINE_FOLD (100 * 1000) /* read leaves are folded within this many microseconds (design §7) */
-#define CL_ENGINE_LAST_WORDS (2 * 1000 * 1000) /* microseconds that the last answers may take to leave a process that ends */
+#define CL_ENGINE_LAST_WORDS                                                                                           \
+	(2 * 1000 * 1000) /* microseconds that the last answers may take to leave a process that ends */
 
 /* A gateway's, courier's or supervisor's connection; outlives the channel while jobs refer to it. Loop thread only. */
 struct cl_link {
@@ -21,9 +22,9 @@ struct cl_link {
 	struct cl_engine *engine;
 	struct cl_channel *channel; /* NULL once closed */
 	int references;
-	uint64_t cancelled[16];     /* ids of requests whose client went away, newest last */
+	uint64_t cancelled[16]; /* ids of requests whose client went away, newest last */
 	unsigned cancelled_next;
-	uint64_t last;              /* highest id of a request that came; its peer counts up */
+	uint64_t last; /* highest id of a request that came; its peer counts up */
 	struct cl_job *unsent, **unsent_end; /* answers that wait for room in the channel's queue, in order */
 };
 
@@ -34,7 +35,8 @@ struct cl_job {
 	struct cl_route route;
 	struct cl_link *link;
 	uint64_t frame;
-	struct cl_rules *rules;     /* searches: the rules when it came; finished writes: those they ran under, which changes
+	struct cl_rules
+	        *rules; /* searches: the rules when it came; finished writes: those they ran under, which changes
 				     * borrow names from */
 	struct cl_outcome outcome;
 };
@@ -58,30 +60,31 @@ void cl_lane_stop(struct cl_lane_queue *lane);
 struct cl_stream {
 	struct cl_stream *next;
 	struct cl_link *link;
-	struct cl_arena *arena;     /* its own */
+	struct cl_arena *arena; /* its own */
 	uint64_t frame;
 	struct cl_credential credential; /* resolved again for what is published, so that revocation ends the stream */
 	const struct cl_principal *listener; /* while changes are published: who hears them; NULL = nobody */
-	uint64_t after;             /* what was committed up to here it knows, or has no part in */
-	bool courier;               /* hears only that the outbox changed */
-	bool behind;                /* an event found no room in the channel's queue: it must resync */
+	uint64_t after; /* what was committed up to here it knows, or has no part in */
+	bool courier; /* hears only that the outbox changed */
+	bool behind; /* an event found no room in the channel's queue: it must resync */
 };
 
 struct cl_engine {
 	struct event_base *base;
 	struct cl_organization *organization; /* the writer's */
 	const char *folder;
-	struct cl_rules *rules;     /* the loop's */
-	struct cl_store *reader;    /* the loop's */
+	struct cl_rules *rules; /* the loop's */
+	struct cl_store *reader; /* the loop's */
 	struct cl_link *links;
 	struct cl_stream *streams;
 	struct cl_channel *control;
 	struct event *listener, *completed_event, *term;
-	struct event *retry;        /* for what found no room in a channel's queue */
+	struct event *retry; /* for what found no room in a channel's queue */
 	int completed_fd;
 	struct cl_lane_queue writer, searcher;
 	pthread_t writer_thread, search_threads[CL_ENGINE_SEARCHERS];
-	pthread_rwlock_t gate;      /* searches hold it for reading; a checkpoint that restarts the log holds it for writing */
+	pthread_rwlock_t
+	        gate; /* searches hold it for reading; a checkpoint that restarts the log holds it for writing */
 	/* Finished jobs on their way back to the loop, and notes from the writer. */
 	pthread_mutex_t completed_lock;
 	struct cl_job *completed, **completed_end;
@@ -97,7 +100,8 @@ struct cl_engine {
 };
 
 /* Serves on the listening socket until told to stop. `control` is the supervisor's channel descriptor or -1. */
-int cl_engine_run(struct cl_organization *organization, const char *folder, int listener, int control, struct cl_err *e);
+int cl_engine_run(struct cl_organization *organization, const char *folder, int listener, int control,
+                  struct cl_err *e);
 
 /* writer.c, searcher.c: the bodies of the threads. */
 void *cl_engine_writer(void *engine);

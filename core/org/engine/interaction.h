@@ -7,31 +7,31 @@
 
 enum cl_route_kind {
 	CL_ROUTE_NONE = 0,
-	CL_ROUTE_READ,        /* GET  /fhir/Type/id */
-	CL_ROUTE_VREAD,       /* GET  /fhir/Type/id/_history/v */
-	CL_ROUTE_HISTORY,     /* GET  /fhir/Type/id/_history, /fhir/Type/_history, /fhir/_history */
-	CL_ROUTE_SEARCH,      /* GET  /fhir/Type?..., POST /fhir/Type/_search, GET /fhir/Patient/id/Type?... */
-	CL_ROUTE_CREATE,      /* POST /fhir/Type */
-	CL_ROUTE_UPDATE,      /* PUT  /fhir/Type/id */
-	CL_ROUTE_DELETE,      /* DELETE /fhir/Type/id */
-	CL_ROUTE_BUNDLE,      /* POST /fhir */
-	CL_ROUTE_CAPABILITY,  /* GET  /fhir/metadata */
-	CL_ROUTE_OPERATION,   /* POST /fhir/$name, /fhir/Type/$name, /fhir/Type/id/$name */
-	CL_ROUTE_VIEWS,       /* GET  /views, /views/name */
-	CL_ROUTE_METRICS,     /* GET  /metrics, /metrics/name?months=12 */
-	CL_ROUTE_EVENTS,      /* GET  /events (text/event-stream) */
-	CL_ROUTE_CONSOLE,     /* method CONSOLE */
-	CL_ROUTE_COURIER,     /* method COURIER: the courier asks for and reports on deliveries */
+	CL_ROUTE_READ, /* GET  /fhir/Type/id */
+	CL_ROUTE_VREAD, /* GET  /fhir/Type/id/_history/v */
+	CL_ROUTE_HISTORY, /* GET  /fhir/Type/id/_history, /fhir/Type/_history, /fhir/_history */
+	CL_ROUTE_SEARCH, /* GET  /fhir/Type?..., POST /fhir/Type/_search, GET /fhir/Patient/id/Type?... */
+	CL_ROUTE_CREATE, /* POST /fhir/Type */
+	CL_ROUTE_UPDATE, /* PUT  /fhir/Type/id */
+	CL_ROUTE_DELETE, /* DELETE /fhir/Type/id */
+	CL_ROUTE_BUNDLE, /* POST /fhir */
+	CL_ROUTE_CAPABILITY, /* GET  /fhir/metadata */
+	CL_ROUTE_OPERATION, /* POST /fhir/$name, /fhir/Type/$name, /fhir/Type/id/$name */
+	CL_ROUTE_VIEWS, /* GET  /views, /views/name */
+	CL_ROUTE_METRICS, /* GET  /metrics, /metrics/name?months=12 */
+	CL_ROUTE_EVENTS, /* GET  /events (text/event-stream) */
+	CL_ROUTE_CONSOLE, /* method CONSOLE */
+	CL_ROUTE_COURIER, /* method COURIER: the courier asks for and reports on deliveries */
 };
 
 struct cl_route {
 	uint8_t kind;
-	uint16_t type;          /* resource type, or 0 */
+	uint16_t type; /* resource type, or 0 */
 	struct cl_str id;
 	int64_t version;
-	struct cl_str operation;/* "$transition" */
-	struct cl_str name;     /* view or metric */
-	struct cl_str query;    /* after '?', undecoded; for POST _search the body */
+	struct cl_str operation; /* "$transition" */
+	struct cl_str name; /* view or metric */
+	struct cl_str query; /* after '?', undecoded; for POST _search the body */
 	struct cl_str compartment; /* patient id for compartment searches */
 	bool head;
 };
@@ -45,7 +45,7 @@ enum cl_lane cl_route_lane(const struct cl_route *route, const struct cl_rules *
 /* Everything one interaction sees. */
 struct cl_interaction_context {
 	struct cl_arena *arena;
-	struct cl_store *store;          /* reader's, or the writer's */
+	struct cl_store *store; /* reader's, or the writer's */
 	const struct cl_rules *rules;
 	const struct cl_request *request;
 	const struct cl_route *route;
@@ -53,13 +53,13 @@ struct cl_interaction_context {
 	cl_instant now;
 	struct cl_response *response;
 	struct cl_issues *issues;
-	struct cl_str rule;              /* access rule that decided */
-	struct cl_str target;            /* for the audit: "Patient/x", "Task?status" */
+	struct cl_str rule; /* access rule that decided */
+	struct cl_str target; /* for the audit: "Patient/x", "Task?status" */
 	/* Writers only: */
 	struct cl_organization *organization;
 	struct cl_unit *unit;
-	struct cl_version *answer;       /* version that is the answer's body, for kept answers; NULL otherwise */
-	bool streams;                    /* the response opens an event stream */
+	struct cl_version *answer; /* version that is the answer's body, for kept answers; NULL otherwise */
+	bool streams; /* the response opens an event stream */
 };
 
 /* Reads: run on any connection. On success the response is filled. */
@@ -81,33 +81,33 @@ int cl_interaction_transaction(struct cl_interaction_context *context, struct cl
 
 /* One resource as a write wants it: decided, stored, reacted to. Shared by single requests and bundles. */
 struct cl_write {
-	uint8_t operation;          /* enum cl_operation */
+	uint8_t operation; /* enum cl_operation */
 	uint16_t type;
-	struct cl_str id;           /* update, delete; create: empty, or the id chosen before (transactions) */
+	struct cl_str id; /* update, delete; create: empty, or the id chosen before (transactions) */
 	struct cl_json *resource;
-	struct cl_str if_match;     /* ETag or empty */
-	struct cl_str if_none_exist;/* search or empty */
-	struct cl_str if_none_match;/* "*": only what is not there yet may be written */
-	struct cl_version version;  /* out */
-	bool existed;               /* out: conditional create found it; update made no new version */
-	bool created;               /* out: update-as-create */
+	struct cl_str if_match; /* ETag or empty */
+	struct cl_str if_none_exist; /* search or empty */
+	struct cl_str if_none_match; /* "*": only what is not there yet may be written */
+	struct cl_version version; /* out */
+	bool existed; /* out: conditional create found it; update made no new version */
+	bool created; /* out: update-as-create */
 };
 int cl_write_run(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e);
 
 /* The criterion of a search text ("identifier=x&active=true"), for conditional interactions. */
 int cl_interaction_condition(struct cl_interaction_context *context, uint16_t type, struct cl_str text,
-			     struct cl_criterion **out, struct cl_err *e);
+                             struct cl_criterion **out, struct cl_err *e);
 /* Parses the request's body as JSON, once; checks content-type. */
 int cl_interaction_body(struct cl_interaction_context *context, struct cl_json **out, struct cl_err *e);
 /* Status, ETag, Last-Modified, Location, body per Prefer. */
 void cl_interaction_answer_version(struct cl_interaction_context *context, int status, const struct cl_version *version,
-				   bool location);
+                                   bool location);
 void cl_interaction_answer_json(struct cl_interaction_context *context, int status, const struct cl_json *body);
 void cl_interaction_answer_bytes(struct cl_interaction_context *context, int status, const char *content_type,
-				 struct cl_str body);
+                                 struct cl_str body);
 /* The OperationOutcome for a failure: status, headers (WWW-Authenticate, Retry-After), body. */
 void cl_interaction_answer_error(struct cl_arena *arena, const struct cl_issues *issues, const struct cl_err *e,
-				 struct cl_response *response);
+                                 struct cl_response *response);
 /* "W/\"3\"" -> 3; 0 when it is none. */
 int64_t cl_etag_version(struct cl_str etag);
 /* Runs a read-only route with access and audit; used by the loop and search threads and by the writer. */
@@ -118,11 +118,12 @@ int cl_interaction_audit_read(struct cl_interaction_context *context, struct cl_
 /* May the principal see `version` of the resource that is now `current` (the same, when it is the newest)? What a resource says
  * now does not open what it said before, nor the other way round; what was deleted is decided by what it said last. */
 int cl_interaction_may_see(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
-			   const struct cl_principal *principal, enum cl_interaction interaction, const struct cl_version *current,
-			   const struct cl_version *version, struct cl_str *rule, struct cl_err *e);
+                           const struct cl_principal *principal, enum cl_interaction interaction,
+                           const struct cl_version *current, const struct cl_version *version, struct cl_str *rule,
+                           struct cl_err *e);
 /* Who asks. The CapabilityStatement is no one's data: anybody may have it. */
 int cl_interaction_principal(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
-			     const struct cl_request *request, const struct cl_route *route, cl_instant now,
-			     const struct cl_principal **out, struct cl_err *e);
+                             const struct cl_request *request, const struct cl_route *route, cl_instant now,
+                             const struct cl_principal **out, struct cl_err *e);
 /* Hex of the request id, in the arena. */
 struct cl_str cl_request_hex(struct cl_arena *arena, const struct cl_request *request);

@@ -11,12 +11,14 @@
 static struct cl_json *parameter_value(struct cl_json *parameter)
 {
 	for (uint32_t i = 0; i < parameter->count; i++)
-		if (cl_str_starts(parameter->members[i].name, "value") || cl_str_is(parameter->members[i].name, "resource"))
+		if (cl_str_starts(parameter->members[i].name, "value") ||
+		    cl_str_is(parameter->members[i].name, "resource"))
 			return &parameter->members[i].value;
 	return NULL;
 }
 
-static int read_event(struct cl_interaction_context *context, struct cl_json *body, struct cl_advance *advance, struct cl_err *e)
+static int read_event(struct cl_interaction_context *context, struct cl_json *body, struct cl_advance *advance,
+                      struct cl_err *e)
 {
 	struct cl_json *parameters = cl_json_get(body, "parameter");
 	if (!cl_str_is(cl_json_get_text(body, "resourceType"), "Parameters")) {
@@ -69,7 +71,7 @@ static int transition(struct cl_interaction_context *context, struct cl_err *e)
 	struct cl_json *body;
 	context->target = cl_arena_printf(context->arena, "Task/%.*s", CL_STR_ARGS(context->route->id));
 	int code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_TRANSITION, context->route->type,
-				 &context->rule, e);
+	                         &context->rule, e);
 	if (!code)
 		code = cl_interaction_body(context, &body, e);
 	if (!code)
@@ -80,18 +82,18 @@ static int transition(struct cl_interaction_context *context, struct cl_err *e)
 		return cl_fail(e, code, "%.*s is not known here", CL_STR_ARGS(context->target));
 	if (!code)
 		code = cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal,
-					    CL_ACCESS_TRANSITION, context->route->type, current.row, &context->rule, e);
+		                            CL_ACCESS_TRANSITION, context->route->type, current.row, &context->rule, e);
 	if (!code && cl_store_instance_get(context->store, context->arena, advance.task, &instance, e)) {
 		*e = (struct cl_err){0};
 		code = cl_fail(e, CL_E_RULE, "%.*s is not a workflow instance", CL_STR_ARGS(context->target));
 	}
 	if (!code)
 		code = cl_access_transition(context->rules->access, context->store, context->arena, context->principal,
-					    context->route->type, current.row, instance.workflow, &context->rule, e);
+		                            context->route->type, current.row, instance.workflow, &context->rule, e);
 	struct cl_str match = cl_request_header(context->request, "if-match");
 	if (!code && match.n && !cl_str_is(match, "*") && cl_etag_version(match) != current.version)
 		code = cl_fail(e, CL_E_PRECONDITION, "%.*s is at version %lld, not %.*s", CL_STR_ARGS(context->target),
-			       (long long)current.version, CL_STR_ARGS(match));
+		               (long long)current.version, CL_STR_ARGS(match));
 	if (code)
 		return code;
 	context->unit->rule = context->rule;
@@ -117,7 +119,8 @@ static int process_message(struct cl_interaction_context *context, struct cl_err
 	struct cl_json *header = cl_json_path(bundle, "entry", "0", "resource", NULL);
 	if (!cl_str_is(cl_json_get_text(bundle, "type"), "message") ||
 	    !cl_str_is(cl_json_get_text(header, "resourceType"), "MessageHeader")) {
-		cl_fail(e, CL_E_INVALID, "$process-message takes a Bundle of type 'message' whose first entry is a MessageHeader");
+		cl_fail(e, CL_E_INVALID,
+		        "$process-message takes a Bundle of type 'message' whose first entry is a MessageHeader");
 		return cl_fail_at(e, "Bundle.type");
 	}
 	code = cl_fhir_validate(context->arena, bundle, context->request->body, context->issues);
@@ -137,7 +140,8 @@ static int process_message(struct cl_interaction_context *context, struct cl_err
 		*e = (struct cl_err){0};
 		code = 0;
 	} else if (!code) {
-		code = cl_lua_receive(context->organization->rules->lua, context->unit, context->principal->name, bundle, e);
+		code = cl_lua_receive(context->organization->rules->lua, context->unit, context->principal->name,
+		                      bundle, e);
 	}
 	if (code)
 		return code;
@@ -145,7 +149,7 @@ static int process_message(struct cl_interaction_context *context, struct cl_err
 	cl_buf_init(&text, 0);
 	cl_outcome_write(&text, context->issues);
 	cl_interaction_answer_bytes(context, 200, "application/fhir+json; charset=utf-8",
-				    cl_arena_copy(context->arena, cl_buf_str(&text)));
+	                            cl_arena_copy(context->arena, cl_buf_str(&text)));
 	cl_buf_free(&text);
 	return 0;
 }
@@ -167,7 +171,7 @@ static int validate(struct cl_interaction_context *context, struct cl_err *e)
 	cl_buf_init(&text, 0);
 	cl_outcome_write(&text, context->issues);
 	cl_interaction_answer_bytes(context, 200, "application/fhir+json; charset=utf-8",
-				    cl_arena_copy(context->arena, cl_buf_str(&text)));
+	                            cl_arena_copy(context->arena, cl_buf_str(&text)));
 	cl_buf_free(&text);
 	return 0;
 }
@@ -185,7 +189,8 @@ static bool plays_role(const struct cl_principal *principal, const struct cl_ope
 	return false;
 }
 
-static int plugin_operation(struct cl_interaction_context *context, const struct cl_operation_rule *operation, struct cl_err *e)
+static int plugin_operation(struct cl_interaction_context *context, const struct cl_operation_rule *operation,
+                            struct cl_err *e)
 {
 	struct cl_json *input = NULL, *out = NULL;
 	struct cl_str target = CL_STR_NONE;
@@ -193,7 +198,7 @@ static int plugin_operation(struct cl_interaction_context *context, const struct
 	context->target = operation->name;
 	if (!plays_role(context->principal, operation))
 		return cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not use %.*s: none of its roles allows it",
-			       CL_STR_ARGS(context->principal->name), CL_STR_ARGS(operation->name));
+		               CL_STR_ARGS(context->principal->name), CL_STR_ARGS(operation->name));
 	if (context->request->body.n) {
 		int code = cl_interaction_body(context, &input, e);
 		if (!code && cl_fhir_validate(context->arena, input, context->request->body, context->issues))
@@ -202,13 +207,15 @@ static int plugin_operation(struct cl_interaction_context *context, const struct
 			return code;
 	}
 	if (context->route->id.n)
-		target = cl_arena_printf(context->arena, "%.*s/%.*s", CL_STR_ARGS(cl_fhir_type_name(context->route->type)),
-					 CL_STR_ARGS(context->route->id));
+		target = cl_arena_printf(context->arena, "%.*s/%.*s",
+		                         CL_STR_ARGS(cl_fhir_type_name(context->route->type)),
+		                         CL_STR_ARGS(context->route->id));
 	context->unit->rule = operation->name;
-	int code = cl_lua_operation(context->organization->rules->lua, context->unit, operation, input, target, &out, e);
+	int code =
+	        cl_lua_operation(context->organization->rules->lua, context->unit, operation, input, target, &out, e);
 	/* What it answers may be what it read: its changes alone would not show that. */
-	context->target = cl_arena_printf(context->arena, "%.*s%s%.*s", CL_STR_ARGS(operation->name), target.n ? " " : "",
-					  CL_STR_ARGS(target));
+	context->target = cl_arena_printf(context->arena, "%.*s%s%.*s", CL_STR_ARGS(operation->name),
+	                                  target.n ? " " : "", CL_STR_ARGS(target));
 	if (!code)
 		code = cl_interaction_audit_read(context, e);
 	if (code)
@@ -225,7 +232,8 @@ int cl_interaction_operation(struct cl_interaction_context *context, struct cl_e
 	const struct cl_route *route = context->route;
 	const struct cl_catalog *catalog = context->rules->catalog;
 	context->target = route->operation;
-	if (cl_str_is(route->operation, "$transition") && route->id.n && cl_str_is(cl_fhir_type_name(route->type), "Task"))
+	if (cl_str_is(route->operation, "$transition") && route->id.n &&
+	    cl_str_is(cl_fhir_type_name(route->type), "Task"))
 		return transition(context, e);
 	if (cl_str_is(route->operation, "$process-message") && !route->type)
 		return process_message(context, e);

@@ -13,7 +13,8 @@ static struct cl_str recurring_name(struct cl_arena *arena, const struct cl_recu
 	return cl_arena_printf(arena, "every:%.*s:%u", CL_STR_ARGS(recurring->plugin), recurring->number);
 }
 
-static const struct cl_recurring *find_recurring(const struct cl_catalog *catalog, struct cl_arena *arena, struct cl_str name)
+static const struct cl_recurring *find_recurring(const struct cl_catalog *catalog, struct cl_arena *arena,
+                                                 struct cl_str name)
 {
 	for (size_t i = 0; i < catalog->recurring_count; i++)
 		if (cl_str_equal(recurring_name(arena, &catalog->recurring[i]), name))
@@ -21,25 +22,25 @@ static const struct cl_recurring *find_recurring(const struct cl_catalog *catalo
 	return NULL;
 }
 
-static int set_recurring(struct cl_organization *organization, struct cl_arena *arena, const struct cl_recurring *recurring,
-			 cl_instant after, struct cl_err *e)
+static int set_recurring(struct cl_organization *organization, struct cl_arena *arena,
+                         const struct cl_recurring *recurring, cl_instant after, struct cl_err *e)
 {
 	const struct cl_calendar *calendar = &organization->rules->facts->calendar;
 	struct cl_stored_timer timer = {
-		.name = recurring_name(arena, recurring),
-		.due = cl_recurrence_next(calendar, &recurring->rule, after),
-		.plugin = recurring->plugin,
-		.rule = cl_arena_printf(arena, "{\"minute\":%d,\"days\":%u,\"weekday\":%u,\"day\":%u,\"zone\":\"%s\"}",
-					recurring->rule.minute, recurring->rule.days, recurring->rule.weekday,
-					recurring->rule.day, cl_zone_name(calendar->zone)),
-		.data = CL_STR("{}"),
+	        .name = recurring_name(arena, recurring),
+	        .due = cl_recurrence_next(calendar, &recurring->rule, after),
+	        .plugin = recurring->plugin,
+	        .rule = cl_arena_printf(arena, "{\"minute\":%d,\"days\":%u,\"weekday\":%u,\"day\":%u,\"zone\":\"%s\"}",
+	                                recurring->rule.minute, recurring->rule.days, recurring->rule.weekday,
+	                                recurring->rule.day, cl_zone_name(calendar->zone)),
+	        .data = CL_STR("{}"),
 	};
 	return cl_store_timer_set(organization->store, &timer, e);
 }
 
 /* Timers of recurrences follow the rules in force: new ones are set, vanished ones cleared, known ones keep their time. */
 static int align_recurring(struct cl_organization *organization, struct cl_arena *arena, cl_instant now, bool reset,
-			   struct cl_err *e)
+                           struct cl_err *e)
 {
 	const struct cl_catalog *catalog = organization->rules->catalog;
 	struct cl_timer_list present;
@@ -62,7 +63,7 @@ static int align_recurring(struct cl_organization *organization, struct cl_arena
 }
 
 static int record_load(struct cl_organization *organization, struct cl_arena *arena, const struct cl_catalog *former,
-		       struct cl_err *e)
+                       struct cl_err *e)
 {
 	struct cl_store *store = organization->store;
 	struct cl_rules *rules = organization->rules;
@@ -78,13 +79,13 @@ static int record_load(struct cl_organization *organization, struct cl_arena *ar
 	if (!code)
 		code = cl_store_meta_set(store, "plugins", rules->catalog->hash, e);
 	struct cl_stored_event event = {
-		.at = now,
-		.kind = CL_STR("load"),
-		.actor = CL_STR("system"),
-		.key = rules->catalog->hash,
-		.outcome = CL_STR("ok"),
-		.plugins = rules->catalog->hash,
-		.zone_data = cl_str_of(cl_zone_data_version()),
+	        .at = now,
+	        .kind = CL_STR("load"),
+	        .actor = CL_STR("system"),
+	        .key = rules->catalog->hash,
+	        .outcome = CL_STR("ok"),
+	        .plugins = rules->catalog->hash,
+	        .zone_data = cl_str_of(cl_zone_data_version()),
 	};
 	if (!code)
 		code = cl_store_event_append(store, &event, e);
@@ -112,7 +113,7 @@ static int name_types(struct cl_store *store, struct cl_err *e)
 }
 
 int cl_organization_open(const char *folder, const char *id, struct cl_rules *rules, struct cl_clock *clock,
-			 struct cl_watch *watch, struct cl_organization **out, struct cl_err *e)
+                         struct cl_watch *watch, struct cl_organization **out, struct cl_err *e)
 {
 	struct cl_organization *organization = calloc(1, sizeof *organization);
 	if (!organization)
@@ -186,7 +187,7 @@ int cl_organization_reload(struct cl_organization *organization, struct cl_rules
 /* ---- timers ---- */
 
 static int run_timer(struct cl_organization *organization, struct cl_unit *unit, const struct cl_stored_timer *timer,
-		     struct cl_err *e)
+                     struct cl_err *e)
 {
 	struct cl_rules *rules = organization->rules;
 	int code = 0;
@@ -194,7 +195,8 @@ static int run_timer(struct cl_organization *organization, struct cl_unit *unit,
 		const struct cl_recurring *recurring = find_recurring(rules->catalog, unit->arena, timer->name);
 		if (!recurring)
 			return 0;
-		code = set_recurring(organization, unit->arena, recurring, unit->now > timer->due ? unit->now : timer->due, e);
+		code = set_recurring(organization, unit->arena, recurring,
+		                     unit->now > timer->due ? unit->now : timer->due, e);
 		if (!code)
 			code = cl_lua_recur(rules->lua, unit, recurring, e);
 	} else if (cl_str_starts(timer->name, "set:")) {
@@ -207,7 +209,7 @@ static int run_timer(struct cl_organization *organization, struct cl_unit *unit,
 
 /* A timer that failed changed nothing; it comes again later, or waits for a person. */
 static int put_off(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
-		   cl_instant now, bool budget, const struct cl_err *why, struct cl_err *e)
+                   cl_instant now, bool budget, const struct cl_err *why, struct cl_err *e)
 {
 	struct cl_json *data = NULL;
 	struct cl_err ignored = {0};
@@ -223,7 +225,8 @@ static int put_off(struct cl_organization *organization, struct cl_arena *arena,
 		/* What is stored must come out of a replay too, which stops where the record says and measures nothing. */
 		const char *message = budget ? "it used more CPU time or memory than it may" : why->message;
 		struct cl_str text = cl_arena_printf(arena, "%s %s", message, why->where);
-		cl_log(CL_LOG_ERROR, "timer-quarantined", "timer=%.*s problem=%s", CL_STR_ARGS(timer->name), why->where);
+		cl_log(CL_LOG_ERROR, "timer-quarantined", "timer=%.*s problem=%s", CL_STR_ARGS(timer->name),
+		       why->where);
 		return cl_store_timer_quarantine(organization->store, timer->name, text, e);
 	}
 	cl_json_set_integer(arena, data, "failures", failures);
@@ -239,28 +242,29 @@ static int put_off(struct cl_organization *organization, struct cl_arena *arena,
 }
 
 static struct cl_stored_event timer_event(struct cl_organization *organization, struct cl_arena *arena,
-					  const struct cl_stored_timer *timer)
+                                          const struct cl_stored_timer *timer)
 {
 	return (struct cl_stored_event){
-		.at = cl_clock_now(organization->clock),
-		.kind = CL_STR("timer"),
-		.actor = CL_STR("clock"),
-		.key = cl_arena_printf(arena, "%.*s#%lld", CL_STR_ARGS(timer->name), (long long)timer->generation),
-		.outcome = CL_STR("ok"),
-		.plugins = organization->rules->catalog->hash,
-		.zone_data = cl_str_of(cl_zone_data_version()),
+	        .at = cl_clock_now(organization->clock),
+	        .kind = CL_STR("timer"),
+	        .actor = CL_STR("clock"),
+	        .key = cl_arena_printf(arena, "%.*s#%lld", CL_STR_ARGS(timer->name), (long long)timer->generation),
+	        .outcome = CL_STR("ok"),
+	        .plugins = organization->rules->catalog->hash,
+	        .zone_data = cl_str_of(cl_zone_data_version()),
 	};
 }
 
-int cl_organization_set_aside(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
-			      struct cl_err *e)
+int cl_organization_set_aside(struct cl_organization *organization, struct cl_arena *arena,
+                              const struct cl_stored_timer *timer, struct cl_err *e)
 {
 	struct cl_stored_event event = timer_event(organization, arena, timer);
 	event.outcome = CL_STR(CL_SET_ASIDE);
 	cl_log(CL_LOG_ERROR, "timer-quarantined", "timer=%.*s problem=crashed", CL_STR_ARGS(timer->name));
 	int code = cl_store_event_append(organization->store, &event, e);
 	return code ? code
-		    : cl_store_timer_quarantine(organization->store, timer->name, CL_STR("its run crashed the process twice"), e);
+	            : cl_store_timer_quarantine(organization->store, timer->name,
+	                                        CL_STR("its run crashed the process twice"), e);
 }
 
 /* Leaves no savepoint open behind a failure: what else the tick did is still committed. */
@@ -274,8 +278,8 @@ static int give_up(struct cl_store *store, int code)
 	return code;
 }
 
-int cl_organization_fire_one(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
-			     struct cl_change **changes, struct cl_err *e)
+int cl_organization_fire_one(struct cl_organization *organization, struct cl_arena *arena,
+                             const struct cl_stored_timer *timer, struct cl_change **changes, struct cl_err *e)
 {
 	struct cl_store *store = organization->store;
 	struct cl_stored_event event = timer_event(organization, arena, timer);
@@ -299,7 +303,7 @@ int cl_organization_fire_one(struct cl_organization *organization, struct cl_are
 	code = cl_store_event_append(store, &event, &problem);
 	if (!code) {
 		cl_unit_begin(&unit, store, arena, organization->rules->catalog, organization->rules->facts,
-			      cl_lua_script(organization->rules->lua), now);
+		              cl_lua_script(organization->rules->lua), now);
 		unit.actor = (struct cl_actor){.name = CL_STR("clock"), .kind = CL_STR("system")};
 		unit.cause = event.sequence;
 		unit.key = event.key;
@@ -321,19 +325,20 @@ int cl_organization_fire_one(struct cl_organization *organization, struct cl_are
 	}
 	struct cl_str budget = cl_lua_budget_outcome(organization->rules->lua);
 	organization->failed_timers++;
-	cl_log(CL_LOG_WARNING, "timer-failed", "timer=%.*s code=%s where=%s", CL_STR_ARGS(timer->name), cl_code_name(code),
-	       problem.where);
+	cl_log(CL_LOG_WARNING, "timer-failed", "timer=%.*s code=%s where=%s", CL_STR_ARGS(timer->name),
+	       cl_code_name(code), problem.where);
 	code = cl_store_rollback_to(store, e);
 	event.sequence = 0;
 	event.outcome = budget.n ? cl_arena_copy(arena, budget) : cl_str_of(cl_code_name(problem.code));
 	if (!code)
 		code = cl_store_event_append(store, &event, e);
 	if (!code) {
-		const struct cl_recurring *recurring = cl_str_starts(timer->name, "every:")
-							       ? find_recurring(organization->rules->catalog, arena, timer->name)
-							       : NULL;
+		const struct cl_recurring *recurring =
+		        cl_str_starts(timer->name, "every:")
+		                ? find_recurring(organization->rules->catalog, arena, timer->name)
+		                : NULL;
 		code = recurring ? set_recurring(organization, arena, recurring, now > timer->due ? now : timer->due, e)
-				 : put_off(organization, arena, timer, now, budget.n > 0, &problem, e);
+		                 : put_off(organization, arena, timer, now, budget.n > 0, &problem, e);
 	}
 	if (!code)
 		code = cl_store_release(store, e);
@@ -341,7 +346,7 @@ int cl_organization_fire_one(struct cl_organization *organization, struct cl_are
 }
 
 int cl_organization_fire(struct cl_organization *organization, struct cl_arena *arena, uint32_t limit,
-			 struct cl_change **changes, struct cl_err *e)
+                         struct cl_change **changes, struct cl_err *e)
 {
 	struct cl_timer_list due;
 	int fired = 0;
@@ -350,7 +355,7 @@ int cl_organization_fire(struct cl_organization *organization, struct cl_arena *
 	for (size_t i = 0; i < due.count && !code; i++) {
 		struct cl_change *made = NULL;
 		if (cl_run_quarantined(organization, cl_arena_printf(arena, "%.*s#%lld", CL_STR_ARGS(due.items[i].name),
-								     (long long)due.items[i].generation))) {
+		                                                     (long long)due.items[i].generation))) {
 			code = cl_organization_set_aside(organization, arena, &due.items[i], e);
 			continue;
 		}
@@ -368,8 +373,8 @@ int cl_organization_fire(struct cl_organization *organization, struct cl_arena *
 
 /* ---- whole steps ---- */
 
-void cl_organization_execute(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
-			     struct cl_response *response)
+void cl_organization_execute(struct cl_organization *organization, struct cl_arena *arena,
+                             const struct cl_request *request, struct cl_response *response)
 {
 	struct cl_err problem = {0};
 	struct cl_outcome outcome = {0};

@@ -20,28 +20,28 @@ struct cl_rules {
 
 /* Takes the archive (cl_lua_archive, with `anchor` of every principal filled in); `watch` may be NULL. */
 int cl_rules_new(const struct cl_json *archive, const struct cl_lua_limits *limits, struct cl_watch *watch,
-		 struct cl_rules **out, struct cl_buf *problems, struct cl_err *e);
+                 struct cl_rules **out, struct cl_buf *problems, struct cl_err *e);
 struct cl_rules *cl_rules_keep(struct cl_rules *rules);
 void cl_rules_release(struct cl_rules *rules);
 
 struct cl_organization {
 	struct cl_str id;
-	const char *folder;          /* borrowed from the caller of cl_organization_open */
-	struct cl_store *store;      /* writer connection */
+	const char *folder; /* borrowed from the caller of cl_organization_open */
+	struct cl_store *store; /* writer connection */
 	struct cl_audit_tail *tail;
-	struct cl_rules *rules;      /* the writer's; published to other threads by the engine */
+	struct cl_rules *rules; /* the writer's; published to other threads by the engine */
 	struct cl_clock *clock;
-	struct cl_watch *watch;      /* never NULL: a private page when there is no supervisor */
+	struct cl_watch *watch; /* never NULL: a private page when there is no supervisor */
 	struct cl_watch own_watch;
 	/* What the last tick did, for the engine: cleared by cl_organization_tick_begin. */
 	bool timers_changed, outbox_changed;
-	long failed_timers;          /* runs that failed since it was opened */
+	long failed_timers; /* runs that failed since it was opened */
 };
 
 /* Opens or creates <folder>/<id>.db and loads the rules; records the plugin texts and, when their hash is new, a "load" event;
  * sets the recurring timers. */
 int cl_organization_open(const char *folder, const char *id, struct cl_rules *rules, struct cl_clock *clock,
-			 struct cl_watch *watch, struct cl_organization **out, struct cl_err *e);
+                         struct cl_watch *watch, struct cl_organization **out, struct cl_err *e);
 void cl_organization_close(struct cl_organization *organization);
 
 /* ---- inside the writer's transaction (cl_store_begin ... cl_store_commit by the caller) ---- */
@@ -50,24 +50,24 @@ void cl_organization_close(struct cl_organization *organization);
 struct cl_outcome {
 	struct cl_response response;
 	struct cl_change *changes; /* for event streams; published after the commit only */
-	bool lost;                 /* SQLite rolled the whole transaction back: rerun alone (pitfalls 3) */
+	bool lost; /* SQLite rolled the whole transaction back: rerun alone (pitfalls 3) */
 };
 
 /* Runs one request in its own SAVEPOINT, whatever it is. Never fails: refusals become responses. */
 void cl_organization_run(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
-			 struct cl_outcome *out);
+                         struct cl_outcome *out);
 /* Fires timers due by the clock's now, in order of due, at most `limit`, each in its own SAVEPOINT. A timer that fails is put
  * off and, failing again and again, quarantined. Returns how many fired, or a negative code when the transaction is lost. */
 int cl_organization_fire(struct cl_organization *organization, struct cl_arena *arena, uint32_t limit,
-			 struct cl_change **changes, struct cl_err *e);
+                         struct cl_change **changes, struct cl_err *e);
 /* Replaces the rules: migrates instances in flight; the old rules are released. On error nothing changed. */
 int cl_organization_reload(struct cl_organization *organization, struct cl_rules *rules, struct cl_err *e);
 
 /* ---- whole steps with their own transactions, for tests and tools ---- */
 
 /* One request: begin, run, commit. */
-void cl_organization_execute(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
-			     struct cl_response *response);
+void cl_organization_execute(struct cl_organization *organization, struct cl_arena *arena,
+                             const struct cl_request *request, struct cl_response *response);
 /* Virtual clocks only: goes to `until`, stopping at every due timer on the way. Returns how many fired. */
 int64_t cl_organization_advance(struct cl_organization *organization, cl_instant until, struct cl_err *e);
 

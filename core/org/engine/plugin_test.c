@@ -86,7 +86,8 @@ int cl_plugin_main(int argc, char **argv)
 			snprintf(test.organizations, sizeof test.organizations, "%s", argv[first + 1]);
 		first += 2;
 	}
-	snprintf(test.temporary, sizeof test.temporary, "%s/careloop-test-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	snprintf(test.temporary, sizeof test.temporary, "%s/careloop-test-XXXXXX",
+	         getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	if (!mkdtemp(test.temporary)) {
 		perror(test.temporary);
 		return 1;

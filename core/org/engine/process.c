@@ -26,22 +26,38 @@ struct cl_process_options {
 static int parse_options(int argc, char **argv, struct cl_process_options *out)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'},  {"id", required_argument, NULL, 'i'},
-		{"listen-fd", required_argument, NULL, 'l'}, {"watch-fd", required_argument, NULL, 'w'},
-		{"control-fd", required_argument, NULL, 'k'}, {"stage", no_argument, NULL, 's'},
-		{NULL, 0, NULL, 0},
+	        {"config", required_argument, NULL, 'c'},
+	        {"id", required_argument, NULL, 'i'},
+	        {"listen-fd", required_argument, NULL, 'l'},
+	        {"watch-fd", required_argument, NULL, 'w'},
+	        {"control-fd", required_argument, NULL, 'k'},
+	        {"stage", no_argument, NULL, 's'},
+	        {NULL, 0, NULL, 0},
 	};
 	*out = (struct cl_process_options){.listener = -1, .watch = -1, .control = -1};
 	optind = 1;
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		switch (c) {
-		case 'c': out->config = optarg; break;
-		case 'i': out->id = optarg; break;
-		case 'l': out->listener = (int)strtol(optarg, NULL, 10); break;
-		case 'w': out->watch = (int)strtol(optarg, NULL, 10); break;
-		case 'k': out->control = (int)strtol(optarg, NULL, 10); break;
-		case 's': out->stage = true; break;
-		default: return CL_E_INVALID;
+		case 'c':
+			out->config = optarg;
+			break;
+		case 'i':
+			out->id = optarg;
+			break;
+		case 'l':
+			out->listener = (int)strtol(optarg, NULL, 10);
+			break;
+		case 'w':
+			out->watch = (int)strtol(optarg, NULL, 10);
+			break;
+		case 'k':
+			out->control = (int)strtol(optarg, NULL, 10);
+			break;
+		case 's':
+			out->stage = true;
+			break;
+		default:
+			return CL_E_INVALID;
 		}
 	}
 	return out->config && out->id ? 0 : CL_E_INVALID;
@@ -107,7 +123,8 @@ static struct cl_watch *map_watch(int fd)
 }
 
 /* The plugins that were in force last, out of the organization's own file. */
-static int last_good(const char *folder, const char *id, struct cl_watch *watch, struct cl_rules **rules, struct cl_err *e)
+static int last_good(const char *folder, const char *id, struct cl_watch *watch, struct cl_rules **rules,
+                     struct cl_err *e)
 {
 	struct cl_arena *arena = cl_arena_new(0);
 	struct cl_store *store;
@@ -130,12 +147,14 @@ static int last_good(const char *folder, const char *id, struct cl_watch *watch,
 
 static void refused(const struct cl_err *e)
 {
-	cl_log(CL_LOG_ERROR, "plugins-refused", "where=%s message=\"%s\" serving=\"the last good ones\"", e->where, e->message);
+	cl_log(CL_LOG_ERROR, "plugins-refused", "where=%s message=\"%s\" serving=\"the last good ones\"", e->where,
+	       e->message);
 }
 
 /* Plugins with mistakes do not keep a clinic closed: it opens with those that were in force, and the log says so. */
-static int open_organization(const struct cl_process_options *options, const struct cl_json *archive, const char *folder,
-			     struct cl_clock *clock, struct cl_watch *watch, struct cl_organization **out, struct cl_err *e)
+static int open_organization(const struct cl_process_options *options, const struct cl_json *archive,
+                             const char *folder, struct cl_clock *clock, struct cl_watch *watch,
+                             struct cl_organization **out, struct cl_err *e)
 {
 	struct cl_rules *rules;
 	struct cl_err problem = {0};
@@ -162,7 +181,8 @@ static int open_organization(const struct cl_process_options *options, const str
 	return code;
 }
 
-static int serve(const struct cl_process_options *options, const struct cl_json *archive, const char *folder, struct cl_err *e)
+static int serve(const struct cl_process_options *options, const struct cl_json *archive, const char *folder,
+                 struct cl_err *e)
 {
 	static struct cl_clock clock;
 	struct cl_organization *organization;
@@ -186,8 +206,9 @@ int cl_organization_main(int argc, char **argv)
 	struct cl_json *config, *archive;
 	char name[128];
 	if (parse_options(argc, argv, &options)) {
-		fprintf(stderr, "usage: careloop organization --config FILE --id ID (--stage | --listen-fd N [--watch-fd N] "
-				"[--control-fd N])\n");
+		fprintf(stderr,
+		        "usage: careloop organization --config FILE --id ID (--stage | --listen-fd N [--watch-fd N] "
+		        "[--control-fd N])\n");
 		return 2;
 	}
 	snprintf(name, sizeof name, "org/%s", options.id);

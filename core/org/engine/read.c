@@ -19,8 +19,8 @@ static bool not_modified(const struct cl_interaction_context *context, const str
 
 /* The decision on what one version says, by its text: old versions have no index rows. */
 static int decide_text(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
-		       const struct cl_principal *principal, enum cl_interaction interaction, const struct cl_version *version,
-		       struct cl_str *rule, struct cl_err *e)
+                       const struct cl_principal *principal, enum cl_interaction interaction,
+                       const struct cl_version *version, struct cl_str *rule, struct cl_err *e)
 {
 	struct cl_version said = *version;
 	struct cl_index values;
@@ -33,32 +33,35 @@ static int decide_text(const struct cl_rules *rules, struct cl_store *store, str
 	if (!code)
 		code = cl_fhir_index(arena, said.type, resource, &values, e);
 	return code ? code
-		    : cl_access_decide(rules->access, store, arena, principal, interaction, said.type, said.id, &values, rule, e);
+	            : cl_access_decide(rules->access, store, arena, principal, interaction, said.type, said.id, &values,
+	                               rule, e);
 }
 
 int cl_interaction_may_see(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
-			   const struct cl_principal *principal, enum cl_interaction interaction, const struct cl_version *current,
-			   const struct cl_version *version, struct cl_str *rule, struct cl_err *e)
+                           const struct cl_principal *principal, enum cl_interaction interaction,
+                           const struct cl_version *current, const struct cl_version *version, struct cl_str *rule,
+                           struct cl_err *e)
 {
 	struct cl_criterion *criterion;
-	int code = cl_access_predicate(rules->access, arena, principal, interaction, current->type, &criterion, rule, e);
+	int code =
+	        cl_access_predicate(rules->access, arena, principal, interaction, current->type, &criterion, rule, e);
 	/* Nothing of the type can be refused: no need to look. */
 	if (code || !criterion)
 		return code;
 	code = current->operation == CL_OP_DELETE
-		       ? decide_text(rules, store, arena, principal, interaction, current, rule, e)
-		       : cl_access_decide_row(rules->access, store, arena, principal, interaction, current->type, current->row,
-					      rule, e);
+	               ? decide_text(rules, store, arena, principal, interaction, current, rule, e)
+	               : cl_access_decide_row(rules->access, store, arena, principal, interaction, current->type,
+	                                      current->row, rule, e);
 	if (!code && version->version != current->version)
 		code = decide_text(rules, store, arena, principal, interaction, version, rule, e);
 	return code;
 }
 
-static int may_see(struct cl_interaction_context *context, enum cl_interaction interaction, const struct cl_version *current,
-		   const struct cl_version *version, struct cl_err *e)
+static int may_see(struct cl_interaction_context *context, enum cl_interaction interaction,
+                   const struct cl_version *current, const struct cl_version *version, struct cl_err *e)
 {
-	return cl_interaction_may_see(context->rules, context->store, context->arena, context->principal, interaction, current,
-				      version, &context->rule, e);
+	return cl_interaction_may_see(context->rules, context->store, context->arena, context->principal, interaction,
+	                              current, version, &context->rule, e);
 }
 
 int cl_interaction_read(struct cl_interaction_context *context, struct cl_err *e)
@@ -67,7 +70,8 @@ int cl_interaction_read(struct cl_interaction_context *context, struct cl_err *e
 	struct cl_version version, current;
 	struct cl_str name = cl_fhir_type_name(route->type);
 	context->target = cl_arena_printf(context->arena, "%.*s/%.*s", CL_STR_ARGS(name), CL_STR_ARGS(route->id));
-	int code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_READ, route->type, &context->rule, e);
+	int code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_READ, route->type,
+	                         &context->rule, e);
 	if (code)
 		return code;
 	code = cl_store_get(context->store, context->arena, route->type, route->id, &current, e);
@@ -80,10 +84,11 @@ int cl_interaction_read(struct cl_interaction_context *context, struct cl_err *e
 		return code;
 	version = current;
 	if (route->kind == CL_ROUTE_VREAD && route->version != current.version) {
-		code = cl_store_get_version(context->store, context->arena, route->type, route->id, route->version, &version, e);
+		code = cl_store_get_version(context->store, context->arena, route->type, route->id, route->version,
+		                            &version, e);
 		if (code == CL_E_NOT_FOUND)
 			return cl_fail(e, CL_E_NOT_FOUND, "%.*s has no version %lld", CL_STR_ARGS(context->target),
-				       (long long)route->version);
+			               (long long)route->version);
 		if (!code)
 			code = may_see(context, CL_ACCESS_READ, &current, &version, e);
 		if (code)
@@ -101,13 +106,15 @@ int cl_interaction_read(struct cl_interaction_context *context, struct cl_err *e
 }
 
 /* One entry of a history Bundle, as text around the stored bytes. */
-static void write_history_entry(struct cl_buf *out, struct cl_arena *arena, struct cl_str base, const struct cl_version *v)
+static void write_history_entry(struct cl_buf *out, struct cl_arena *arena, struct cl_str base,
+                                const struct cl_version *v)
 {
 	static const char *const methods[] = {"", "POST", "PUT", "DELETE"};
 	static const char *const statuses[] = {"", "201", "200", "204"};
 	struct cl_str name = cl_fhir_type_name(v->type);
 	struct cl_str at = cl_instant_text(arena, v->updated);
-	cl_buf_printf(out, "{\"fullUrl\":\"%.*s/fhir/%.*s/%.*s\",", CL_STR_ARGS(base), CL_STR_ARGS(name), CL_STR_ARGS(v->id));
+	cl_buf_printf(out, "{\"fullUrl\":\"%.*s/fhir/%.*s/%.*s\",", CL_STR_ARGS(base), CL_STR_ARGS(name),
+	              CL_STR_ARGS(v->id));
 	if (v->operation != CL_OP_DELETE) {
 		cl_buf_add_cstring(out, "\"resource\":");
 		cl_buf_add_str(out, v->body);
@@ -116,8 +123,9 @@ static void write_history_entry(struct cl_buf *out, struct cl_arena *arena, stru
 	cl_buf_printf(out, "\"request\":{\"method\":\"%s\",\"url\":\"%.*s", methods[v->operation], CL_STR_ARGS(name));
 	if (v->operation != CL_OP_CREATE)
 		cl_buf_printf(out, "/%.*s", CL_STR_ARGS(v->id));
-	cl_buf_printf(out, "\"},\"response\":{\"status\":\"%s\",\"etag\":\"W/\\\"%lld\\\"\",\"lastModified\":\"%.*s\"}}",
-		      statuses[v->operation], (long long)v->version, CL_STR_ARGS(at));
+	cl_buf_printf(out,
+	              "\"},\"response\":{\"status\":\"%s\",\"etag\":\"W/\\\"%lld\\\"\",\"lastModified\":\"%.*s\"}}",
+	              statuses[v->operation], (long long)v->version, CL_STR_ARGS(at));
 }
 
 struct cl_history_query {
@@ -144,7 +152,8 @@ static int parse_history(struct cl_str query, struct cl_history_query *out, stru
 			memcpy(digits, value.p, value.n);
 		if (cl_str_is(name, "_count")) {
 			if (!value.n || value.n > 18 || strspn(digits, "0123456789") != value.n)
-				return cl_fail(e, CL_E_INVALID, "_count is a whole number, 0 to %d", CL_HISTORY_MAXIMUM);
+				return cl_fail(e, CL_E_INVALID, "_count is a whole number, 0 to %d",
+				               CL_HISTORY_MAXIMUM);
 			long long n = strtoll(digits, NULL, 10);
 			out->count = n > CL_HISTORY_MAXIMUM ? CL_HISTORY_MAXIMUM : (uint32_t)n;
 		} else if (cl_str_is(name, "_since")) {
@@ -180,12 +189,12 @@ static bool is_shown(struct cl_interaction_context *context, struct cl_arena *sc
 	struct cl_criterion *criterion;
 	struct cl_str rule;
 	struct cl_err denied = {0};
-	if (cl_access_predicate(context->rules->access, scratch, context->principal, CL_ACCESS_HISTORY, version->type, &criterion,
-				&rule, &denied))
+	if (cl_access_predicate(context->rules->access, scratch, context->principal, CL_ACCESS_HISTORY, version->type,
+	                        &criterion, &rule, &denied))
 		return false;
 	return !criterion || (!cl_store_get(context->store, scratch, version->type, version->id, &current, &denied) &&
-			      !cl_interaction_may_see(context->rules, context->store, scratch, context->principal,
-						      CL_ACCESS_HISTORY, &current, version, &rule, &denied));
+	                      !cl_interaction_may_see(context->rules, context->store, scratch, context->principal,
+	                                              CL_ACCESS_HISTORY, &current, version, &rule, &denied));
 }
 
 int cl_interaction_history(struct cl_interaction_context *context, struct cl_err *e)
@@ -194,41 +203,49 @@ int cl_interaction_history(struct cl_interaction_context *context, struct cl_err
 	struct cl_arena *arena = context->arena;
 	struct cl_history_query query;
 	struct cl_version_list list;
-	context->target = route->id.n ? cl_arena_printf(arena, "%.*s/%.*s/_history", CL_STR_ARGS(cl_fhir_type_name(route->type)),
-							CL_STR_ARGS(route->id))
-				      : cl_arena_printf(arena, "%.*s/_history", CL_STR_ARGS(cl_fhir_type_name(route->type)));
+	context->target =
+	        route->id.n ? cl_arena_printf(arena, "%.*s/%.*s/_history", CL_STR_ARGS(cl_fhir_type_name(route->type)),
+	                                      CL_STR_ARGS(route->id))
+	                    : cl_arena_printf(arena, "%.*s/_history", CL_STR_ARGS(cl_fhir_type_name(route->type)));
 	int code = parse_history(route->query, &query, e);
 	if (!code)
-		code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_HISTORY, route->type, &context->rule, e);
+		code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_HISTORY, route->type,
+		                     &context->rule, e);
 	if (code)
 		return code;
 	if (route->id.n) {
 		struct cl_version current;
 		code = cl_store_get(context->store, arena, route->type, route->id, &current, e);
 		if (code)
-			return code == CL_E_NOT_FOUND ? cl_fail(e, code, "%.*s is not known here", CL_STR_ARGS(context->target)) : code;
+			return code == CL_E_NOT_FOUND
+			               ? cl_fail(e, code, "%.*s is not known here", CL_STR_ARGS(context->target))
+			               : code;
 		code = may_see(context, CL_ACCESS_HISTORY, &current, &current, e);
 		if (code)
 			return code;
 	}
-	code = cl_store_history(context->store, arena, route->type, route->id, query.since, query.before, query.count, &list, e);
+	code = cl_store_history(context->store, arena, route->type, route->id, query.since, query.before, query.count,
+	                        &list, e);
 	if (code)
 		return code;
 	struct cl_buf out;
 	/* An entry of a batch names its own target: it may hold anything. */
 	struct cl_str target = context->request->target;
 	cl_buf_init(&out, CL_BODY_MAX);
-	cl_buf_add_cstring(&out, "{\"resourceType\":\"Bundle\",\"type\":\"history\",\"link\":[{\"relation\":\"self\",\"url\":");
-	cl_json_write_text(&out, cl_arena_printf(arena, "%.*s%.*s", CL_STR_ARGS(context->request->base), CL_STR_ARGS(target)));
+	cl_buf_add_cstring(
+	        &out, "{\"resourceType\":\"Bundle\",\"type\":\"history\",\"link\":[{\"relation\":\"self\",\"url\":");
+	cl_json_write_text(
+	        &out, cl_arena_printf(arena, "%.*s%.*s", CL_STR_ARGS(context->request->base), CL_STR_ARGS(target)));
 	cl_buf_add_byte(&out, '}');
 	if (list.more && list.count) {
 		const char *mark = memchr(target.p, '?', target.n);
 		struct cl_str path = {target.p, mark ? (size_t)(mark - target.p) : target.n};
 		cl_buf_add_cstring(&out, ",{\"relation\":\"next\",\"url\":");
-		cl_json_write_text(&out, cl_arena_printf(arena, "%.*s%.*s?_count=%u%s%.*s&_before=%llu",
-							 CL_STR_ARGS(context->request->base), CL_STR_ARGS(path), query.count,
-							 query.since_text.n ? "&_since=" : "", CL_STR_ARGS(query.since_text),
-							 (unsigned long long)list.items[list.count - 1].sequence));
+		cl_json_write_text(&out,
+		                   cl_arena_printf(arena, "%.*s%.*s?_count=%u%s%.*s&_before=%llu",
+		                                   CL_STR_ARGS(context->request->base), CL_STR_ARGS(path), query.count,
+		                                   query.since_text.n ? "&_since=" : "", CL_STR_ARGS(query.since_text),
+		                                   (unsigned long long)list.items[list.count - 1].sequence));
 		cl_buf_add_byte(&out, '}');
 	}
 	cl_buf_add_byte(&out, ']');
@@ -246,10 +263,10 @@ int cl_interaction_history(struct cl_interaction_context *context, struct cl_err
 	cl_buf_add_cstring(&out, first ? "}" : "]}");
 	if (out.overflow)
 		code = cl_fail(e, CL_E_TOO_LARGE, "the answer would be larger than %d MiB; ask for less with _count",
-			       CL_BODY_MAX >> 20);
+		               CL_BODY_MAX >> 20);
 	else
 		cl_interaction_answer_bytes(context, 200, "application/fhir+json; charset=utf-8",
-					    cl_arena_copy(arena, cl_buf_str(&out)));
+		                            cl_arena_copy(arena, cl_buf_str(&out)));
 	cl_buf_free(&out);
 	return code;
 }

@@ -26,7 +26,8 @@ static int copy_identity(struct cl_replay *replay)
 	if (!code)
 		code = cl_store_meta_set(store, "uuid", cl_store_uuid(replay->from), replay->e);
 	if (!code)
-		code = cl_store_meta_set(store, "secret", (struct cl_str){(const char *)cl_store_secret(replay->from), 32}, replay->e);
+		code = cl_store_meta_set(store, "secret",
+		                         (struct cl_str){(const char *)cl_store_secret(replay->from), 32}, replay->e);
 	if (!code)
 		code = cl_store_commit(store, replay->e);
 	cl_store_close(store);
@@ -52,7 +53,8 @@ static int replay_load(struct cl_replay *replay, const struct cl_stored_event *e
 	if (code)
 		return code;
 	if (!replay->into) {
-		code = cl_organization_open(replay->folder, replay->id, rules, &replay->clock, NULL, &replay->into, replay->e);
+		code = cl_organization_open(replay->folder, replay->id, rules, &replay->clock, NULL, &replay->into,
+		                            replay->e);
 	} else {
 		code = cl_store_begin(replay->into->store, replay->e);
 		if (!code)
@@ -94,7 +96,7 @@ static int replay_timer(struct cl_replay *replay, const struct cl_stored_event *
 	}
 	cl_store_rollback(store);
 	return cl_fail(replay->e, CL_E_CORRUPT, "event %llu fired the timer '%.*s', which is not due in the replay",
-		       (unsigned long long)event->sequence, CL_STR_ARGS(name));
+	               (unsigned long long)event->sequence, CL_STR_ARGS(name));
 }
 
 static int replay_request(struct cl_replay *replay, const struct cl_stored_event *event, struct cl_str body)
@@ -113,29 +115,31 @@ static int replay_request(struct cl_replay *replay, const struct cl_stored_event
 	request.headers = CL_NEW_ARRAY(arena, struct cl_header, (headers ? headers->count : 0) + 1);
 	for (uint32_t i = 0; headers && i < headers->count; i++)
 		request.headers[request.header_count++] =
-			(struct cl_header){headers->members[i].name, cl_json_text(&headers->members[i].value)};
-	request.headers[request.header_count++] = (struct cl_header){CL_STR("content-type"), CL_STR("application/fhir+json")};
+		        (struct cl_header){headers->members[i].name, cl_json_text(&headers->members[i].value)};
+	request.headers[request.header_count++] =
+	        (struct cl_header){CL_STR("content-type"), CL_STR("application/fhir+json")};
 	if (event->key.n >= 32)
 		cl_unhex((struct cl_str){event->key.p, 32}, request.id, sizeof request.id);
 	const struct cl_principal console = {.name = CL_STR("console"), .kind = CL_STR("system"), .console = true};
 	const struct cl_principal *principal = cl_str_is(event->actor, "console")
-						       ? &console
-						       : cl_access_principal(replay->into->rules->access, event->actor);
+	                                               ? &console
+	                                               : cl_access_principal(replay->into->rules->access, event->actor);
 	const struct cl_principal courier = {.name = event->actor, .kind = CL_STR("system"), .console = true};
 	if (!principal && cl_str_is(request.method, "COURIER"))
 		principal = &courier;
 	if (!principal)
 		return cl_fail(replay->e, CL_E_CORRUPT, "event %llu: the principal '%.*s' is unknown",
-			       (unsigned long long)event->sequence, CL_STR_ARGS(event->actor));
+		               (unsigned long long)event->sequence, CL_STR_ARGS(event->actor));
 	code = cl_store_begin(replay->into->store, replay->e);
 	if (code)
 		return code;
 	cl_run_as(replay->into, arena, &request, principal, event->key, &outcome);
 	if (outcome.response.status >= 400) {
 		cl_store_rollback(replay->into->store);
-		return cl_fail(replay->e, CL_E_CORRUPT, "event %llu (%.*s %.*s) succeeded then and is refused now: %.*s",
-			       (unsigned long long)event->sequence, CL_STR_ARGS(request.method), CL_STR_ARGS(request.target),
-			       (int)(outcome.response.body.n < 300 ? outcome.response.body.n : 300), outcome.response.body.p);
+		return cl_fail(
+		        replay->e, CL_E_CORRUPT, "event %llu (%.*s %.*s) succeeded then and is refused now: %.*s",
+		        (unsigned long long)event->sequence, CL_STR_ARGS(request.method), CL_STR_ARGS(request.target),
+		        (int)(outcome.response.body.n < 300 ? outcome.response.body.n : 300), outcome.response.body.p);
 	}
 	return cl_store_commit(replay->into->store, replay->e);
 }
@@ -171,7 +175,7 @@ static int replay_unchanged(struct cl_replay *replay)
 		code = cl_store_get(replay->into->store, replay->arena, route.type, route.id, &version, replay->e);
 	if (!code && !version.body.n)
 		version.body = cl_arena_printf(replay->arena, "{\"resourceType\":\"%.*s\"}",
-					       CL_STR_ARGS(cl_fhir_type_name(route.type)));
+		                               CL_STR_ARGS(cl_fhir_type_name(route.type)));
 	return code ? code : replay_request(replay, &replay->pending, version.body);
 }
 
@@ -183,8 +187,8 @@ static int replay_event(const struct cl_stored_event *stored, void *context)
 		if (stored->cause == replay->pending.sequence) {
 			struct cl_version version;
 			replay->has_pending = false;
-			replay->code = cl_store_get_version(replay->from, replay->arena, stored->type, stored->id, stored->version,
-							    &version, replay->e);
+			replay->code = cl_store_get_version(replay->from, replay->arena, stored->type, stored->id,
+			                                    stored->version, &version, replay->e);
 			if (!replay->code)
 				replay->code = replay_request(replay, &replay->pending, version.body);
 			return replay->code;
@@ -253,8 +257,8 @@ static int compare(struct cl_store *a, struct cl_store *b, struct cl_err *e)
 	while (!code && (left.n || right.n)) {
 		struct cl_str p = next_line(&left), q = next_line(&right);
 		if (!cl_str_equal(p, q))
-			code = cl_fail(e, CL_E_CORRUPT, "the replay differs: %.*s ... against %.*s", (int)(p.n < 200 ? p.n : 200), p.p,
-				       (int)(q.n < 200 ? q.n : 200), q.p);
+			code = cl_fail(e, CL_E_CORRUPT, "the replay differs: %.*s ... against %.*s",
+			               (int)(p.n < 200 ? p.n : 200), p.p, (int)(q.n < 200 ? q.n : 200), q.p);
 	}
 	cl_buf_free(&x);
 	cl_buf_free(&y);

@@ -40,7 +40,8 @@ static int replay_copy(const char *folder, const char *id, const char *temporary
 		return code;
 	code = cl_organization_replay(from, fresh, id, e);
 	if (!code)
-		printf("%s: %llu events replayed, every row equal\n", id, (unsigned long long)cl_store_last_sequence(from));
+		printf("%s: %llu events replayed, every row equal\n", id,
+		       (unsigned long long)cl_store_last_sequence(from));
 	cl_store_close(from);
 	return code;
 }

@@ -15,7 +15,8 @@
 static void reading_unit(const struct cl_interaction_context *context, struct cl_unit *unit)
 {
 	const struct cl_script *script = context->organization ? cl_lua_script(context->rules->lua) : NULL;
-	cl_unit_begin(unit, context->store, context->arena, context->rules->catalog, context->rules->facts, script, context->now);
+	cl_unit_begin(unit, context->store, context->arena, context->rules->catalog, context->rules->facts, script,
+	              context->now);
 	unit->actor = cl_access_actor(context->principal);
 	unit->key = cl_request_hex(context->arena, context->request);
 	if (context->organization)
@@ -34,15 +35,17 @@ static bool may_see_view(const struct cl_interaction_context *context, const str
 				return true;
 	/* Partners may search Tasks, but only their own: rows that a plugin computes are not theirs to see unless it says so. */
 	if (!view->role_count && !cl_str_is(context->principal->kind, "partner") &&
-	    !cl_access_may(context->rules->access, context->principal, CL_ACCESS_SEARCH, cl_fhir_type(CL_STR("Task")), &rule, &denied))
+	    !cl_access_may(context->rules->access, context->principal, CL_ACCESS_SEARCH, cl_fhir_type(CL_STR("Task")),
+	                   &rule, &denied))
 		return true;
 	cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not see the view '%.*s'", CL_STR_ARGS(context->principal->name),
-		CL_STR_ARGS(view->name));
+	        CL_STR_ARGS(view->name));
 	return false;
 }
 
 /* A workflow view shows instances; those whose Task the principal may not read are left out, as a search would. */
-static void leave_out_unreadable(struct cl_interaction_context *context, const struct cl_view *view, struct cl_json *rows)
+static void leave_out_unreadable(struct cl_interaction_context *context, const struct cl_view *view,
+                                 struct cl_json *rows)
 {
 	size_t column = view->column_count;
 	uint16_t task = cl_fhir_type(CL_STR("Task"));
@@ -56,8 +59,8 @@ static void leave_out_unreadable(struct cl_interaction_context *context, const s
 		struct cl_criterion *criterion = NULL;
 		struct cl_str rule;
 		struct cl_err denied = {0};
-		if (cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH, task, &criterion,
-					&rule, &denied) ||
+		if (cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH,
+		                        task, &criterion, &rule, &denied) ||
 		    criterion)
 			rows->count = 0;
 		return;
@@ -65,13 +68,14 @@ static void leave_out_unreadable(struct cl_interaction_context *context, const s
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < rows->count; i++) {
 		struct cl_str reference = cl_json_text(&rows->items[i].items[column]);
-		struct cl_str id = cl_str_starts(reference, "Task/") ? (struct cl_str){reference.p + 5, reference.n - 5} : reference;
+		struct cl_str id = cl_str_starts(reference, "Task/") ? (struct cl_str){reference.p + 5, reference.n - 5}
+		                                                     : reference;
 		struct cl_version version;
 		struct cl_str rule;
 		struct cl_err e = {0};
 		if (!cl_store_get(context->store, context->arena, task, id, &version, &e) &&
 		    !cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal,
-					  CL_ACCESS_SEARCH, task, version.row, &rule, &e))
+		                          CL_ACCESS_SEARCH, task, version.row, &rule, &e))
 			rows->items[kept++] = rows->items[i];
 	}
 	rows->count = kept;
@@ -119,7 +123,8 @@ static void answer_rows(struct cl_interaction_context *context, const struct cl_
 			}
 			cl_buf_add_cstring(&out, "\r\n");
 		}
-		cl_interaction_answer_bytes(context, 200, "text/csv; charset=utf-8", cl_arena_copy(arena, cl_buf_str(&out)));
+		cl_interaction_answer_bytes(context, 200, "text/csv; charset=utf-8",
+		                            cl_arena_copy(arena, cl_buf_str(&out)));
 	} else {
 		struct cl_json *body = cl_json_new(arena, CL_JSON_OBJECT);
 		cl_json_set_text(arena, body, "view", view->name);
@@ -129,12 +134,14 @@ static void answer_rows(struct cl_interaction_context *context, const struct cl_
 			cl_json_append_text(arena, columns, view->columns[c]);
 		*cl_json_set(arena, body, CL_STR("rows")) = *rows;
 		cl_json_write(&out, body);
-		cl_interaction_answer_bytes(context, 200, "application/json; charset=utf-8", cl_arena_copy(arena, cl_buf_str(&out)));
+		cl_interaction_answer_bytes(context, 200, "application/json; charset=utf-8",
+		                            cl_arena_copy(arena, cl_buf_str(&out)));
 	}
 	cl_buf_free(&out);
 }
 
-int cl_view_all_rows(struct cl_interaction_context *context, const struct cl_view *view, struct cl_json **rows, struct cl_err *e)
+int cl_view_all_rows(struct cl_interaction_context *context, const struct cl_view *view, struct cl_json **rows,
+                     struct cl_err *e)
 {
 	struct cl_unit unit;
 	struct cl_json *objects;
@@ -181,7 +188,8 @@ int cl_interaction_views(struct cl_interaction_context *context, struct cl_err *
 		struct cl_buf out;
 		cl_buf_init(&out, 0);
 		cl_json_write(&out, body);
-		cl_interaction_answer_bytes(context, 200, "application/json; charset=utf-8", cl_arena_copy(arena, cl_buf_str(&out)));
+		cl_interaction_answer_bytes(context, 200, "application/json; charset=utf-8",
+		                            cl_arena_copy(arena, cl_buf_str(&out)));
 		cl_buf_free(&out);
 		return 0;
 	}
@@ -189,7 +197,8 @@ int cl_interaction_views(struct cl_interaction_context *context, struct cl_err *
 	struct cl_json *rows;
 	context->target = cl_arena_printf(arena, "view/%.*s", CL_STR_ARGS(context->route->name));
 	if (!view)
-		return cl_fail(e, CL_E_NOT_FOUND, "there is no view '%.*s'; GET /views lists them", CL_STR_ARGS(context->route->name));
+		return cl_fail(e, CL_E_NOT_FOUND, "there is no view '%.*s'; GET /views lists them",
+		               CL_STR_ARGS(context->route->name));
 	if (!may_see_view(context, view, e))
 		return CL_E_FORBIDDEN;
 	context->rule = context->target;
@@ -218,7 +227,7 @@ static long query_number(struct cl_str query, const char *name, long otherwise)
 }
 
 static struct cl_json *metric_row(struct cl_interaction_context *context, const struct cl_metric *metric,
-			      const struct cl_metric_result *result)
+                                  const struct cl_metric_result *result)
 {
 	struct cl_arena *arena = context->arena;
 	struct cl_json *row = cl_json_new(arena, CL_JSON_OBJECT);
@@ -227,8 +236,11 @@ static struct cl_json *metric_row(struct cl_interaction_context *context, const 
 	struct {
 		const char *name;
 		double value;
-	} numbers[] = {{"value", result->value},	     {"numerator", result->numerator}, {"denominator", result->denominator},
-		       {"baseline", metric->baseline}, {"target", metric->target}};
+	} numbers[] = {{"value", result->value},
+	               {"numerator", result->numerator},
+	               {"denominator", result->denominator},
+	               {"baseline", metric->baseline},
+	               {"target", metric->target}};
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
 		if (isnan(numbers[i].value))
 			continue;
@@ -241,12 +253,13 @@ static struct cl_json *metric_row(struct cl_interaction_context *context, const 
 }
 
 static int metric_months(struct cl_interaction_context *context, const struct cl_metric *metric, long months,
-		     struct cl_metric_result *results, struct cl_err *e)
+                         struct cl_metric_result *results, struct cl_err *e)
 {
 	struct cl_unit unit;
 	reading_unit(context, &unit);
 	for (long i = 0; i < months; i++) {
-		cl_instant month = cl_calendar_month_start(&context->rules->facts->calendar, context->now, (int)(i - months + 1));
+		cl_instant month =
+		        cl_calendar_month_start(&context->rules->facts->calendar, context->now, (int)(i - months + 1));
 		int code = cl_metric_month(&unit, metric, month, &results[i], e);
 		if (code)
 			return code;
@@ -264,11 +277,13 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 	if (code)
 		return code;
 	if (name.n && !cl_catalog_metric(catalog, name))
-		return cl_fail(e, CL_E_NOT_FOUND, "there is no metric '%.*s'; GET /metrics lists them", CL_STR_ARGS(name));
+		return cl_fail(e, CL_E_NOT_FOUND, "there is no metric '%.*s'; GET /metrics lists them",
+		               CL_STR_ARGS(name));
 	long months = query_number(context->route->query, "months", name.n ? 12 : 1);
 	if (months < 1 || months > CL_METRIC_MONTHS)
 		return cl_fail(e, CL_E_INVALID, "months is 1 to %d", CL_METRIC_MONTHS);
-	bool fhir = context->route->query.n && memmem(context->route->query.p, context->route->query.n, "_format=fhir", 12);
+	bool fhir =
+	        context->route->query.n && memmem(context->route->query.p, context->route->query.n, "_format=fhir", 12);
 	struct cl_metric_result results[CL_METRIC_MONTHS];
 	struct cl_json *body = cl_json_new(arena, CL_JSON_OBJECT);
 	struct cl_json *list = fhir ? NULL : cl_json_set_array(arena, body, "metrics");
@@ -292,7 +307,8 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 			cl_json_set_text(arena, entry, "summary", metric->summary);
 			cl_json_set_text(arena, entry, "category", metric->category);
 			cl_json_set_text(arena, entry, "unit", metric->unit);
-			cl_json_set_text(arena, entry, "better", metric->higher_is_better ? CL_STR("higher") : CL_STR("lower"));
+			cl_json_set_text(arena, entry, "better",
+			                 metric->higher_is_better ? CL_STR("higher") : CL_STR("lower"));
 			cl_json_set_array(arena, entry, "months");
 		}
 		struct cl_unit unit;
@@ -301,9 +317,11 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 			if (fhir) {
 				struct cl_json *item = cl_json_append(arena, list);
 				*item = *cl_json_new(arena, CL_JSON_OBJECT);
-				*cl_json_set(arena, item, CL_STR("resource")) = *cl_metric_report(&unit, metric, &results[m]);
+				*cl_json_set(arena, item, CL_STR("resource")) =
+				        *cl_metric_report(&unit, metric, &results[m]);
 			} else {
-				*cl_json_append(arena, cl_json_get(entry, "months")) = *metric_row(context, metric, &results[m]);
+				*cl_json_append(arena, cl_json_get(entry, "months")) =
+				        *metric_row(context, metric, &results[m]);
 			}
 		}
 	}
@@ -314,7 +332,8 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 	struct cl_buf out;
 	cl_buf_init(&out, 0);
 	cl_json_write(&out, body);
-	cl_interaction_answer_bytes(context, 200, "application/json; charset=utf-8", cl_arena_copy(arena, cl_buf_str(&out)));
+	cl_interaction_answer_bytes(context, 200, "application/json; charset=utf-8",
+	                            cl_arena_copy(arena, cl_buf_str(&out)));
 	cl_buf_free(&out);
 	return 0;
 }

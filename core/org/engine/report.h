@@ -4,4 +4,5 @@
 #include "org/flow/metric.h"
 
 /* Rows of any view, arrays in column order; nobody's access is checked here. */
-int cl_view_all_rows(struct cl_interaction_context *context, const struct cl_view *view, struct cl_json **rows, struct cl_err *e);
+int cl_view_all_rows(struct cl_interaction_context *context, const struct cl_view *view, struct cl_json **rows,
+                     struct cl_err *e);

@@ -81,7 +81,7 @@ static int need_id(struct cl_str text, struct cl_str *id, struct cl_err *e)
 {
 	if (!cl_is_fhir_id(text))
 		return cl_fail(e, CL_E_INVALID, "'%.*s' is no FHIR id: letters, digits, '-' and '.', at most 64",
-			       (int)(text.n < 80 ? text.n : 80), text.p);
+		               (int)(text.n < 80 ? text.n : 80), text.p);
 	*id = text;
 	return 0;
 }
@@ -92,7 +92,8 @@ static int route_system(struct cl_str method, const struct cl_path *path, struct
 	bool get = cl_str_is(method, "GET") || cl_str_is(method, "HEAD");
 	if (path->count == 1) {
 		if (!cl_str_is(method, "POST"))
-			return not_allowed(e, method, "POST (a Bundle); GET /fhir/metadata tells what this server does");
+			return not_allowed(e, method,
+			                   "POST (a Bundle); GET /fhir/metadata tells what this server does");
 		out->kind = CL_ROUTE_BUNDLE;
 		return 0;
 	}
@@ -111,8 +112,8 @@ static int route_system(struct cl_str method, const struct cl_path *path, struct
 	return CL_E_NOT_FOUND;
 }
 
-static int route_type(struct cl_arena *arena, struct cl_str method, const struct cl_path *path, const struct cl_request *request,
-		      struct cl_route *out, struct cl_err *e)
+static int route_type(struct cl_arena *arena, struct cl_str method, const struct cl_path *path,
+                      const struct cl_request *request, struct cl_route *out, struct cl_err *e)
 {
 	bool get = cl_str_is(method, "GET") || cl_str_is(method, "HEAD");
 	if (path->count == 2) {
@@ -125,10 +126,10 @@ static int route_type(struct cl_arena *arena, struct cl_str method, const struct
 		if (!cl_str_is(method, "POST"))
 			return not_allowed(e, method, "POST");
 		/* Parameters of the address count, too (http.html section 3.1.0.9). */
-		out->query = !path->query.n ? request->body
-			     : !request->body.n
-				     ? path->query
-				     : cl_arena_printf(arena, "%.*s&%.*s", CL_STR_ARGS(path->query), CL_STR_ARGS(request->body));
+		out->query = !path->query.n     ? request->body
+		             : !request->body.n ? path->query
+		                                : cl_arena_printf(arena, "%.*s&%.*s", CL_STR_ARGS(path->query),
+		                                                  CL_STR_ARGS(request->body));
 		return 0;
 	}
 	if (cl_str_is(second, "_history") && path->count == 3) {
@@ -150,10 +151,10 @@ static int route_instance(struct cl_str method, const struct cl_path *path, stru
 	if (code)
 		return code;
 	if (path->count == 3) {
-		out->kind = get				? CL_ROUTE_READ
-			    : cl_str_is(method, "PUT")	  ? CL_ROUTE_UPDATE
-			    : cl_str_is(method, "DELETE") ? CL_ROUTE_DELETE
-							  : CL_ROUTE_NONE;
+		out->kind = get                           ? CL_ROUTE_READ
+		            : cl_str_is(method, "PUT")    ? CL_ROUTE_UPDATE
+		            : cl_str_is(method, "DELETE") ? CL_ROUTE_DELETE
+		                                          : CL_ROUTE_NONE;
 		return out->kind ? 0 : not_allowed(e, method, "GET, HEAD, PUT, DELETE");
 	}
 	struct cl_str third = path->segments[3];
@@ -186,8 +187,8 @@ static int route_instance(struct cl_str method, const struct cl_path *path, stru
 	return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path");
 }
 
-static int route_fhir(struct cl_arena *arena, struct cl_path *path, const struct cl_request *request, struct cl_route *out,
-		      struct cl_err *e)
+static int route_fhir(struct cl_arena *arena, struct cl_path *path, const struct cl_request *request,
+                      struct cl_route *out, struct cl_err *e)
 {
 	/* /fhir/R4/... is the same as /fhir/... (conformance.md section 3, item 3). */
 	if (path->count > 1 && cl_str_is(path->segments[1], "R4")) {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 int cl_rules_new(const struct cl_json *archive, const struct cl_lua_limits *limits, struct cl_watch *watch,
-		 struct cl_rules **out, struct cl_buf *problems, struct cl_err *e)
+                 struct cl_rules **out, struct cl_buf *problems, struct cl_err *e)
 {
 	struct cl_rules *rules = calloc(1, sizeof *rules);
 	if (!rules)

@@ -17,8 +17,8 @@ static struct cl_watch_subject subject_of(struct cl_str key)
 	return subject;
 }
 
-void cl_run_watch(struct cl_organization *organization, enum cl_watch_kind kind, struct cl_str subject, const char *what,
-		  struct cl_str detail)
+void cl_run_watch(struct cl_organization *organization, enum cl_watch_kind kind, struct cl_str subject,
+                  const char *what, struct cl_str detail)
 {
 	struct cl_watch *watch = organization->watch;
 	watch->subject = subject_of(subject);
@@ -51,10 +51,12 @@ int cl_run_reactions(struct cl_organization *organization, struct cl_unit *unit,
 		if (++handled > CL_UNIT_CHANGES)
 			return cl_fail(e, CL_E_LIMIT, "one request may change at most %d resources", CL_UNIT_CHANGES);
 		if (change->depth >= CL_UNIT_DEPTH)
-			return cl_fail(e, CL_E_PLUGIN, "handlers of handlers of '%.*s' go more than %d deep; do two plugins answer "
-						       "each other?",
-				       CL_STR_ARGS(change->workflow.n ? change->workflow : cl_fhir_type_name(change->type)),
-				       CL_UNIT_DEPTH);
+			return cl_fail(
+			        e, CL_E_PLUGIN,
+			        "handlers of handlers of '%.*s' go more than %d deep; do two plugins answer "
+			        "each other?",
+			        CL_STR_ARGS(change->workflow.n ? change->workflow : cl_fhir_type_name(change->type)),
+			        CL_UNIT_DEPTH);
 		unit->depth = change->depth + 1;
 		int code = cl_lua_react(organization->rules->lua, unit, change, e);
 		unit->depth = 0;
@@ -94,7 +96,8 @@ static void restore_headers(struct cl_arena *arena, struct cl_str lines, struct 
 		if (colon) {
 			struct cl_str name = {lines.p, (size_t)(colon - lines.p)};
 			struct cl_str value = {colon + 2, n - name.n - 2};
-			cl_response_add_header(arena, response, cl_arena_cstring(arena, name), cl_arena_copy(arena, value));
+			cl_response_add_header(arena, response, cl_arena_cstring(arena, name),
+			                       cl_arena_copy(arena, value));
 		}
 		lines = end ? (struct cl_str){end + 1, lines.n - n - 1} : CL_STR_NONE;
 	}
@@ -102,7 +105,7 @@ static void restore_headers(struct cl_arena *arena, struct cl_str lines, struct 
 
 /* True when the request was answered before (or must be refused for its key): the response is filled. */
 static bool answered_before(struct cl_organization *organization, struct cl_arena *arena, struct cl_str principal,
-			    struct cl_str key, const struct cl_request *request, struct cl_response *response)
+                            struct cl_str key, const struct cl_request *request, struct cl_response *response)
 {
 	struct cl_stored_answer answer;
 	struct cl_err problem = {0};
@@ -113,12 +116,13 @@ static bool answered_before(struct cl_organization *organization, struct cl_aren
 	if (!code && principal.n) {
 		request_hash(request, hash);
 		if (memcmp(hash, answer.body_hash, sizeof hash))
-			code = cl_fail(&problem, CL_E_RULE, "this Idempotency-Key was used for another request; use a new key");
+			code = cl_fail(&problem, CL_E_RULE,
+			               "this Idempotency-Key was used for another request; use a new key");
 	}
 	struct cl_version version;
 	if (!code && answer.type)
-		code = cl_store_get_version(organization->store, arena, answer.type, answer.id, answer.version, &version,
-					    &problem);
+		code = cl_store_get_version(organization->store, arena, answer.type, answer.id, answer.version,
+		                            &version, &problem);
 	if (code) {
 		cl_interaction_answer_error(arena, NULL, &problem, response);
 		return true;
@@ -128,20 +132,21 @@ static bool answered_before(struct cl_organization *organization, struct cl_aren
 	return true;
 }
 
-static int keep_answer(struct cl_interaction_context *context, struct cl_str principal, struct cl_str key, struct cl_err *e)
+static int keep_answer(struct cl_interaction_context *context, struct cl_str principal, struct cl_str key,
+                       struct cl_err *e)
 {
 	struct cl_arena *arena = context->arena;
 	struct cl_buf headers;
 	cl_buf_init(&headers, 0);
 	for (size_t i = 0; i < context->response->header_count; i++)
 		cl_buf_printf(&headers, "%.*s: %.*s\n", CL_STR_ARGS(context->response->headers[i].name),
-			      CL_STR_ARGS(context->response->headers[i].value));
+		              CL_STR_ARGS(context->response->headers[i].value));
 	struct cl_stored_answer answer = {
-		.principal = principal,
-		.key = key,
-		.at = context->now,
-		.status = context->response->status,
-		.headers = cl_arena_copy(arena, cl_buf_str(&headers)),
+	        .principal = principal,
+	        .key = key,
+	        .at = context->now,
+	        .status = context->response->status,
+	        .headers = cl_arena_copy(arena, cl_buf_str(&headers)),
 	};
 	cl_buf_free(&headers);
 	if (principal.n)
@@ -164,8 +169,8 @@ static struct cl_str raw_id(const struct cl_request *request)
 	return (struct cl_str){(const char *)request->id, sizeof request->id};
 }
 
-bool cl_run_answered_before(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
-			    struct cl_response *response)
+bool cl_run_answered_before(struct cl_organization *organization, struct cl_arena *arena,
+                            const struct cl_request *request, struct cl_response *response)
 {
 	return request->resent && answered_before(organization, arena, CL_STR_NONE, raw_id(request), request, response);
 }
@@ -184,8 +189,8 @@ static bool answered_already(struct cl_interaction_context *context)
 		cl_interaction_answer_error(context->arena, NULL, &problem, context->response);
 		return true;
 	}
-	return client_key.n && answered_before(organization, context->arena, context->principal->name, client_key, request,
-					       context->response);
+	return client_key.n && answered_before(organization, context->arena, context->principal->name, client_key,
+	                                       request, context->response);
 }
 
 static int keep_answers(struct cl_interaction_context *context, struct cl_err *e)
@@ -197,7 +202,8 @@ static int keep_answers(struct cl_interaction_context *context, struct cl_err *e
 
 /* ---- the input event ---- */
 
-static void add_header(struct cl_arena *arena, struct cl_json *headers, const struct cl_request *request, const char *name)
+static void add_header(struct cl_arena *arena, struct cl_json *headers, const struct cl_request *request,
+                       const char *name)
 {
 	struct cl_str value = cl_request_header(request, name);
 	if (value.n)
@@ -223,7 +229,7 @@ static bool changes_something(const struct cl_interaction_context *context)
 }
 
 static int append_input(struct cl_interaction_context *context, struct cl_str key, struct cl_stored_event *event,
-			struct cl_err *e)
+                        struct cl_err *e)
 {
 	struct cl_arena *arena = context->arena;
 	struct cl_json *detail = cl_json_new(arena, CL_JSON_OBJECT);
@@ -241,15 +247,15 @@ static int append_input(struct cl_interaction_context *context, struct cl_str ke
 	cl_buf_init(&text, 0);
 	cl_json_write(&text, detail);
 	*event = (struct cl_stored_event){
-		.at = context->now,
-		.kind = CL_STR("request"),
-		.actor = context->principal->name,
-		.key = key,
-		.detail = cl_arena_copy(arena, cl_buf_str(&text)),
-		.input = input_by_reference(context->route) ? CL_STR_NONE : context->request->body,
-		.outcome = CL_STR("ok"),
-		.plugins = context->rules->catalog->hash,
-		.zone_data = cl_str_of(cl_zone_data_version()),
+	        .at = context->now,
+	        .kind = CL_STR("request"),
+	        .actor = context->principal->name,
+	        .key = key,
+	        .detail = cl_arena_copy(arena, cl_buf_str(&text)),
+	        .input = input_by_reference(context->route) ? CL_STR_NONE : context->request->body,
+	        .outcome = CL_STR("ok"),
+	        .plugins = context->rules->catalog->hash,
+	        .zone_data = cl_str_of(cl_zone_data_version()),
 	};
 	cl_buf_free(&text);
 	return cl_store_event_append(context->store, event, e);
@@ -287,16 +293,18 @@ static void audit_refusal(struct cl_interaction_context *context, const struct c
 	struct cl_err ignored = {0};
 	bool console = context->route->kind == CL_ROUTE_CONSOLE && context->principal->console;
 	struct cl_audit_record record = {
-		.at = context->now,
-		.principal = console ? cl_arena_printf(context->arena, "console:%.*s", CL_STR_ARGS(context->request->credential.name))
-				     : context->principal->name,
-		.action = console ? CL_STR("console") : CL_STR("denied"),
-		.target = context->target.n ? context->target
-					    : cl_arena_printf(context->arena, "%.*s %.*s", CL_STR_ARGS(context->request->method),
-							      CL_STR_ARGS(cl_fhir_type_name(context->route->type))),
-		.rule = context->rule,
-		.outcome = cl_str_of(cl_code_name(problem->code)),
-		.request = cl_request_hex(context->arena, context->request),
+	        .at = context->now,
+	        .principal = console ? cl_arena_printf(context->arena, "console:%.*s",
+	                                               CL_STR_ARGS(context->request->credential.name))
+	                             : context->principal->name,
+	        .action = console ? CL_STR("console") : CL_STR("denied"),
+	        .target = context->target.n
+	                          ? context->target
+	                          : cl_arena_printf(context->arena, "%.*s %.*s", CL_STR_ARGS(context->request->method),
+	                                            CL_STR_ARGS(cl_fhir_type_name(context->route->type))),
+	        .rule = context->rule,
+	        .outcome = cl_str_of(cl_code_name(problem->code)),
+	        .request = cl_request_hex(context->arena, context->request),
 	};
 	if (cl_audit_append(context->store, &record, &ignored))
 		cl_log(CL_LOG_ERROR, "audit-failed", "code=%s", cl_code_name(ignored.code));
@@ -311,7 +319,7 @@ static void fail_request(struct cl_interaction_context *context, struct cl_outco
 	} else if (cl_store_rollback_to(store, &e) || cl_store_release(store, &e)) {
 		out->lost = true;
 	} else if (problem->code == CL_E_FORBIDDEN || problem->code == CL_E_UNAUTHENTICATED ||
-		   context->route->kind == CL_ROUTE_CONSOLE) {
+	           context->route->kind == CL_ROUTE_CONSOLE) {
 		/* What administrators try is in the log even if it fails. */
 		audit_refusal(context, problem);
 		out->lost = !cl_store_in_transaction(store);
@@ -323,7 +331,7 @@ static void fail_request(struct cl_interaction_context *context, struct cl_outco
 }
 
 static void run_write(struct cl_organization *organization, struct cl_interaction_context *context, struct cl_str key,
-		      bool keep, struct cl_outcome *out)
+                      bool keep, struct cl_outcome *out)
 {
 	struct cl_store *store = organization->store;
 	struct cl_arena *arena = context->arena;
@@ -335,7 +343,8 @@ static void run_write(struct cl_organization *organization, struct cl_interactio
 	if (keep && answered_already(context))
 		return;
 	if (cl_run_quarantined(organization, key)) {
-		cl_fail(&problem, CL_E_INTERNAL, "this request crashed the organization's process twice and is not tried again");
+		cl_fail(&problem, CL_E_INTERNAL,
+		        "this request crashed the organization's process twice and is not tried again");
 		cl_interaction_answer_error(arena, NULL, &problem, &out->response);
 		return;
 	}
@@ -345,7 +354,7 @@ static void run_write(struct cl_organization *organization, struct cl_interactio
 		code = append_input(context, key, &event, &problem);
 	if (!code) {
 		cl_unit_begin(&unit, store, arena, context->rules->catalog, context->rules->facts,
-			      cl_lua_script(organization->rules->lua), context->now);
+		              cl_lua_script(organization->rules->lua), context->now);
 		unit.actor = cl_access_actor(context->principal);
 		unit.request = cl_request_hex(arena, context->request);
 		unit.cause = event.sequence;
@@ -379,13 +388,14 @@ static bool is_batch(struct cl_interaction_context *context, struct cl_json **bu
 
 /* The entries share the batch's request id, so the batch as a whole is remembered by it: sent again, none runs twice. */
 static void run_batch(struct cl_interaction_context *context, struct cl_str key, struct cl_json *bundle, bool keep,
-		      struct cl_outcome *out)
+                      struct cl_outcome *out)
 {
 	struct cl_err problem = {0}, ignored = {0};
 	struct cl_store *store = context->store;
 	if (keep && answered_already(context))
 		return;
-	bool wrote = cl_run_batch(context->organization, context->arena, context->request, context->principal, key, bundle, out);
+	bool wrote = cl_run_batch(context->organization, context->arena, context->request, context->principal, key,
+	                          bundle, out);
 	if (!wrote || !keep || out->lost)
 		return;
 	int code = cl_store_savepoint(store, &problem);
@@ -404,7 +414,7 @@ static void run_batch(struct cl_interaction_context *context, struct cl_str key,
 }
 
 void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
-	       const struct cl_principal *principal, struct cl_str key, struct cl_outcome *out)
+               const struct cl_principal *principal, struct cl_str key, struct cl_outcome *out)
 {
 	struct cl_route route;
 	struct cl_issues issues;
@@ -412,16 +422,16 @@ void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, con
 	*out = (struct cl_outcome){0};
 	cl_issues_init(&issues, arena, 0);
 	struct cl_interaction_context context = {
-		.arena = arena,
-		.store = organization->store,
-		.rules = organization->rules,
-		.request = request,
-		.route = &route,
-		.principal = principal,
-		.now = cl_clock_now(organization->clock),
-		.response = &out->response,
-		.issues = &issues,
-		.organization = organization,
+	        .arena = arena,
+	        .store = organization->store,
+	        .rules = organization->rules,
+	        .request = request,
+	        .route = &route,
+	        .principal = principal,
+	        .now = cl_clock_now(organization->clock),
+	        .response = &out->response,
+	        .issues = &issues,
+	        .organization = organization,
 	};
 	if (cl_route_find(arena, request, &route, &problem)) {
 		cl_interaction_answer_error(arena, NULL, &problem, &out->response);
@@ -441,11 +451,12 @@ void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, con
 		out->lost = !cl_store_in_transaction(organization->store);
 		return;
 	}
-	run_write(organization, &context, key, own_id && route.kind != CL_ROUTE_CONSOLE && route.kind != CL_ROUTE_COURIER, out);
+	run_write(organization, &context, key,
+	          own_id && route.kind != CL_ROUTE_CONSOLE && route.kind != CL_ROUTE_COURIER, out);
 }
 
 void cl_organization_run(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
-			 struct cl_outcome *out)
+                         struct cl_outcome *out)
 {
 	const struct cl_principal *principal;
 	struct cl_route route = {0};
@@ -453,7 +464,7 @@ void cl_organization_run(struct cl_organization *organization, struct cl_arena *
 	*out = (struct cl_outcome){0};
 	if (cl_route_find(arena, request, &route, &problem) ||
 	    cl_interaction_principal(organization->rules, organization->store, arena, request, &route,
-				     cl_clock_now(organization->clock), &principal, &problem)) {
+	                             cl_clock_now(organization->clock), &principal, &problem)) {
 		cl_interaction_answer_error(arena, NULL, &problem, &out->response);
 		return;
 	}

@@ -9,22 +9,23 @@
 int cl_run_reactions(struct cl_organization *organization, struct cl_unit *unit, struct cl_err *e);
 /* Runs a request as a principal that is known already. `key` is unique for the input: derived ids hang on it. */
 void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
-	       const struct cl_principal *principal, struct cl_str key, struct cl_outcome *out);
+               const struct cl_principal *principal, struct cl_str key, struct cl_outcome *out);
 /* The entries of a batch, each as a request of its own. True when one of them may have changed something. */
 bool cl_run_batch(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
-		  const struct cl_principal *principal, struct cl_str key, struct cl_json *bundle, struct cl_outcome *out);
-int cl_organization_fire_one(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
-			     struct cl_change **changes, struct cl_err *e);
+                  const struct cl_principal *principal, struct cl_str key, struct cl_json *bundle,
+                  struct cl_outcome *out);
+int cl_organization_fire_one(struct cl_organization *organization, struct cl_arena *arena,
+                             const struct cl_stored_timer *timer, struct cl_change **changes, struct cl_err *e);
 /* Quarantines a timer whose run crashed the process twice, and says so in the event log, whose outcome this is. */
 #define CL_SET_ASIDE "quarantined"
-int cl_organization_set_aside(struct cl_organization *organization, struct cl_arena *arena, const struct cl_stored_timer *timer,
-			      struct cl_err *e);
+int cl_organization_set_aside(struct cl_organization *organization, struct cl_arena *arena,
+                              const struct cl_stored_timer *timer, struct cl_err *e);
 /* Fills the response of a request that is sent again with the answer that was kept, if there is one. */
-bool cl_run_answered_before(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
-			    struct cl_response *response);
+bool cl_run_answered_before(struct cl_organization *organization, struct cl_arena *arena,
+                            const struct cl_request *request, struct cl_response *response);
 /* Says on the shared page what runs, so that a crash can be blamed on it (pitfalls 9). */
-void cl_run_watch(struct cl_organization *organization, enum cl_watch_kind kind, struct cl_str subject, const char *what,
-		  struct cl_str detail);
+void cl_run_watch(struct cl_organization *organization, enum cl_watch_kind kind, struct cl_str subject,
+                  const char *what, struct cl_str detail);
 void cl_run_watch_end(struct cl_organization *organization);
 /* Is the input with this key on the supervisor's list of those that crashed the process twice? */
 bool cl_run_quarantined(const struct cl_organization *organization, struct cl_str key);

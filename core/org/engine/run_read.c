@@ -56,13 +56,13 @@ static const char *action_of(const struct cl_route *route)
 int cl_interaction_audit_read(struct cl_interaction_context *context, struct cl_err *e)
 {
 	struct cl_audit_record record = {
-		.at = context->now,
-		.principal = context->principal->name,
-		.action = cl_str_of(action_of(context->route)),
-		.target = context->target,
-		.rule = context->rule,
-		.outcome = CL_STR("ok"),
-		.request = cl_request_hex(context->arena, context->request),
+	        .at = context->now,
+	        .principal = context->principal->name,
+	        .action = cl_str_of(action_of(context->route)),
+	        .target = context->target,
+	        .rule = context->rule,
+	        .outcome = CL_STR("ok"),
+	        .request = cl_request_hex(context->arena, context->request),
 	};
 	return cl_audit_append(context->store, &record, e);
 }
@@ -78,13 +78,13 @@ void cl_interaction_run_read(struct cl_interaction_context *context, struct cl_a
 	if ((code && !refused) || context->route->kind == CL_ROUTE_CAPABILITY)
 		return;
 	struct cl_audit_record record = {
-		.at = context->now,
-		.principal = context->principal->name,
-		.action = refused ? CL_STR("denied") : cl_str_of(action_of(context->route)),
-		.target = context->target,
-		.rule = context->rule,
-		.outcome = cl_str_of(refused ? cl_code_name(code) : "ok"),
-		.request = cl_request_hex(context->arena, context->request),
+	        .at = context->now,
+	        .principal = context->principal->name,
+	        .action = refused ? CL_STR("denied") : cl_str_of(action_of(context->route)),
+	        .target = context->target,
+	        .rule = context->rule,
+	        .outcome = cl_str_of(refused ? cl_code_name(code) : "ok"),
+	        .request = cl_request_hex(context->arena, context->request),
 	};
 	if (cl_audit_tail_append(tail, &record, &audit_problem)) {
 		context->streams = false;
@@ -93,8 +93,8 @@ void cl_interaction_run_read(struct cl_interaction_context *context, struct cl_a
 }
 
 int cl_interaction_principal(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
-			     const struct cl_request *request, const struct cl_route *route, cl_instant now,
-			     const struct cl_principal **out, struct cl_err *e)
+                             const struct cl_request *request, const struct cl_route *route, cl_instant now,
+                             const struct cl_principal **out, struct cl_err *e)
 {
 	static const struct cl_principal anybody = {.name = {"-", 1}, .kind = {"anybody", 7}};
 	if (route->kind == CL_ROUTE_CAPABILITY) {

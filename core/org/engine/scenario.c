@@ -111,8 +111,8 @@ static int write_config(struct cl_scenario *test, lua_State *L, int index, const
 	return code;
 }
 
-static int open_temporary(struct cl_scenario *test, struct cl_handle *handle, struct cl_arena *arena, const char *folder,
-			  struct cl_json **archive, struct cl_err *e)
+static int open_temporary(struct cl_scenario *test, struct cl_handle *handle, struct cl_arena *arena,
+                          const char *folder, struct cl_json **archive, struct cl_err *e)
 {
 	snprintf(handle->folder, sizeof handle->folder, "%.*s/%d", PATH_MAX - 32, test->temporary, ++test->opened);
 	mkdir(handle->folder, 0700);
@@ -120,8 +120,8 @@ static int open_temporary(struct cl_scenario *test, struct cl_handle *handle, st
 }
 
 /* The server's own file, which must be new: a demonstration never adds to real data. */
-static int open_real(struct cl_scenario *test, struct cl_handle *handle, struct cl_arena *arena, struct cl_json **archive,
-		     struct cl_err *e)
+static int open_real(struct cl_scenario *test, struct cl_handle *handle, struct cl_arena *arena,
+                     struct cl_json **archive, struct cl_err *e)
 {
 	char *folder;
 	int code = cl_settings_folder(arena, test->config_path, test->config, handle->id, &folder, e);
@@ -165,7 +165,7 @@ static int organization_open(lua_State *L)
 	struct cl_arena *arena = cl_arena_new(0);
 	cl_buf_init(&problems, 65536);
 	int code = test->config ? open_real(test, handle, arena, &archive, &e)
-				: open_temporary(test, handle, arena, folder, &archive, &e);
+	                        : open_temporary(test, handle, arena, folder, &archive, &e);
 	if (!code)
 		code = cl_rules_new(archive, NULL, NULL, &rules, &problems, &e);
 	if (!code)
@@ -232,8 +232,8 @@ static int go_to(lua_State *L, struct cl_clock *clock, cl_instant until)
 		while (lua_next(L, -2)) {
 			struct cl_handle *handle = *(struct cl_handle **)lua_touserdata(L, -2);
 			cl_instant due = handle->organization && handle->clock == clock
-						 ? cl_store_timer_next(handle->organization->store)
-						 : INT64_MAX;
+			                         ? cl_store_timer_next(handle->organization->store)
+			                         : INT64_MAX;
 			if (due < soonest) {
 				soonest = due;
 				next = handle;
@@ -281,9 +281,10 @@ static int organization_request(lua_State *L)
 	struct cl_outcome outcome;
 	struct cl_buf body;
 	const struct cl_principal console = {.name = CL_STR("console"), .kind = CL_STR("system"), .console = true};
-	const struct cl_principal *principal = !strcmp(principal_name, "console")
-						       ? &console
-						       : cl_access_principal(organization->rules->access, cl_str_of(principal_name));
+	const struct cl_principal *principal =
+	        !strcmp(principal_name, "console")
+	                ? &console
+	                : cl_access_principal(organization->rules->access, cl_str_of(principal_name));
 	if (!principal)
 		return luaL_error(L, "the organization '%s' has no principal '%s'", handle->id, principal_name);
 	struct cl_arena *arena = cl_arena_new(0);
@@ -296,20 +297,21 @@ static int organization_request(lua_State *L)
 		cl_scenario_write_json(L, 5, &body);
 	}
 	struct cl_request request = {
-		.method = cl_arena_copy(arena, cl_str_of(luaL_checkstring(L, 3))),
-		.target = cl_arena_copy(arena, cl_str_of(luaL_checkstring(L, 4))),
-		.base = CL_STR("https://test.localhost"),
-		.body = cl_arena_copy(arena, cl_buf_str(&body)),
-		.headers = CL_NEW_ARRAY(arena, struct cl_header, 20),
+	        .method = cl_arena_copy(arena, cl_str_of(luaL_checkstring(L, 3))),
+	        .target = cl_arena_copy(arena, cl_str_of(luaL_checkstring(L, 4))),
+	        .base = CL_STR("https://test.localhost"),
+	        .body = cl_arena_copy(arena, cl_buf_str(&body)),
+	        .headers = CL_NEW_ARRAY(arena, struct cl_header, 20),
 	};
 	cl_buf_free(&body);
-	request.headers[request.header_count++] = (struct cl_header){CL_STR("content-type"), CL_STR("application/fhir+json")};
+	request.headers[request.header_count++] =
+	        (struct cl_header){CL_STR("content-type"), CL_STR("application/fhir+json")};
 	lua_pushnil(L);
 	while (lua_istable(L, 6) && lua_next(L, 6)) {
 		if (request.header_count < 20 && lua_isstring(L, -1) && lua_type(L, -2) == LUA_TSTRING)
 			request.headers[request.header_count++] =
-				(struct cl_header){cl_arena_copy(arena, cl_str_of(lua_tostring(L, -2))),
-						   cl_arena_copy(arena, cl_str_of(lua_tostring(L, -1)))};
+			        (struct cl_header){cl_arena_copy(arena, cl_str_of(lua_tostring(L, -2))),
+			                           cl_arena_copy(arena, cl_str_of(lua_tostring(L, -1)))};
 		lua_pop(L, 1);
 	}
 	handle->requests++;
@@ -378,7 +380,8 @@ static int organization_instance(lua_State *L)
 	struct cl_stored_instance instance;
 	struct cl_err e = {0};
 	struct cl_arena *arena = cl_arena_new(0);
-	if (cl_store_instance_get(handle->organization->store, arena, cl_str_of(luaL_checkstring(L, 2)), &instance, &e)) {
+	if (cl_store_instance_get(handle->organization->store, arena, cl_str_of(luaL_checkstring(L, 2)), &instance,
+	                          &e)) {
 		cl_arena_free(arena);
 		return 0;
 	}
@@ -434,8 +437,8 @@ static int organization_history(lua_State *L)
 	struct cl_err e = {0};
 	struct cl_history_list list = {.L = L, .arena = cl_arena_new(0)};
 	lua_newtable(L);
-	cl_store_transitions(handle->organization->store, CL_STR_NONE, cl_str_of(luaL_checkstring(L, 2)), INT64_MIN, INT64_MAX,
-			     history_entry, &list, &e);
+	cl_store_transitions(handle->organization->store, CL_STR_NONE, cl_str_of(luaL_checkstring(L, 2)), INT64_MIN,
+	                     INT64_MAX, history_entry, &list, &e);
 	cl_arena_free(list.arena);
 	return 1;
 }
@@ -464,7 +467,7 @@ static int organization_metric(lua_State *L)
 		return luaL_error(L, "%s", e.message);
 	struct cl_arena *arena = cl_arena_new(0);
 	cl_unit_begin(&unit, organization->store, arena, rules->catalog, rules->facts, cl_lua_script(rules->lua),
-		      cl_clock_now(organization->clock));
+	              cl_clock_now(organization->clock));
 	unit.actor = (struct cl_actor){.name = CL_STR("console"), .kind = CL_STR("system")};
 	cl_lua_unit_begin(rules->lua, &unit);
 	int code = cl_store_begin(organization->store, &e);
@@ -502,7 +505,7 @@ static int organization_outbox(lua_State *L)
 				cl_scenario_push_json(L, body);
 				lua_setfield(L, -2, "body");
 				struct cl_str event = cl_json_text(
-					cl_json_path(body, "entry", "0", "resource", "eventCoding", "code", NULL));
+				        cl_json_path(body, "entry", "0", "resource", "eventCoding", "code", NULL));
 				set_text(L, "event", event);
 			}
 			lua_rawseti(L, -2, (lua_Integer)i + 1);
@@ -521,9 +524,10 @@ static int organization_delivered(lua_State *L)
 	struct cl_arena *arena = cl_arena_new(0);
 	const struct cl_principal courier = {.name = CL_STR("courier"), .kind = CL_STR("system"), .console = true};
 	struct cl_request request = {
-		.method = CL_STR("COURIER"),
-		.target = CL_STR("/outbox/report"),
-		.body = cl_arena_printf(arena, "{\"number\":%lld,\"attempts\":0,\"status\":200}", (long long)luaL_checkinteger(L, 2)),
+	        .method = CL_STR("COURIER"),
+	        .target = CL_STR("/outbox/report"),
+	        .body = cl_arena_printf(arena, "{\"number\":%lld,\"attempts\":0,\"status\":200}",
+	                                (long long)luaL_checkinteger(L, 2)),
 	};
 	handle->requests++;
 	for (int i = 0; i < 8; i++)
@@ -560,7 +564,10 @@ static int standard_config(lua_State *L)
 		lua_newtable(L);
 		lua_pushstring(L, name);
 		lua_rawseti(L, -2, 1);
-		lua_setfield(L, -2, !strcmp(kind, "programs") ? "programs" : !strcmp(kind, "services") ? "services" : "plugins");
+		lua_setfield(L, -2,
+		             !strcmp(kind, "programs")   ? "programs"
+		             : !strcmp(kind, "services") ? "services"
+		                                         : "plugins");
 	}
 	return 1;
 }
@@ -602,11 +609,21 @@ static int open_and_keep(lua_State *L)
 }
 
 static const luaL_Reg engine_functions[] = {
-	{"open", open_and_keep},	  {"id", organization_id},	    {"close", organization_close},
-	{"advance", organization_advance}, {"advance_all", advance_all}, {"advance_until", advance_until},	    {"request", organization_request},
-	{"instance", organization_instance}, {"history", organization_history}, {"metric", organization_metric},
-	{"outbox", organization_outbox},  {"delivered", organization_delivered}, {"clock", clock_new},
-	{"standard", standard_config},	  {NULL, NULL},
+        {"open", open_and_keep},
+        {"id", organization_id},
+        {"close", organization_close},
+        {"advance", organization_advance},
+        {"advance_all", advance_all},
+        {"advance_until", advance_until},
+        {"request", organization_request},
+        {"instance", organization_instance},
+        {"history", organization_history},
+        {"metric", organization_metric},
+        {"outbox", organization_outbox},
+        {"delivered", organization_delivered},
+        {"clock", clock_new},
+        {"standard", standard_config},
+        {NULL, NULL},
 };
 
 static const luaL_Reg clock_methods[] = {{"now", clock_now}, {"set", clock_set}, {NULL, NULL}};

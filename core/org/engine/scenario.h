@@ -9,8 +9,8 @@
 
 struct cl_scenario {
 	char plugins[PATH_MAX], organizations[PATH_MAX]; /* folders that configurations are read from */
-	char under_test[PATH_MAX];                       /* the plugin, for tests */
-	char temporary[PATH_MAX];                        /* where files are made */
+	char under_test[PATH_MAX]; /* the plugin, for tests */
+	char temporary[PATH_MAX]; /* where files are made */
 	int opened;
 	/* The demonstration works on the server's own files instead. */
 	const char *config_path;

@@ -82,7 +82,8 @@ function methods:request(method, target, body, headers)
 	if not self.principal then
 		error("say t:as(\"principal\") first", 2)
 	end
-	local status, answer_headers, answer = engine.request(handle(self), self.principal, method, target, body, headers or {})
+	local status, answer_headers, answer = engine.request(handle(self), self.principal, method, target, body,
+		headers or {})
 	return { status = status, headers = answer_headers, body = answer }
 end
 
@@ -359,11 +360,11 @@ local function run_all()
 			done, problem = false, "the test checks nothing"
 		end
 		for _, organization in ipairs(world.all) do
-			local equal, difference, failed = engine.close(organization.handle, done)
+			local equal, difference, lapses = engine.close(organization.handle, done)
 			if done and not equal then
 				done, problem = false, difference
-			elseif done and failed > 0 and not organization.failures_expected then
-				done, problem = false, failed .. " timers failed; run with CL_LOG=1 to see them, or say t:expect_failures()"
+			elseif done and lapses > 0 and not organization.failures_expected then
+				done, problem = false, lapses .. " timers failed; run with CL_LOG=1 to see them, or say t:expect_failures()"
 			end
 		end
 		print((done and "ok      " or "FAILED  ") .. each.name)

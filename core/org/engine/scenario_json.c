@@ -147,4 +147,3 @@ void cl_scenario_write_lua(const struct cl_json *value, FILE *out)
 		cl_buf_free(&text);
 	}
 }
-

@@ -21,21 +21,22 @@ static void guard_chains(struct cl_interaction_context *context, struct cl_crite
 	if (criterion->kind != CL_CHAIN && criterion->kind != CL_REVERSE)
 		return;
 	if (!criterion->type || cl_access_predicate(context->rules->access, arena, context->principal, CL_ACCESS_SEARCH,
-						    criterion->type, &access, &rule, &denied)) {
+	                                            criterion->type, &access, &rule, &denied)) {
 		*criterion = (struct cl_criterion){.kind = CL_FALSE};
 		return;
 	}
 	if (!access)
 		return;
 	struct cl_criterion *both = CL_NEW(arena, struct cl_criterion);
-	*both = (struct cl_criterion){.kind = CL_AND, .children = CL_NEW_ARRAY(arena, struct cl_criterion, 2), .child_count = 2};
+	*both = (struct cl_criterion){
+	        .kind = CL_AND, .children = CL_NEW_ARRAY(arena, struct cl_criterion, 2), .child_count = 2};
 	both->children[0] = criterion->children[0];
 	both->children[1] = *access;
 	criterion->children = both;
 }
 
 int cl_interaction_condition(struct cl_interaction_context *context, uint16_t type, struct cl_str text,
-			     struct cl_criterion **out, struct cl_err *e)
+                             struct cl_criterion **out, struct cl_err *e)
 {
 	struct cl_fhir_search search;
 	struct cl_fhir_search_context parse = {.type = type, .base = context->request->base, .now = context->now};
@@ -72,8 +73,9 @@ static struct cl_str shown_body(struct cl_page *page, const struct cl_version *v
 static void add_entry(struct cl_page *page, const struct cl_version *version, const char *mode)
 {
 	struct cl_str name = cl_fhir_type_name(version->type);
-	cl_buf_printf(&page->out, "%s{\"fullUrl\":\"%.*s/fhir/%.*s/%.*s\",\"resource\":", page->any ? "," : ",\"entry\":[",
-		      CL_STR_ARGS(page->context->request->base), CL_STR_ARGS(name), CL_STR_ARGS(version->id));
+	cl_buf_printf(&page->out,
+	              "%s{\"fullUrl\":\"%.*s/fhir/%.*s/%.*s\",\"resource\":", page->any ? "," : ",\"entry\":[",
+	              CL_STR_ARGS(page->context->request->base), CL_STR_ARGS(name), CL_STR_ARGS(version->id));
 	cl_buf_add_str(&page->out, shown_body(page, version));
 	cl_buf_printf(&page->out, ",\"search\":{\"mode\":\"%s\"}}", mode);
 	page->any = true;
@@ -86,8 +88,8 @@ static const struct cl_criterion *include_access(uint16_t type, void *argument)
 	struct cl_criterion *criterion = NULL;
 	struct cl_str rule;
 	struct cl_err denied = {0};
-	if (cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH, type, &criterion, &rule,
-				&denied))
+	if (cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH, type,
+	                        &criterion, &rule, &denied))
 		return NULL;
 	return criterion ? criterion : &all;
 }
@@ -117,9 +119,10 @@ static int add_includes(struct cl_page *page, const struct cl_search_result *res
 			struct cl_version_list list;
 			if (depth && !include->iterate)
 				continue;
-			int code = cl_store_include(context->store, context->arena, seen + from, until - from, include->reverse,
-						    include->parameter, include->reverse ? include->source : include->target,
-						    CL_INCLUDE_LIMIT, include_access, context, &list, e);
+			int code = cl_store_include(context->store, context->arena, seen + from, until - from,
+			                            include->reverse, include->parameter,
+			                            include->reverse ? include->source : include->target,
+			                            CL_INCLUDE_LIMIT, include_access, context, &list, e);
 			if (code)
 				return code;
 			for (size_t n = 0; n < list.count && count < result->count + CL_INCLUDE_LIMIT; n++)
@@ -139,17 +142,21 @@ static void add_links(struct cl_page *page, const struct cl_search_result *resul
 	const struct cl_route *route = context->route;
 	struct cl_str name = cl_fhir_type_name(route->type);
 	struct cl_str path = route->compartment.n
-				     ? cl_arena_printf(context->arena, "%.*s/fhir/Patient/%.*s/%.*s",
-						       CL_STR_ARGS(context->request->base), CL_STR_ARGS(route->compartment), CL_STR_ARGS(name))
-				     : cl_arena_printf(context->arena, "%.*s/fhir/%.*s", CL_STR_ARGS(context->request->base), CL_STR_ARGS(name));
+	                             ? cl_arena_printf(context->arena, "%.*s/fhir/Patient/%.*s/%.*s",
+	                                               CL_STR_ARGS(context->request->base),
+	                                               CL_STR_ARGS(route->compartment), CL_STR_ARGS(name))
+	                             : cl_arena_printf(context->arena, "%.*s/fhir/%.*s",
+	                                               CL_STR_ARGS(context->request->base), CL_STR_ARGS(name));
 	struct cl_str self = page->search->self;
 	cl_buf_add_cstring(&page->out, ",\"link\":[{\"relation\":\"self\",\"url\":");
-	cl_json_write_text(&page->out, cl_arena_printf(context->arena, "%.*s%s%.*s", CL_STR_ARGS(path), self.n ? "?" : "", CL_STR_ARGS(self)));
+	cl_json_write_text(&page->out, cl_arena_printf(context->arena, "%.*s%s%.*s", CL_STR_ARGS(path),
+	                                               self.n ? "?" : "", CL_STR_ARGS(self)));
 	cl_buf_add_byte(&page->out, '}');
 	if (result->after.n) {
 		cl_buf_add_cstring(&page->out, ",{\"relation\":\"next\",\"url\":");
-		cl_json_write_text(&page->out, cl_arena_printf(context->arena, "%.*s?%.*s%s_page=%.*s", CL_STR_ARGS(path), CL_STR_ARGS(self),
-							       self.n ? "&" : "", CL_STR_ARGS(result->after)));
+		cl_json_write_text(&page->out,
+		                   cl_arena_printf(context->arena, "%.*s?%.*s%s_page=%.*s", CL_STR_ARGS(path),
+		                                   CL_STR_ARGS(self), self.n ? "&" : "", CL_STR_ARGS(result->after)));
 		cl_buf_add_byte(&page->out, '}');
 	}
 	cl_buf_add_byte(&page->out, ']');
@@ -196,24 +203,29 @@ int cl_interaction_search(struct cl_interaction_context *context, struct cl_err 
 	const struct cl_route *route = context->route;
 	struct cl_fhir_search search;
 	struct cl_search_result result;
-	struct cl_fhir_search_context parse = {.type = route->type, .base = context->request->base, .now = context->now,
-					       .lenient = lenient(context->request)};
+	struct cl_fhir_search_context parse = {.type = route->type,
+	                                       .base = context->request->base,
+	                                       .now = context->now,
+	                                       .lenient = lenient(context->request)};
 	context->target = audit_target(context, route->query);
 	int code = check_form(context, e);
 	if (!code)
-		code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_SEARCH, route->type, &context->rule, e);
+		code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_SEARCH, route->type,
+		                     &context->rule, e);
 	if (!code)
 		code = cl_fhir_search_parse(context->arena, &parse, route->query, &search, e);
 	if (!code)
-		code = cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH, route->type,
-					   &search.query.access, &context->rule, e);
+		code = cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH,
+		                           route->type, &search.query.access, &context->rule, e);
 	if (code)
 		return code;
 	guard_chains(context, search.query.where);
 	if (route->compartment.n) {
 		struct cl_criterion *both = CL_NEW(context->arena, struct cl_criterion);
-		*both = (struct cl_criterion){.kind = CL_AND, .children = CL_NEW_ARRAY(context->arena, struct cl_criterion, 2)};
-		both->children[both->child_count++] = (struct cl_criterion){.kind = CL_COMPARTMENT, .b = route->compartment};
+		*both = (struct cl_criterion){.kind = CL_AND,
+		                              .children = CL_NEW_ARRAY(context->arena, struct cl_criterion, 2)};
+		both->children[both->child_count++] =
+		        (struct cl_criterion){.kind = CL_COMPARTMENT, .b = route->compartment};
 		if (search.query.where)
 			both->children[both->child_count++] = *search.query.where;
 		search.query.where = both;
@@ -238,10 +250,10 @@ int cl_interaction_search(struct cl_interaction_context *context, struct cl_err 
 	cl_buf_add_cstring(&page.out, page.any ? "]}" : "}");
 	if (!code && page.out.overflow)
 		code = cl_fail(e, CL_E_TOO_LARGE, "the answer would be larger than %d MiB; ask for less with _count",
-			       CL_BODY_MAX >> 20);
+		               CL_BODY_MAX >> 20);
 	if (!code)
 		cl_interaction_answer_bytes(context, 200, "application/fhir+json; charset=utf-8",
-					    cl_arena_copy(context->arena, cl_buf_str(&page.out)));
+		                            cl_arena_copy(context->arena, cl_buf_str(&page.out)));
 	cl_buf_free(&page.out);
 	return code;
 }
@@ -254,33 +266,37 @@ int cl_interaction_capability(struct cl_interaction_context *context, struct cl_
 	uint16_t task = cl_fhir_type(CL_STR("Task"));
 	(void)e;
 	struct cl_capability_operation *operations =
-		CL_NEW_ARRAY(arena, struct cl_capability_operation, catalog->operation_count + 3);
+	        CL_NEW_ARRAY(arena, struct cl_capability_operation, catalog->operation_count + 3);
+	operations[count++] =
+	        (struct cl_capability_operation){task, CL_STR("transition"),
+	                                         cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Task-transition",
+	                                                         CL_STR_ARGS(context->request->base))};
 	operations[count++] = (struct cl_capability_operation){
-		task, CL_STR("transition"),
-		cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Task-transition", CL_STR_ARGS(context->request->base))};
+	        0, CL_STR("process-message"),
+	        CL_STR("http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message")};
 	operations[count++] = (struct cl_capability_operation){
-		0, CL_STR("process-message"), CL_STR("http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message")};
-	operations[count++] = (struct cl_capability_operation){
-		0, CL_STR("validate"), CL_STR("http://hl7.org/fhir/OperationDefinition/Resource-validate")};
+	        0, CL_STR("validate"), CL_STR("http://hl7.org/fhir/OperationDefinition/Resource-validate")};
 	for (size_t i = 0; i < catalog->operation_count; i++) {
 		struct cl_str name = catalog->operations[i].name;
 		name = (struct cl_str){name.p + 1, name.n - 1};
 		operations[count++] = (struct cl_capability_operation){
-			0, name, cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/%.*s", CL_STR_ARGS(context->request->base),
-						 CL_STR_ARGS(name))};
+		        0, name,
+		        cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/%.*s",
+		                        CL_STR_ARGS(context->request->base), CL_STR_ARGS(name))};
 	}
 	struct cl_capability capability = {
-		.base = cl_arena_printf(arena, "%.*s/fhir", CL_STR_ARGS(context->request->base)),
-		.date = cl_instant_text(arena, context->now),
-		.software = CL_STR(CL_VERSION),
-		.name = context->rules->facts->name,
-		.operations = operations,
-		.operation_count = count,
+	        .base = cl_arena_printf(arena, "%.*s/fhir", CL_STR_ARGS(context->request->base)),
+	        .date = cl_instant_text(arena, context->now),
+	        .software = CL_STR(CL_VERSION),
+	        .name = context->rules->facts->name,
+	        .operations = operations,
+	        .operation_count = count,
 	};
 	struct cl_buf out;
 	cl_buf_init(&out, 0);
 	cl_fhir_capability_write(&out, &capability);
-	cl_interaction_answer_bytes(context, 200, "application/fhir+json; charset=utf-8", cl_arena_copy(arena, cl_buf_str(&out)));
+	cl_interaction_answer_bytes(context, 200, "application/fhir+json; charset=utf-8",
+	                            cl_arena_copy(arena, cl_buf_str(&out)));
 	cl_buf_free(&out);
 	return 0;
 }

@@ -20,21 +20,22 @@ static void run_search(struct cl_engine *engine, struct cl_store *store, struct 
 	if (job->request.deadline && job->request.deadline < now)
 		cl_fail(&problem, CL_E_BUSY, "the request waited longer than its time; it was not run");
 	else
-		cl_interaction_principal(job->rules, store, job->arena, &job->request, &job->route, now, &principal, &problem);
+		cl_interaction_principal(job->rules, store, job->arena, &job->request, &job->route, now, &principal,
+		                         &problem);
 	if (problem.code) {
 		cl_interaction_answer_error(job->arena, NULL, &problem, &job->outcome.response);
 		return;
 	}
 	struct cl_interaction_context context = {
-		.arena = job->arena,
-		.store = store,
-		.rules = job->rules,
-		.request = &job->request,
-		.route = &job->route,
-		.principal = principal,
-		.now = now,
-		.response = &job->outcome.response,
-		.issues = &issues,
+	        .arena = job->arena,
+	        .store = store,
+	        .rules = job->rules,
+	        .request = &job->request,
+	        .route = &job->route,
+	        .principal = principal,
+	        .now = now,
+	        .response = &job->outcome.response,
+	        .issues = &issues,
 	};
 	pthread_rwlock_rdlock(&engine->gate);
 	cl_store_set_progress(store, is_late, job);

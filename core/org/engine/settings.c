@@ -15,7 +15,8 @@ char *cl_settings_path(struct cl_arena *arena, const char *config, struct cl_str
 	const char *slash = strrchr(config, '/');
 	if (!path.n || path.p[0] == '/' || !slash)
 		return cl_arena_cstring(arena, path);
-	return cl_arena_cstring(arena, cl_arena_printf(arena, "%.*s/%.*s", (int)(slash - config), config, CL_STR_ARGS(path)));
+	return cl_arena_cstring(arena,
+	                        cl_arena_printf(arena, "%.*s/%.*s", (int)(slash - config), config, CL_STR_ARGS(path)));
 }
 
 /* The fingerprint of the first certificate in a file, as the gateway computes it for trust anchors. */
@@ -37,7 +38,7 @@ static int fingerprint(const char *path, char hex[65], struct cl_err *e)
 }
 
 static int fill_anchors(struct cl_arena *arena, const char *config_path, struct cl_json *entries, const char *standard,
-			struct cl_err *e)
+                        struct cl_err *e)
 {
 	for (uint32_t i = 0; entries && entries->kind == CL_JSON_OBJECT && i < entries->count; i++) {
 		struct cl_json *entry = &entries->members[i].value;
@@ -47,20 +48,22 @@ static int fill_anchors(struct cl_arena *arena, const char *config_path, struct 
 			continue;
 		if (named.n && fingerprint(cl_settings_path(arena, config_path, named), hex, e))
 			return cl_fail_at(e, "%.*s.anchor", CL_STR_ARGS(entries->members[i].name));
-		cl_json_set_text(arena, entry, "anchor", named.n ? cl_arena_copy(arena, cl_str_of(hex)) : cl_str_of(standard));
+		cl_json_set_text(arena, entry, "anchor",
+		                 named.n ? cl_arena_copy(arena, cl_str_of(hex)) : cl_str_of(standard));
 	}
 	return 0;
 }
 
 int cl_settings_archive(struct cl_arena *arena, const char *config_path, const struct cl_json *config, const char *id,
-			struct cl_json **archive, struct cl_err *e)
+                        struct cl_json **archive, struct cl_err *e)
 {
 	char standard[65] = "";
 	struct cl_str organizations = cl_json_get_text(config, "organizations_folder");
 	struct cl_str plugins = cl_json_get_text(config, "plugins");
 	char *folder = cl_settings_path(arena, config_path, organizations.n ? organizations : CL_STR("orgs"));
-	int code = cl_lua_archive(arena, folder, cl_settings_path(arena, config_path, plugins.n ? plugins : CL_STR("../plugins")), id,
-				  archive, e);
+	int code = cl_lua_archive(arena, folder,
+	                          cl_settings_path(arena, config_path, plugins.n ? plugins : CL_STR("../plugins")), id,
+	                          archive, e);
 	if (code)
 		return code;
 	struct cl_str authority = cl_json_text(cl_json_path(config, "tls", "client_authorities", "0", NULL));
@@ -75,8 +78,8 @@ int cl_settings_archive(struct cl_arena *arena, const char *config_path, const s
 	return code ? code : fill_anchors(arena, config_path, cl_json_get(organization, "partners"), anchor.p, e);
 }
 
-int cl_settings_folder(struct cl_arena *arena, const char *config_path, const struct cl_json *config, const char *id, char **out,
-		       struct cl_err *e)
+int cl_settings_folder(struct cl_arena *arena, const char *config_path, const struct cl_json *config, const char *id,
+                       char **out, struct cl_err *e)
 {
 	char *data = cl_settings_path(arena, config_path, cl_json_get_text(config, "data"));
 	char *parent = cl_arena_cstring(arena, cl_arena_printf(arena, "%s/organizations", data));

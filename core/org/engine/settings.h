@@ -8,7 +8,7 @@ char *cl_settings_path(struct cl_arena *arena, const char *config, struct cl_str
  * principal and partner filled in: the fingerprint of the certificate that `anchor` names, else of the server's first client
  * authority (pitfalls 16). */
 int cl_settings_archive(struct cl_arena *arena, const char *config_path, const struct cl_json *config, const char *id,
-			struct cl_json **archive, struct cl_err *e);
+                        struct cl_json **archive, struct cl_err *e);
 /* <data>/organizations/<id>, made when it is missing. */
-int cl_settings_folder(struct cl_arena *arena, const char *config_path, const struct cl_json *config, const char *id, char **out,
-		       struct cl_err *e);
+int cl_settings_folder(struct cl_arena *arena, const char *config_path, const struct cl_json *config, const char *id,
+                       char **out, struct cl_err *e);

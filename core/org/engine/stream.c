@@ -11,21 +11,23 @@
 static const char *const operation_words[] = {"", "create", "update", "delete"};
 
 /* Of a deletion hears who could read what was deleted. */
-static bool may_hear(struct cl_engine *engine, struct cl_arena *arena, const struct cl_principal *principal, uint16_t type,
-		     struct cl_str id, bool deleted)
+static bool may_hear(struct cl_engine *engine, struct cl_arena *arena, const struct cl_principal *principal,
+                     uint16_t type, struct cl_str id, bool deleted)
 {
 	struct cl_version version;
 	struct cl_str rule;
 	struct cl_err e = {0};
 	if (cl_access_may(engine->rules->access, principal, CL_ACCESS_READ, type, &rule, &e))
 		return false;
-	if (cl_store_get(engine->reader, arena, type, id, &version, &e) || (!deleted && version.operation == CL_OP_DELETE))
+	if (cl_store_get(engine->reader, arena, type, id, &version, &e) ||
+	    (!deleted && version.operation == CL_OP_DELETE))
 		return false;
-	return !cl_interaction_may_see(engine->rules, engine->reader, arena, principal, CL_ACCESS_READ, &version, &version, &rule,
-				       &e);
+	return !cl_interaction_may_see(engine->rules, engine->reader, arena, principal, CL_ACCESS_READ, &version,
+	                               &version, &rule, &e);
 }
 
-static struct cl_str transition_text(struct cl_arena *arena, struct cl_str workflow, struct cl_str from, struct cl_str to)
+static struct cl_str transition_text(struct cl_arena *arena, struct cl_str workflow, struct cl_str from,
+                                     struct cl_str to)
 {
 	return cl_arena_printf(arena, "%.*s:%.*s>%.*s", CL_STR_ARGS(workflow), CL_STR_ARGS(from), CL_STR_ARGS(to));
 }
@@ -43,10 +45,10 @@ static int send_event(struct cl_engine *engine, struct cl_stream *stream, const 
 
 struct cl_resume {
 	struct cl_engine *engine;
-	struct cl_arena *arena;       /* for one event */
+	struct cl_arena *arena; /* for one event */
 	struct cl_stream *stream;
 	const struct cl_principal *principal;
-	struct cl_stored_event held;  /* a change whose transition may follow; sequence 0 = none */
+	struct cl_stored_event held; /* a change whose transition may follow; sequence 0 = none */
 	struct cl_arena *held_arena;
 };
 
@@ -59,20 +61,21 @@ static int send_held(struct cl_resume *resume, struct cl_str transition)
 	if (!held->sequence)
 		return 0;
 	struct cl_event event = {
-		.sequence = held->sequence,
-		.incarnation = cl_store_incarnation(resume->engine->reader),
-		.kind = held->kind,
-		.type = cl_fhir_type_name(held->type),
-		.id = held->id,
+	        .sequence = held->sequence,
+	        .incarnation = cl_store_incarnation(resume->engine->reader),
+	        .kind = held->kind,
+	        .type = cl_fhir_type_name(held->type),
+	        .id = held->id,
 	};
 	held->sequence = 0;
 	cl_arena_reset(resume->arena);
-	if (!may_hear(resume->engine, resume->arena, resume->principal, held->type, held->id, cl_str_is(held->kind, "delete")))
+	if (!may_hear(resume->engine, resume->arena, resume->principal, held->type, held->id,
+	              cl_str_is(held->kind, "delete")))
 		return 0;
 	if (transition.n && !cl_json_parse(resume->arena, transition, NULL, &json, &ignored)) {
 		event.kind = CL_STR("transition");
-		event.detail = transition_text(resume->arena, cl_json_get_text(json, "workflow"), cl_json_get_text(json, "from"),
-					       cl_json_get_text(json, "to"));
+		event.detail = transition_text(resume->arena, cl_json_get_text(json, "workflow"),
+		                               cl_json_get_text(json, "from"), cl_json_get_text(json, "to"));
 	}
 	return send_event(resume->engine, resume->stream, &event);
 }
@@ -84,7 +87,7 @@ static int resume_event(const struct cl_stored_event *stored, void *context)
 	if (stored->sequence > resume->stream->after)
 		return 1;
 	bool transition = cl_str_is(stored->kind, "transition") && cl_str_equal(stored->id, resume->held.id) &&
-			  stored->version == resume->held.version;
+	                  stored->version == resume->held.version;
 	int code = send_held(resume, transition ? stored->detail : CL_STR_NONE);
 	if (code || !stored->type || cl_str_is(stored->kind, "transition"))
 		return code;
@@ -98,11 +101,11 @@ static int resume_event(const struct cl_stored_event *stored, void *context)
 static struct cl_credential copy_credential(struct cl_arena *arena, const struct cl_credential *credential)
 {
 	return (struct cl_credential){
-		.kind = credential->kind,
-		.anchor = cl_arena_copy(arena, credential->anchor),
-		.name = cl_arena_copy(arena, credential->name),
-		.fingerprint = cl_arena_copy(arena, credential->fingerprint),
-		.token = cl_arena_copy(arena, credential->token),
+	        .kind = credential->kind,
+	        .anchor = cl_arena_copy(arena, credential->anchor),
+	        .name = cl_arena_copy(arena, credential->name),
+	        .fingerprint = cl_arena_copy(arena, credential->fingerprint),
+	        .token = cl_arena_copy(arena, credential->token),
 	};
 }
 
@@ -137,7 +140,8 @@ void cl_stream_open(struct cl_engine *engine, struct cl_job *job, const struct c
 	/* Where it begins, so that a gateway that loses it before its first event can open it again without a gap. */
 	if (principal && !given.n)
 		cl_response_add_header(job->arena, &response, "last-event-id",
-				       cl_arena_printf(job->arena, "%" PRIu64 "-%" PRIu64, cl_store_incarnation(engine->reader), last));
+		                       cl_arena_printf(job->arena, "%" PRIu64 "-%" PRIu64,
+		                                       cl_store_incarnation(engine->reader), last));
 	cl_channel_send_response(job->link->channel, job->frame, &response);
 	if (!principal) {
 		cl_stream_outbox(engine);
@@ -153,8 +157,11 @@ void cl_stream_open(struct cl_engine *engine, struct cl_job *job, const struct c
 		return;
 	}
 	struct cl_err e = {0};
-	struct cl_resume resume = {.engine = engine, .arena = cl_arena_new(0), .stream = stream, .principal = principal,
-				   .held_arena = cl_arena_new(0)};
+	struct cl_resume resume = {.engine = engine,
+	                           .arena = cl_arena_new(0),
+	                           .stream = stream,
+	                           .principal = principal,
+	                           .held_arena = cl_arena_new(0)};
 	if (cl_store_events(engine->reader, sequence, CL_STREAM_RESUME, resume_event, &resume, &e)) {
 		stream->behind = true;
 		cl_engine_retry_soon(engine);
@@ -181,8 +188,8 @@ bool cl_stream_catch_up(struct cl_engine *engine)
 		if (!stream->behind)
 			continue;
 		struct cl_event event = {.sequence = cl_store_last_sequence(engine->reader),
-					 .incarnation = cl_store_incarnation(engine->reader),
-					 .kind = CL_STR("resync")};
+		                         .incarnation = cl_store_incarnation(engine->reader),
+		                         .kind = CL_STR("resync")};
 		if (cl_channel_send_event(stream->link->channel, CL_FRAME_RESYNC, stream->frame, &event)) {
 			all = false;
 			continue;
@@ -200,7 +207,7 @@ static const struct cl_principal *listener(struct cl_engine *engine, struct cl_a
 	const struct cl_principal *principal;
 	struct cl_err e = {0};
 	int code = cl_access_resolve(engine->rules->access, engine->reader, arena, &stream->credential,
-				     cl_clock_now(engine->organization->clock), &principal, &e);
+	                             cl_clock_now(engine->organization->clock), &principal, &e);
 	if (!code)
 		return principal;
 	/* Unsent, it is found again with the next event. */
@@ -217,7 +224,8 @@ void cl_stream_publish(struct cl_engine *engine, const struct cl_change *changes
 	struct cl_stream *heard = NULL;
 	for (struct cl_stream **place = &engine->streams; *place;) {
 		struct cl_stream *stream = *place;
-		const struct cl_principal *principal = stream->courier || stream->behind ? NULL : listener(engine, names, place);
+		const struct cl_principal *principal =
+		        stream->courier || stream->behind ? NULL : listener(engine, names, place);
 		if (*place != stream)
 			continue;
 		stream->listener = principal;
@@ -226,18 +234,20 @@ void cl_stream_publish(struct cl_engine *engine, const struct cl_change *changes
 	}
 	for (const struct cl_change *change = heard ? changes : NULL; change; change = change->next) {
 		struct cl_event event = {
-			.sequence = change->sequence,
-			.incarnation = cl_store_incarnation(engine->reader),
-			.kind = change->workflow.n ? CL_STR("transition") : cl_str_of(operation_words[change->operation & 3]),
-			.type = cl_fhir_type_name(change->type),
-			.id = change->id,
-			.detail = change->workflow.n ? transition_text(names, change->workflow, change->from, change->to)
-						     : CL_STR_NONE,
+		        .sequence = change->sequence,
+		        .incarnation = cl_store_incarnation(engine->reader),
+		        .kind = change->workflow.n ? CL_STR("transition")
+		                                   : cl_str_of(operation_words[change->operation & 3]),
+		        .type = cl_fhir_type_name(change->type),
+		        .id = change->id,
+		        .detail = change->workflow.n
+		                          ? transition_text(names, change->workflow, change->from, change->to)
+		                          : CL_STR_NONE,
 		};
 		for (struct cl_stream *stream = engine->streams; stream; stream = stream->next)
 			if (stream->listener && !stream->behind && change->sequence > stream->after &&
 			    may_hear(engine, arena, stream->listener, change->type, change->id,
-				     change->operation == CL_OP_DELETE))
+			             change->operation == CL_OP_DELETE))
 				send_event(engine, stream, &event);
 		cl_arena_reset(arena);
 	}

@@ -5,8 +5,8 @@
 #include "org/fhir/types.h"
 #include "org/flow/instance.h"
 
-static int decide_new(struct cl_interaction_context *context, enum cl_interaction interaction, uint16_t type, struct cl_str id,
-		      const struct cl_json *resource, struct cl_err *e)
+static int decide_new(struct cl_interaction_context *context, enum cl_interaction interaction, uint16_t type,
+                      struct cl_str id, const struct cl_json *resource, struct cl_err *e)
 {
 	struct cl_index values;
 	if (context->principal->console)
@@ -14,13 +14,13 @@ static int decide_new(struct cl_interaction_context *context, enum cl_interactio
 	int code = cl_fhir_index(context->arena, type, resource, &values, e);
 	if (code)
 		return code;
-	return cl_access_decide(context->rules->access, context->store, context->arena, context->principal, interaction, type, id,
-				&values, &context->rule, e);
+	return cl_access_decide(context->rules->access, context->store, context->arena, context->principal, interaction,
+	                        type, id, &values, &context->rule, e);
 }
 
 /* If-None-Exist (http.html 3.1.0.8.1): one match answers with it, several refuse. */
-static int find_existing(struct cl_interaction_context *context, uint16_t type, struct cl_str search, struct cl_version *found,
-			 size_t *count, struct cl_err *e)
+static int find_existing(struct cl_interaction_context *context, uint16_t type, struct cl_str search,
+                         struct cl_version *found, size_t *count, struct cl_err *e)
 {
 	struct cl_query query = {.type = type, .limit = 2, .bodies = true};
 	struct cl_search_result result;
@@ -30,8 +30,8 @@ static int find_existing(struct cl_interaction_context *context, uint16_t type, 
 	if (!code && !query.where)
 		code = cl_fail(e, CL_E_INVALID, "If-None-Exist needs at least one search parameter");
 	if (!code)
-		code = cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH, type,
-					   &query.access, &context->rule, e);
+		code = cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH,
+		                           type, &query.access, &context->rule, e);
 	if (!code)
 		code = cl_store_search(context->store, context->arena, &query, &result, e);
 	if (code)
@@ -56,12 +56,14 @@ static int write_create(struct cl_interaction_context *context, struct cl_write 
 		if (code)
 			return code;
 		if (count > 1)
-			return cl_fail(e, CL_E_PRECONDITION, "several resources match If-None-Exist; make the condition narrower");
+			return cl_fail(e, CL_E_PRECONDITION,
+			               "several resources match If-None-Exist; make the condition narrower");
 		write->existed = count == 1;
 		/* The answer holds the resource: that is a read. */
 		if (count) {
-			context->target = cl_arena_printf(context->arena, "%.*s/%.*s", CL_STR_ARGS(cl_fhir_type_name(write->type)),
-							  CL_STR_ARGS(write->version.id));
+			context->target = cl_arena_printf(context->arena, "%.*s/%.*s",
+			                                  CL_STR_ARGS(cl_fhir_type_name(write->type)),
+			                                  CL_STR_ARGS(write->version.id));
 			return cl_interaction_audit_read(context, e);
 		}
 	}
@@ -91,24 +93,26 @@ static int write_update(struct cl_interaction_context *context, struct cl_write 
 		write->created = true;
 		code = decide_new(context, CL_ACCESS_CREATE, write->type, write->id, write->resource, e);
 		if (!code && write->if_match.n)
-			code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is not there, so it has no version %.*s", CL_STR_ARGS(name),
-				       CL_STR_ARGS(write->id), CL_STR_ARGS(write->if_match));
+			code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is not there, so it has no version %.*s",
+			               CL_STR_ARGS(name), CL_STR_ARGS(write->id), CL_STR_ARGS(write->if_match));
 		context->unit->rule = context->rule;
 		return code ? code
-			    : cl_change_create(context->unit, write->resource, write->id, &write->version, context->issues, e);
+		            : cl_change_create(context->unit, write->resource, write->id, &write->version,
+		                               context->issues, e);
 	}
 	/* Permission first: the conditions' answers tell which version there is. */
-	code = cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal, CL_ACCESS_UPDATE,
-				    write->type, current.row, &context->rule, e);
+	code = cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal,
+	                            CL_ACCESS_UPDATE, write->type, current.row, &context->rule, e);
 	if (!code)
 		code = decide_new(context, CL_ACCESS_UPDATE, write->type, write->id, write->resource, e);
 	if (!code && !is_matched(write->if_match, &current))
-		code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is at version %lld, not %.*s; read it again and repeat your change",
-			       CL_STR_ARGS(name), CL_STR_ARGS(write->id), (long long)current.version,
-			       CL_STR_ARGS(write->if_match));
+		code = cl_fail(e, CL_E_PRECONDITION,
+		               "%.*s/%.*s is at version %lld, not %.*s; read it again and repeat your change",
+		               CL_STR_ARGS(name), CL_STR_ARGS(write->id), (long long)current.version,
+		               CL_STR_ARGS(write->if_match));
 	if (!code && (cl_str_is(write->if_none_match, "*") || cl_etag_version(write->if_none_match) == current.version))
 		code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is there already, at version %lld", CL_STR_ARGS(name),
-			       CL_STR_ARGS(write->id), (long long)current.version);
+		               CL_STR_ARGS(write->id), (long long)current.version);
 	if (code)
 		return code;
 	context->unit->rule = context->rule;
@@ -130,14 +134,14 @@ static int write_delete(struct cl_interaction_context *context, struct cl_write 
 	}
 	if (code)
 		return code;
-	code = cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal, CL_ACCESS_DELETE,
-				    write->type, current.row, &context->rule, e);
+	code = cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal,
+	                            CL_ACCESS_DELETE, write->type, current.row, &context->rule, e);
 	if (code)
 		return code;
 	int64_t expected = cl_etag_version(write->if_match);
 	if (!is_matched(write->if_match, &current))
 		return cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is at version %lld, not %.*s", CL_STR_ARGS(name),
-			       CL_STR_ARGS(write->id), (long long)current.version, CL_STR_ARGS(write->if_match));
+		               CL_STR_ARGS(write->id), (long long)current.version, CL_STR_ARGS(write->if_match));
 	context->unit->rule = context->rule;
 	return cl_change_delete(context->unit, write->type, write->id, expected, &write->version, e);
 }
@@ -145,11 +149,11 @@ static int write_delete(struct cl_interaction_context *context, struct cl_write 
 int cl_write_run(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
 {
 	struct cl_str name = cl_fhir_type_name(write->type);
-	enum cl_interaction wanted = write->operation == CL_OP_CREATE	? CL_ACCESS_CREATE
-				     : write->operation == CL_OP_UPDATE ? CL_ACCESS_UPDATE
-									: CL_ACCESS_DELETE;
+	enum cl_interaction wanted = write->operation == CL_OP_CREATE   ? CL_ACCESS_CREATE
+	                             : write->operation == CL_OP_UPDATE ? CL_ACCESS_UPDATE
+	                                                                : CL_ACCESS_DELETE;
 	context->target = cl_arena_printf(context->arena, "%.*s%s%.*s", CL_STR_ARGS(name), write->id.n ? "/" : "",
-					  CL_STR_ARGS(write->id));
+	                                  CL_STR_ARGS(write->id));
 	int code = cl_access_may(context->rules->access, context->principal, wanted, write->type, &context->rule, e);
 	if (code)
 		return code;
@@ -157,7 +161,7 @@ int cl_write_run(struct cl_interaction_context *context, struct cl_write *write,
 		struct cl_str given = cl_json_get_text(write->resource, "resourceType");
 		if (!cl_str_equal(given, name)) {
 			cl_fail(e, CL_E_INVALID, "resourceType is '%.*s'; this address takes %.*s", CL_STR_ARGS(given),
-				CL_STR_ARGS(name));
+			        CL_STR_ARGS(name));
 			return cl_fail_at(e, "resourceType");
 		}
 	}
@@ -200,9 +204,9 @@ static int run_single(struct cl_interaction_context *context, struct cl_write *w
 int cl_interaction_create(struct cl_interaction_context *context, struct cl_err *e)
 {
 	struct cl_write write = {
-		.operation = CL_OP_CREATE,
-		.type = context->route->type,
-		.if_none_exist = cl_request_header(context->request, "if-none-exist"),
+	        .operation = CL_OP_CREATE,
+	        .type = context->route->type,
+	        .if_none_exist = cl_request_header(context->request, "if-none-exist"),
 	};
 	int code = run_single(context, &write, e);
 	if (!code)
@@ -229,6 +233,6 @@ int cl_interaction_delete(struct cl_interaction_context *context, struct cl_err 
 	context->response->status = 204;
 	if (!write.existed)
 		cl_response_add_header(context->arena, context->response, "etag",
-				       cl_arena_printf(context->arena, "W/\"%lld\"", (long long)write.version.version));
+		                       cl_arena_printf(context->arena, "W/\"%lld\"", (long long)write.version.version));
 	return 0;
 }

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define CL_FULL_PAUSE (100 * 1000) /* microseconds: timers that cannot be stored are tried again, but not in a busy loop */
+#define CL_FULL_PAUSE                                                                                                  \
+	(100 * 1000) /* microseconds: timers that cannot be stored are tried again, but not in a busy loop */
 #define CL_TAIL_LARGE (256 * 1024) /* bytes of read leaves that are folded without waiting for company */
 #define CL_GATE_PATIENCE (50 * 1000) /* microseconds that a checkpoint waits for searches to end */
 #define CL_GATE_SHUT (2 * CL_ENGINE_WAL) /* a log of this size waits for them however long they take */

@@ -7,16 +7,16 @@
 /* A named operation, on the system (type 0) or on a type ("Patient/$everything"). */
 struct cl_capability_operation {
 	uint16_t type;
-	struct cl_str name;       /* without the $ */
+	struct cl_str name; /* without the $ */
 	struct cl_str definition; /* canonical URL of its OperationDefinition */
 };
 
 struct cl_capability {
-	struct cl_str base;     /* our FHIR address, without a slash at its end */
-	struct cl_str date;     /* FHIR dateTime of the statement: when this build or configuration came into force */
+	struct cl_str base; /* our FHIR address, without a slash at its end */
+	struct cl_str date; /* FHIR dateTime of the statement: when this build or configuration came into force */
 	struct cl_str software; /* version of the software */
-	struct cl_str name;     /* organization's name for people; may be empty */
-	bool json_patch;        /* the patch interaction with application/json-patch+json */
+	struct cl_str name; /* organization's name for people; may be empty */
+	bool json_patch; /* the patch interaction with application/json-patch+json */
 	const struct cl_capability_operation *operations;
 	size_t operation_count;
 	/* Types that are served, NULL and 0 for all of them. */

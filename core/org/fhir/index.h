@@ -14,7 +14,7 @@
  * resource's. Contained resources and references to them give nothing. CL_E_LIMIT for more than
  * CL_FHIR_INDEX_MAXIMUM values. A written number is a point (low = high): see number_point in index.c. */
 int cl_fhir_index(struct cl_arena *arena, uint16_t type, const struct cl_json *resource, struct cl_index *out,
-		  struct cl_err *e);
+                  struct cl_err *e);
 
 /* The interval that a written decimal stands for, half a unit of its last digit to each side (R4 section 3.1.1.4.5):
  * "5.4" is 5.35 to 5.45. `value` (may be NULL) gets the number itself. False when `text` is no decimal. */

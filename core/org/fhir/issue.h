@@ -8,11 +8,11 @@
 enum cl_severity { CL_SEVERITY_FATAL = 1, CL_SEVERITY_ERROR, CL_SEVERITY_WARNING, CL_SEVERITY_INFORMATION };
 
 struct cl_issue {
-	uint8_t severity;          /* enum cl_severity */
-	const char *code;          /* FHIR issue type: "structure", "required", "value", "invariant" ...; static */
+	uint8_t severity; /* enum cl_severity */
+	const char *code; /* FHIR issue type: "structure", "required", "value", "invariant" ...; static */
 	struct cl_str diagnostics; /* one sentence for people: what is wrong and what to do */
-	struct cl_str expression;  /* simple FHIRPath of the place: "Patient.name[0].given[1]"; empty when unknown */
-	int line, column;          /* 1-based place in the source text; 0 when unknown */
+	struct cl_str expression; /* simple FHIRPath of the place: "Patient.name[0].given[1]"; empty when unknown */
+	int line, column; /* 1-based place in the source text; 0 when unknown */
 };
 
 /* A list that keeps the first `maximum` issues and counts the rest. Everything lives in the arena. */
@@ -31,7 +31,7 @@ void cl_issues_init(struct cl_issues *issues, struct cl_arena *arena, size_t max
 /* `code` must be static; `expression` must live as long as the arena. Returns the issue, or NULL when the list is
  * full. */
 struct cl_issue *cl_issues_add(struct cl_issues *issues, enum cl_severity severity, const char *code,
-			       struct cl_str expression, const char *format, ...) __attribute__((format(printf, 5, 6)));
+                               struct cl_str expression, const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* The FHIR issue type that an error's code becomes: "not-found", "conflict", "login", "throttled" ... Static text. */
 const char *cl_issue_code_of(const struct cl_err *e);
 /* Adds what `e` says as one issue of severity error. */

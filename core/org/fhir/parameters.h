@@ -13,20 +13,20 @@ enum cl_fhir_search_kind {
 	CL_SEARCH_QUANTITY,
 	CL_SEARCH_URI,
 	CL_SEARCH_COMPOSITE, /* numbered, not indexed yet */
-	CL_SEARCH_SPECIAL,   /* near, phonetic: numbered, not indexed */
+	CL_SEARCH_SPECIAL, /* near, phonetic: numbered, not indexed */
 };
 
 struct cl_fhir_parameter {
-	uint16_t number;       /* in index rows; never 0 */
-	uint16_t type;         /* resource type */
-	uint16_t code;         /* internal: cl_fhir_parameter_code */
+	uint16_t number; /* in index rows; never 0 */
+	uint16_t type; /* resource type */
+	uint16_t code; /* internal: cl_fhir_parameter_code */
 	uint8_t code_n;
-	uint8_t kind;          /* enum cl_fhir_search_kind */
+	uint8_t kind; /* enum cl_fhir_search_kind */
 	uint16_t first_target; /* internal: cl_fhir_parameter_targets */
 	uint8_t targets;
-	uint8_t system;        /* internal: cl_fhir_parameter_system */
-	bool compartment;      /* its references to a Patient put the resource in that Patient's compartment */
-	bool indexed;          /* false: known to FHIR, not searchable here */
+	uint8_t system; /* internal: cl_fhir_parameter_system */
+	bool compartment; /* its references to a Patient put the resource in that Patient's compartment */
+	bool indexed; /* false: known to FHIR, not searchable here */
 };
 
 /* NULL when the type has no such parameter. _tag, _security, _profile and _source have numbers; _id and _lastUpdated
@@ -53,20 +53,20 @@ enum cl_index_kind cl_fhir_parameter_index_kind(const struct cl_fhir_parameter *
 struct cl_fhir_step {
 	uint16_t name;
 	uint8_t name_n;
-	bool first_only;       /* [0] */
+	bool first_only; /* [0] */
 	uint16_t where, value; /* only objects whose member `where` is the string `value`; 0 = all */
 	uint16_t first_child;
 	uint8_t children;
-	uint8_t actions;       /* what to do with the values found here */
+	uint8_t actions; /* what to do with the values found here */
 	uint16_t first_action;
 };
 
 enum { CL_FHIR_SPECIAL_DECEASED = 255 }; /* in place of a data type: Patient.deceased as a boolean */
 
 struct cl_fhir_action {
-	uint16_t parameter;    /* place in the table: cl_fhir_parameter_of */
-	uint8_t data;          /* enum cl_fhir_data of the value */
-	uint16_t only;         /* where(resolve() is T): only references to this type; 0 = all */
+	uint16_t parameter; /* place in the table: cl_fhir_parameter_of */
+	uint8_t data; /* enum cl_fhir_data of the value */
+	uint16_t only; /* where(resolve() is T): only references to this type; 0 = all */
 };
 
 struct cl_fhir_program {

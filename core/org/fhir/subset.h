@@ -6,4 +6,4 @@
  * `arena`. Mandatory elements, id and meta always stay, and `resourceType`. `elements` wins over `summary` when both
  * are given; CL_SUMMARY_FALSE without elements changes nothing. CL_SUMMARY_COUNT leaves nothing to change. */
 void cl_fhir_subset(struct cl_arena *arena, struct cl_json *resource, const struct cl_str *elements,
-		    size_t element_count, enum cl_fhir_summary summary);
+                    size_t element_count, enum cl_fhir_summary summary);

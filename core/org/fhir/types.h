@@ -15,34 +15,34 @@ uint16_t cl_fhir_type_count(void);
 /* ---- elements ---- */
 
 enum cl_fhir_element_flag {
-	CL_FHIR_REPEAT = 1,    /* a JSON array */
-	CL_FHIR_REQUIRED = 2,  /* at least one; for a choice, one of its members */
-	CL_FHIR_SUMMARY = 4,   /* in _summary=true */
-	CL_FHIR_MODIFIER = 8,  /* changes the meaning of what contains it */
-	CL_FHIR_CHOICE = 16,   /* valueString of value[x] */
+	CL_FHIR_REPEAT = 1, /* a JSON array */
+	CL_FHIR_REQUIRED = 2, /* at least one; for a choice, one of its members */
+	CL_FHIR_SUMMARY = 4, /* in _summary=true */
+	CL_FHIR_MODIFIER = 8, /* changes the meaning of what contains it */
+	CL_FHIR_CHOICE = 16, /* valueString of value[x] */
 };
 
 /* One JSON member that an object may have. A choice value[x] is one of these per type. */
 struct cl_fhir_element {
-	uint16_t name;     /* internal: cl_fhir_element_name */
+	uint16_t name; /* internal: cl_fhir_element_name */
 	uint8_t name_n;
-	uint8_t base_n;    /* length of the element's own name: that of "value" in "valueString" */
-	uint8_t data;      /* enum cl_fhir_data */
-	uint8_t flags;     /* enum cl_fhir_element_flag */
-	uint16_t node;     /* internal: cl_fhir_element_node */
-	uint16_t codes;    /* code set that the binding requires, or 0 */
-	uint8_t slot;      /* number of the element within its node, below 64; the members of a choice share it */
+	uint8_t base_n; /* length of the element's own name: that of "value" in "valueString" */
+	uint8_t data; /* enum cl_fhir_data */
+	uint8_t flags; /* enum cl_fhir_element_flag */
+	uint16_t node; /* internal: cl_fhir_element_node */
+	uint16_t codes; /* code set that the binding requires, or 0 */
+	uint8_t slot; /* number of the element within its node, below 64; the members of a choice share it */
 };
 
 /* Something with elements: a resource type, a data type, or a backbone element such as Patient.contact. */
 struct cl_fhir_node {
-	uint16_t name;     /* internal: cl_fhir_node_name */
+	uint16_t name; /* internal: cl_fhir_node_name */
 	uint8_t name_n;
 	uint16_t first;
-	uint8_t count;     /* elements, choices unrolled */
+	uint8_t count; /* elements, choices unrolled */
 	uint8_t bits;
-	uint8_t rule;      /* enum cl_fhir_rule: the invariants to check */
-	uint8_t data;      /* enum cl_fhir_data: CL_DATA_RESOURCE, CL_DATA_BACKBONE or the data type itself */
+	uint8_t rule; /* enum cl_fhir_rule: the invariants to check */
+	uint8_t data; /* enum cl_fhir_data: CL_DATA_RESOURCE, CL_DATA_BACKBONE or the data type itself */
 	uint32_t multiplier;
 	uint32_t places;
 	uint64_t required; /* bit per slot */
@@ -74,7 +74,7 @@ static inline bool cl_fhir_is_primitive(unsigned data)
 
 enum cl_fhir_codes_kind {
 	CL_FHIR_CODES_LIST = 1,
-	CL_FHIR_CODES_MIME,     /* a media type, by its grammar (BCP 13) */
+	CL_FHIR_CODES_MIME, /* a media type, by its grammar (BCP 13) */
 	CL_FHIR_CODES_CURRENCY, /* three capital letters (ISO 4217) */
 };
 

@@ -13,4 +13,4 @@
  *
  * Returns 0, or CL_E_RULE when `out` has at least one error (then `out` says what). Warnings alone return 0. */
 int cl_fhir_validate(struct cl_arena *arena, const struct cl_json *resource, struct cl_str source_text,
-		     struct cl_issues *out);
+                     struct cl_issues *out);

@@ -61,6 +61,15 @@ void cl_note_memory(struct cl_lua *lua)
 		note_stop(lua, file, line);
 }
 
+void cl_stop_for_memory(struct cl_lua *lua)
+{
+	if (lua->stop != CL_STOP_NONE)
+		return;
+	if (!lua->stop_what[0]) /* the system had none: nothing was noted */
+		note_stop(lua, CL_STR_NONE, 0);
+	lua->stop = CL_STOP_MEMORY;
+}
+
 static void stop(lua_State *L, enum cl_stop kind)
 {
 	struct cl_lua *lua = cl_lua_of(L);
@@ -266,8 +275,8 @@ static const char *take_place(const char *message, char *where, size_t size)
 static int explain(struct cl_lua *lua, const struct cl_frame *frame, int status, struct cl_err *e)
 {
 	lua_State *L = lua->state;
-	if (status == LUA_ERRMEM && lua->stop == CL_STOP_NONE)
-		lua->stop = CL_STOP_MEMORY;
+	if (status == LUA_ERRMEM)
+		cl_stop_for_memory(lua);
 	if (lua->stop != CL_STOP_NONE)
 		return explain_stop(lua, e);
 	bool text = lua_type(L, -1) == LUA_TSTRING;

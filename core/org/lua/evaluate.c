@@ -102,7 +102,7 @@ static void show(lua_State *L, int index, struct cl_buf *out, int depth)
 	}
 }
 
-/* The chunk's environment: ctx, what earlier chunks of this one assigned, and everything that plugins see. */
+/* The chunk's environment: ctx, what the chunk itself assigns, and everything that plugins see. */
 static void push_environment(lua_State *L)
 {
 	lua_newtable(L);

@@ -174,6 +174,8 @@ CL_MAY_LJMP int cl_raise_stop(lua_State *L);
 void cl_budget_hook(lua_State *L, lua_Debug *activation);
 /* The allocator met the limit: remembers where. */
 void cl_note_memory(struct cl_lua *lua);
+/* An error of memory was seen: everything that runs ends. */
+void cl_stop_for_memory(struct cl_lua *lua);
 
 /* entry.c: the functions through which machines ask plugins. */
 struct cl_script cl_entry_script(struct cl_lua *lua);

@@ -10,8 +10,8 @@
 static void let_limits_pass(lua_State *L, int status)
 {
 	struct cl_lua *lua = cl_lua_of(L);
-	if (status == LUA_ERRMEM && lua->stop == CL_STOP_NONE)
-		lua->stop = CL_STOP_MEMORY;
+	if (status == LUA_ERRMEM)
+		cl_stop_for_memory(lua);
 	if (lua->stop != CL_STOP_NONE)
 		cl_raise_stop(L);
 }

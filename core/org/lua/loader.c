@@ -381,8 +381,8 @@ static void load_plugin(lua_State *L, int add, struct cl_str folder)
 	int status = load_chunk(L, text.p, text.n, name);
 	if (status == LUA_OK)
 		status = lua_pcall(L, 0, 1, 0);
-	if (status == LUA_ERRMEM && lua->stop == CL_STOP_NONE)
-		lua->stop = CL_STOP_MEMORY;
+	if (status == LUA_ERRMEM)
+		cl_stop_for_memory(lua);
 	if (lua->stop != CL_STOP_NONE)
 		cl_raise_stop(L);
 	if (status == LUA_OK)

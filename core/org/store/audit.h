@@ -4,14 +4,14 @@
 #include "org/store/store.h"
 
 struct cl_audit_record {
-	uint64_t sequence;         /* out: 0-based leaf number */
+	uint64_t sequence; /* out: 0-based leaf number */
 	cl_instant at;
 	struct cl_str principal;
-	struct cl_str action;      /* "read" "search" "create" ... "console" "denied" */
-	struct cl_str target;      /* "Patient/x" or "Task?owner=..." with values removed; ids, never content */
-	struct cl_str rule;        /* name of the access rule that decided */
-	struct cl_str outcome;     /* "ok" or an error code's name */
-	struct cl_str request;     /* hex request id */
+	struct cl_str action; /* "read" "search" "create" ... "console" "denied" */
+	struct cl_str target; /* "Patient/x" or "Task?owner=..." with values removed; ids, never content */
+	struct cl_str rule; /* name of the access rule that decided */
+	struct cl_str outcome; /* "ok" or an error code's name */
+	struct cl_str request; /* hex request id */
 };
 
 struct cl_audit_head {
@@ -24,11 +24,12 @@ int cl_audit_append(struct cl_store *store, struct cl_audit_record *record, stru
 int cl_audit_head(struct cl_store *store, struct cl_audit_head *out, struct cl_err *e);
 /* Recomputes every leaf hash and the root; with `known` (may be NULL) also checks that the tree is an extension of that
  * older head. CL_E_CORRUPT names the first bad leaf. */
-int cl_audit_verify(struct cl_store *store, const struct cl_audit_head *known, struct cl_audit_head *out, struct cl_err *e);
+int cl_audit_verify(struct cl_store *store, const struct cl_audit_head *known, struct cl_audit_head *out,
+                    struct cl_err *e);
 /* Newest first, for the console. Empty principal/target = any. */
 typedef int (*cl_audit_visitor)(const struct cl_audit_record *record, void *context);
 int cl_audit_list(struct cl_store *store, struct cl_str principal, struct cl_str target, uint32_t limit,
-		  cl_audit_visitor visit, void *context, struct cl_err *e);
+                  cl_audit_visitor visit, void *context, struct cl_err *e);
 
 /* The tail file of read leaves: <folder>/<name>.reads. The loop thread appends with write() before it replies (survives
  * SIGKILL); the writer folds it into the log with its next commit. */

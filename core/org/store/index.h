@@ -4,19 +4,19 @@
 #include <stdint.h>
 
 enum cl_index_kind {
-	CL_INDEX_TOKEN = 1,   /* a = system ("" if none), b = code */
-	CL_INDEX_STRING,      /* a = folded text */
-	CL_INDEX_DATE,        /* lower inclusive, upper exclusive, UTC microseconds; INT64_MIN/MAX for open ends */
-	CL_INDEX_REFERENCE,   /* a = type name ("" for absolute URLs and urn:), b = id or the whole URL */
-	CL_INDEX_NUMBER,      /* low inclusive, high exclusive: the written decimal with its implicit precision */
-	CL_INDEX_QUANTITY,    /* as number; a = system, b = code or unit */
-	CL_INDEX_URI,         /* a = uri */
+	CL_INDEX_TOKEN = 1, /* a = system ("" if none), b = code */
+	CL_INDEX_STRING, /* a = folded text */
+	CL_INDEX_DATE, /* lower inclusive, upper exclusive, UTC microseconds; INT64_MIN/MAX for open ends */
+	CL_INDEX_REFERENCE, /* a = type name ("" for absolute URLs and urn:), b = id or the whole URL */
+	CL_INDEX_NUMBER, /* low inclusive, high exclusive: the written decimal with its implicit precision */
+	CL_INDEX_QUANTITY, /* as number; a = system, b = code or unit */
+	CL_INDEX_URI, /* a = uri */
 	CL_INDEX_COMPARTMENT, /* b = patient id: member of that Patient's compartment; parameter is 0 */
 };
 
 struct cl_index_value {
 	uint16_t parameter; /* number of (type, search parameter), from search-parameter-numbers.txt */
-	uint8_t kind;       /* enum cl_index_kind */
+	uint8_t kind; /* enum cl_index_kind */
 	struct cl_str a, b;
 	int64_t lower, upper;
 	double low, high;

@@ -15,7 +15,8 @@ enum cl_store_mode {
 };
 
 /* Opens <folder>/<name>.db. Temporary files stay in <folder>/tmp (pitfalls 8). A second writer is refused with CL_E_BUSY. */
-int cl_store_open(const char *folder, const char *name, enum cl_store_mode mode, struct cl_store **out, struct cl_err *e);
+int cl_store_open(const char *folder, const char *name, enum cl_store_mode mode, struct cl_store **out,
+                  struct cl_err *e);
 void cl_store_close(struct cl_store *store);
 /* Random UUID of the organization's file, its incarnation (raised by restore), and the 32-byte secret ids derive from. */
 struct cl_str cl_store_uuid(const struct cl_store *store);
@@ -28,7 +29,8 @@ int cl_store_name_types(struct cl_store *store, const struct cl_str *names, size
 /* After a restore from a backup: raises the incarnation. Writer, outside a transaction. */
 int cl_store_raise_incarnation(struct cl_store *store, struct cl_err *e);
 /* Small named values ("audit.tail"); writer inside a transaction. Empty when absent. */
-int cl_store_meta_get(struct cl_store *store, struct cl_arena *arena, const char *name, struct cl_str *out, struct cl_err *e);
+int cl_store_meta_get(struct cl_store *store, struct cl_arena *arena, const char *name, struct cl_str *out,
+                      struct cl_err *e);
 int cl_store_meta_set(struct cl_store *store, const char *name, struct cl_str value, struct cl_err *e);
 
 /* ---- transactions (writer) ---- */
@@ -60,28 +62,28 @@ void cl_store_set_progress(struct cl_store *store, int (*progress)(void *context
 enum cl_operation { CL_OP_CREATE = 1, CL_OP_UPDATE, CL_OP_DELETE };
 
 struct cl_version {
-	int64_t row;          /* internal number of the resource, the same for all its versions */
+	int64_t row; /* internal number of the resource, the same for all its versions */
 	uint16_t type;
 	struct cl_str id;
-	int64_t version;      /* 1, 2, ...; continues after a delete */
-	uint8_t operation;    /* enum cl_operation that made it */
+	int64_t version; /* 1, 2, ...; continues after a delete */
+	uint8_t operation; /* enum cl_operation that made it */
 	cl_instant updated;
-	uint64_t sequence;    /* of the event that made it: the organization's global commit order */
-	struct cl_str body;   /* JSON text with id and meta; empty for a deletion */
+	uint64_t sequence; /* of the event that made it: the organization's global commit order */
+	struct cl_str body; /* JSON text with id and meta; empty for a deletion */
 };
 
 /* CL_E_NOT_FOUND when it never existed. A deleted one is returned with operation CL_OP_DELETE and no body. */
-int cl_store_get(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id, struct cl_version *out,
-		 struct cl_err *e);
-int cl_store_get_version(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id, int64_t version,
-			 struct cl_version *out, struct cl_err *e);
+int cl_store_get(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id,
+                 struct cl_version *out, struct cl_err *e);
+int cl_store_get_version(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id,
+                         int64_t version, struct cl_version *out, struct cl_err *e);
 /* Writes a new current version and moves the former one to history. In: type, id, operation, updated, sequence, body. Out:
  * row, version. `after` are the index values (not looked at for a deletion); only their difference to the stored ones is
  * written. `before` may be NULL: the stored ones are the truth, whatever rules the caller has now. CREATE of a live id is
  * CL_E_CONFLICT, of a deleted one goes on with its versions; UPDATE creates when there is none; DELETE is CL_E_NOT_FOUND or
  * CL_E_GONE. An error may leave a part written: roll back to the savepoint. */
 int cl_store_put(struct cl_store *store, struct cl_version *version, const struct cl_index *before,
-		 const struct cl_index *after, struct cl_err *e);
+                 const struct cl_index *after, struct cl_err *e);
 /* The version of the extraction rules that made the index values, kept beside each row (pitfalls 15). 0 until set. */
 void cl_store_set_index_version(struct cl_store *store, int version);
 /* Replaces the index values of a live resource without making a version. CL_E_NOT_FOUND when it is not live. */
@@ -93,54 +95,56 @@ struct cl_version_list {
 };
 /* Newest first. type 0 = all types, empty id = all resources; since: updated >= since; before_sequence 0 = from the newest. */
 int cl_store_history(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id, cl_instant since,
-		     uint64_t before_sequence, uint32_t limit, struct cl_version_list *out, struct cl_err *e);
+                     uint64_t before_sequence, uint32_t limit, struct cl_version_list *out, struct cl_err *e);
 
 /* Live resources whose index values another version of the rules made, by row, after `after` (0 = from the first): a pass
  * over the file in batches can stop and go on. */
 int cl_store_stale(struct cl_store *store, struct cl_arena *arena, int64_t after, uint32_t limit,
-		   struct cl_version_list *out, struct cl_err *e);
+                   struct cl_version_list *out, struct cl_err *e);
 
 /* ---- search ---- */
 struct cl_search_result {
 	struct cl_version *items;
 	size_t count;
 	struct cl_str after; /* opaque place for the next page; empty on the last */
-	int64_t total;       /* -1 unless wanted */
+	int64_t total; /* -1 unless wanted */
 };
 /* Without sorts: by row, that is by age. Missing sort values come last; of several values the least counts for an ascending
  * sort, the greatest for a descending one; ties go by row, in the direction of the first sort. The same rows as
  * cl_criterion_decide would choose. */
 int cl_store_search(struct cl_store *store, struct cl_arena *arena, const struct cl_query *query,
-		    struct cl_search_result *out, struct cl_err *e);
+                    struct cl_search_result *out, struct cl_err *e);
 /* Resources that `rows` refer to by `parameter` (0 = any reference parameter) / that refer to them. type 0 = any. Each comes
  * once; those among `rows` are left out. `access` is asked once for each type that occurs and returns the criterion that an
  * included resource must satisfy, or NULL when none of the type may be seen; without `access` all may. */
 typedef const struct cl_criterion *(*cl_access_for_type)(uint16_t type, void *context);
 int cl_store_include(struct cl_store *store, struct cl_arena *arena, const struct cl_version *rows, size_t row_count,
-		     bool reverse, uint16_t parameter, uint16_t type, uint32_t limit, cl_access_for_type access, void *context,
-		     struct cl_version_list *out, struct cl_err *e);
+                     bool reverse, uint16_t parameter, uint16_t type, uint32_t limit, cl_access_for_type access,
+                     void *context, struct cl_version_list *out, struct cl_err *e);
 /* Does the stored resource `row` satisfy the criterion? By its stored index values; false when it is not live. */
-int cl_store_matches(struct cl_store *store, int64_t row, const struct cl_criterion *criterion, bool *out, struct cl_err *e);
+int cl_store_matches(struct cl_store *store, int64_t row, const struct cl_criterion *criterion, bool *out,
+                     struct cl_err *e);
 /* Does a resource with these values? Memory face; `type` and `id` of the resource. CL_CHAIN, CL_REVERSE and CL_CARE_TEAM
  * look at the store for the other resources. */
 int cl_criterion_decide(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, struct cl_str id,
-			const struct cl_index *values, bool *out, struct cl_err *e);
+                        const struct cl_index *values, bool *out, struct cl_err *e);
 
 /* ---- events: the replayable log. One row per thing that came from outside, one per change it made ---- */
 struct cl_stored_event {
-	uint64_t sequence;       /* out on append */
-	uint64_t cause;          /* sequence of the input event this one follows from; 0 for inputs themselves */
-	cl_instant at;           /* engine time */
-	struct cl_str kind;      /* inputs: "request" "timer" "load" "message"; changes: "create" "update" "delete" "transition" */
-	struct cl_str actor;     /* principal */
-	struct cl_str key;       /* what derived ids hang on; for timers "<name>#<generation>" */
-	uint16_t type;           /* of the resource changed, or 0 */
+	uint64_t sequence; /* out on append */
+	uint64_t cause; /* sequence of the input event this one follows from; 0 for inputs themselves */
+	cl_instant at; /* engine time */
+	struct cl_str
+	        kind; /* inputs: "request" "timer" "load" "message"; changes: "create" "update" "delete" "transition" */
+	struct cl_str actor; /* principal */
+	struct cl_str key; /* what derived ids hang on; for timers "<name>#<generation>" */
+	uint16_t type; /* of the resource changed, or 0 */
 	struct cl_str id;
 	int64_t version;
-	struct cl_str detail;    /* JSON: method, target and headers of a request; from, to, event of a transition */
-	struct cl_str input;     /* body as it came; empty when the version it made is the same (input by reference) */
-	struct cl_str outcome;   /* "ok", an error code's name, or "budget:<plugin>:<file>:<line>" */
-	struct cl_str plugins;   /* hash of the plugin set in force */
+	struct cl_str detail; /* JSON: method, target and headers of a request; from, to, event of a transition */
+	struct cl_str input; /* body as it came; empty when the version it made is the same (input by reference) */
+	struct cl_str outcome; /* "ok", an error code's name, or "budget:<plugin>:<file>:<line>" */
+	struct cl_str plugins; /* hash of the plugin set in force */
 	struct cl_str zone_data; /* tzdata version */
 };
 int cl_store_event_append(struct cl_store *store, struct cl_stored_event *event, struct cl_err *e);
@@ -149,63 +153,64 @@ int cl_store_event_outcome(struct cl_store *store, uint64_t sequence, struct cl_
 /* Calls back in order for sequence > after; stops when the callback returns non-zero or `limit` rows came. */
 typedef int (*cl_event_visitor)(const struct cl_stored_event *event, void *context);
 int cl_store_events(struct cl_store *store, uint64_t after, uint32_t limit, cl_event_visitor visit, void *context,
-		    struct cl_err *e);
+                    struct cl_err *e);
 uint64_t cl_store_last_sequence(struct cl_store *store);
 
 /* ---- workflow instances, transitions ---- */
 struct cl_stored_instance {
-	int64_t row;             /* of the Task */
-	struct cl_str task;      /* Task id */
+	int64_t row; /* of the Task */
+	struct cl_str task; /* Task id */
 	struct cl_str workflow;
 	struct cl_str state;
-	struct cl_str plugins;   /* hash of the plugin set whose machine it follows */
-	struct cl_str subject;   /* "ServiceRequest/x" */
-	struct cl_str patient;   /* patient id or empty */
-	struct cl_str owner;     /* role or reference that owns the next action */
+	struct cl_str plugins; /* hash of the plugin set whose machine it follows */
+	struct cl_str subject; /* "ServiceRequest/x" */
+	struct cl_str patient; /* patient id or empty */
+	struct cl_str owner; /* role or reference that owns the next action */
 	cl_instant started, entered;
-	cl_instant due;          /* of the running clock; 0 = none (final) */
+	cl_instant due; /* of the running clock; 0 = none (final) */
 	bool final;
-	struct cl_str data;      /* JSON object: what transitions recorded */
+	struct cl_str data; /* JSON object: what transitions recorded */
 };
 int cl_store_instance_put(struct cl_store *store, const struct cl_stored_instance *instance, struct cl_err *e);
 int cl_store_instance_get(struct cl_store *store, struct cl_arena *arena, struct cl_str task,
-			  struct cl_stored_instance *out, struct cl_err *e);
+                          struct cl_stored_instance *out, struct cl_err *e);
 struct cl_instance_list {
 	struct cl_stored_instance *items;
 	size_t count;
 };
 /* workflow/state/patient empty = any; live_only leaves final ones out; ordered by due, then task. */
 int cl_store_instances(struct cl_store *store, struct cl_arena *arena, struct cl_str workflow, struct cl_str state,
-		       struct cl_str patient, bool live_only, uint32_t limit, struct cl_instance_list *out, struct cl_err *e);
+                       struct cl_str patient, bool live_only, uint32_t limit, struct cl_instance_list *out,
+                       struct cl_err *e);
 
 struct cl_stored_transition {
-	uint64_t sequence;    /* of its event */
+	uint64_t sequence; /* of its event */
 	struct cl_str task;
 	struct cl_str workflow;
-	struct cl_str event;  /* "accept"; "overdue" for clocks; "start" for the first */
+	struct cl_str event; /* "accept"; "overdue" for clocks; "start" for the first */
 	struct cl_str from, to;
 	cl_instant at;
 	struct cl_str actor;
 	struct cl_str on_behalf_of; /* partner for whom a coordinator recorded it; empty otherwise */
-	struct cl_str source;       /* phone, fax, letter, message ...; empty when the actor did it here */
-	struct cl_str data;         /* JSON object */
+	struct cl_str source; /* phone, fax, letter, message ...; empty when the actor did it here */
+	struct cl_str data; /* JSON object */
 	struct cl_str plugins;
 };
 int cl_store_transition_append(struct cl_store *store, const struct cl_stored_transition *transition, struct cl_err *e);
 typedef int (*cl_transition_visitor)(const struct cl_stored_transition *transition, void *context);
 /* Ordered by sequence. Empty task = all of the workflow; empty workflow = all; at in [from, to). */
-int cl_store_transitions(struct cl_store *store, struct cl_str workflow, struct cl_str task, cl_instant from, cl_instant to,
-			 cl_transition_visitor visit, void *context, struct cl_err *e);
+int cl_store_transitions(struct cl_store *store, struct cl_str workflow, struct cl_str task, cl_instant from,
+                         cl_instant to, cl_transition_visitor visit, void *context, struct cl_err *e);
 
 /* ---- timers ---- */
 struct cl_stored_timer {
-	struct cl_str name;     /* unique: "clock:<task>", "remind:<task>:1", "every:<plugin>:<n>", "set:<plugin>:<key>" */
-	int64_t generation;     /* raised on each set; a fired (name, generation) never fires again */
+	struct cl_str name; /* unique: "clock:<task>", "remind:<task>:1", "every:<plugin>:<n>", "set:<plugin>:<key>" */
+	int64_t generation; /* raised on each set; a fired (name, generation) never fires again */
 	cl_instant due;
-	struct cl_str task;     /* or empty */
-	struct cl_str plugin;   /* or empty */
-	struct cl_str rule;     /* JSON: anchor, amount, unit, calendar, zone: enough to compute `due` again */
-	struct cl_str data;     /* JSON for the handler */
+	struct cl_str task; /* or empty */
+	struct cl_str plugin; /* or empty */
+	struct cl_str rule; /* JSON: anchor, amount, unit, calendar, zone: enough to compute `due` again */
+	struct cl_str data; /* JSON for the handler */
 };
 int cl_store_timer_set(struct cl_store *store, struct cl_stored_timer *timer, struct cl_err *e); /* out: generation */
 int cl_store_timer_clear(struct cl_store *store, struct cl_str name, struct cl_err *e);
@@ -216,29 +221,29 @@ struct cl_timer_list {
 	size_t count;
 };
 int cl_store_timers_due(struct cl_store *store, struct cl_arena *arena, cl_instant until, uint32_t limit,
-			struct cl_timer_list *out, struct cl_err *e);
+                        struct cl_timer_list *out, struct cl_err *e);
 int cl_store_timers(struct cl_store *store, struct cl_arena *arena, struct cl_str task, uint32_t limit,
-		    struct cl_timer_list *out, struct cl_err *e); /* for the console; empty task = all */
+                    struct cl_timer_list *out, struct cl_err *e); /* for the console; empty task = all */
 /* Earliest due instant, or INT64_MAX. */
 cl_instant cl_store_timer_next(struct cl_store *store);
 /* Removes the timer and records (name, generation) as fired; CL_E_CONFLICT when it fired already. */
 int cl_store_timer_fired(struct cl_store *store, struct cl_str name, int64_t generation, struct cl_err *e);
 int cl_store_timer_quarantine(struct cl_store *store, struct cl_str name, struct cl_str why, struct cl_err *e);
 /* Those that were put aside, for the console; `rule` holds why. cl_store_timer_set lifts a quarantine. */
-int cl_store_timers_quarantined(struct cl_store *store, struct cl_arena *arena, uint32_t limit, struct cl_timer_list *out,
-				struct cl_err *e);
+int cl_store_timers_quarantined(struct cl_store *store, struct cl_arena *arena, uint32_t limit,
+                                struct cl_timer_list *out, struct cl_err *e);
 
 /* ---- outbox and inbox ---- */
 struct cl_outgoing {
-	int64_t number;          /* out on append; the order of sending to one destination */
-	struct cl_str key;       /* idempotency key: stable over retries and replays */
+	int64_t number; /* out on append; the order of sending to one destination */
+	struct cl_str key; /* idempotency key: stable over retries and replays */
 	struct cl_str destination; /* partner id */
-	struct cl_str body;      /* FHIR message Bundle */
+	struct cl_str body; /* FHIR message Bundle */
 	cl_instant created;
-	cl_instant due;          /* not before */
+	cl_instant due; /* not before */
 	int attempts;
-	struct cl_str state;     /* "waiting" "sent" "dead" */
-	struct cl_str problem;   /* last error, no health information */
+	struct cl_str state; /* "waiting" "sent" "dead" */
+	struct cl_str problem; /* last error, no health information */
 };
 int cl_store_outbox_append(struct cl_store *store, struct cl_outgoing *message, struct cl_err *e);
 struct cl_outgoing_list {
@@ -247,50 +252,52 @@ struct cl_outgoing_list {
 };
 /* Waiting messages due by `now`: only the oldest per destination, so that order is kept. */
 int cl_store_outbox_due(struct cl_store *store, struct cl_arena *arena, cl_instant now, uint32_t limit,
-			struct cl_outgoing_list *out, struct cl_err *e);
+                        struct cl_outgoing_list *out, struct cl_err *e);
 int cl_store_outbox_list(struct cl_store *store, struct cl_arena *arena, struct cl_str state, uint32_t limit,
-			 struct cl_outgoing_list *out, struct cl_err *e);
+                         struct cl_outgoing_list *out, struct cl_err *e);
 int cl_store_outbox_update(struct cl_store *store, int64_t number, struct cl_str state, int attempts, cl_instant due,
-			   struct cl_str problem, struct cl_err *e);
+                           struct cl_str problem, struct cl_err *e);
 /* Records that the message (sender, key) was taken in; CL_E_CONFLICT when it was before. */
-int cl_store_inbox_add(struct cl_store *store, struct cl_str sender, struct cl_str key, cl_instant at, struct cl_err *e);
+int cl_store_inbox_add(struct cl_store *store, struct cl_str sender, struct cl_str key, cl_instant at,
+                       struct cl_err *e);
 
 /* ---- requests: answers kept so that a resent or repeated request is answered once (pitfalls 4) ---- */
 struct cl_stored_answer {
-	struct cl_str principal;  /* idempotency keys are scoped to it; empty for gateway request ids */
-	struct cl_str key;        /* 16-byte request id, or the client's Idempotency-Key */
-	uint8_t body_hash[32];    /* SHA-256 over method, target and body: the same key with another request is refused */
+	struct cl_str principal; /* idempotency keys are scoped to it; empty for gateway request ids */
+	struct cl_str key; /* 16-byte request id, or the client's Idempotency-Key */
+	uint8_t body_hash[32]; /* SHA-256 over method, target and body: the same key with another request is refused */
 	cl_instant at;
 	int status;
-	struct cl_str headers;    /* "name: value\n" lines */
-	struct cl_str body;       /* empty when the answer is a version */
-	uint16_t type;            /* the version that is the answer's body, when type != 0 */
+	struct cl_str headers; /* "name: value\n" lines */
+	struct cl_str body; /* empty when the answer is a version */
+	uint16_t type; /* the version that is the answer's body, when type != 0 */
 	struct cl_str id;
 	int64_t version;
 };
 int cl_store_answer_put(struct cl_store *store, const struct cl_stored_answer *answer, struct cl_err *e);
 int cl_store_answer_get(struct cl_store *store, struct cl_arena *arena, struct cl_str principal, struct cl_str key,
-			struct cl_stored_answer *out, struct cl_err *e);
+                        struct cl_stored_answer *out, struct cl_err *e);
 /* Forgets request ids older than `requests` and idempotency keys older than `keys`; at most 1,000 rows a call. */
 int cl_store_answers_purge(struct cl_store *store, cl_instant requests, cl_instant keys, struct cl_err *e);
 
 /* ---- plugin texts by hash: for explain and replay ---- */
-int cl_store_plugins_put(struct cl_store *store, struct cl_str hash, struct cl_str archive_json, cl_instant at, struct cl_err *e);
-int cl_store_plugins_get(struct cl_store *store, struct cl_arena *arena, struct cl_str hash, struct cl_str *archive_json,
-			 struct cl_err *e);
+int cl_store_plugins_put(struct cl_store *store, struct cl_str hash, struct cl_str archive_json, cl_instant at,
+                         struct cl_err *e);
+int cl_store_plugins_get(struct cl_store *store, struct cl_arena *arena, struct cl_str hash,
+                         struct cl_str *archive_json, struct cl_err *e);
 
 /* ---- tokens: opaque bearer tokens stored hashed; revocation is instant ---- */
 int cl_store_token_put(struct cl_store *store, const uint8_t hash[32], struct cl_str principal, cl_instant expires,
-		       struct cl_str scope, struct cl_err *e);
+                       struct cl_str scope, struct cl_err *e);
 int cl_store_token_get(struct cl_store *store, struct cl_arena *arena, const uint8_t hash[32], struct cl_str *principal,
-		       cl_instant *expires, struct cl_str *scope, struct cl_err *e);
+                       cl_instant *expires, struct cl_str *scope, struct cl_err *e);
 int cl_store_token_delete(struct cl_store *store, const uint8_t hash[32], struct cl_err *e);
 
 /* ---- care of the file ---- */
 /* Every row of every table in a defined order as JSON lines, for replay equality, export and tests. `skip` names tables to
  * leave out, comma separated ("audit,request"). */
-int cl_store_dump(struct cl_store *store, const char *skip, int (*line)(struct cl_str json, void *context), void *context,
-		  struct cl_err *e);
+int cl_store_dump(struct cl_store *store, const char *skip, int (*line)(struct cl_str json, void *context),
+                  void *context, struct cl_err *e);
 /* Online copy to `path` (SQLite backup API) from a reader or the writer. */
 int cl_store_backup(struct cl_store *store, const char *path, struct cl_err *e);
 int cl_store_check(struct cl_store *store, bool thorough, struct cl_err *e); /* quick_check or integrity_check */
