@@ -50,7 +50,8 @@ int cl_listen_check(const struct cl_json *tree, struct cl_err *e)
 			address[text.n] = 0;
 		}
 		if (port > 0 && port < 65536 && is_taken(address, (int)port))
-			return cl_fail(e, CL_E_CONFLICT, "port %d of %s is in use by another program", (int)port, address);
+			return cl_fail(e, CL_E_CONFLICT, "port %d of %s is in use by another program", (int)port,
+			               address);
 	}
 	return CL_OK;
 }

@@ -304,7 +304,8 @@ static void names_are_nobody_else_s(void **state)
 	static const char *const bad[] = {
 	        "{\"principals\":{\"console\":{\"kind\":\"person\",\"roles\":[]}}}",
 	        "{\"principals\":{\"clock\":{\"kind\":\"person\",\"roles\":[]}}}",
-	        "{\"principals\":{\"a\":{\"kind\":\"person\",\"roles\":[]}},\"partners\":{\"a\":{\"roles\":[\"owner\"]}}}",
+	        "{\"principals\":{\"a\":{\"kind\":\"person\",\"roles\":[]}},\"partners\":{\"a\":{\"roles\":[\"owner\"]}"
+	        "}}",
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		struct cl_organization_facts facts = f->facts;
@@ -332,12 +333,12 @@ static void transitions_are_decided_by_one_grant(void **state)
 {
 	struct fixture *f = *state;
 	static const char people[] = "{\"principals\":{\"bo\":{\"kind\":\"person\",\"roles\":[\"owner\"],"
-				     "\"reference\":\"Practitioner/bo\"}}}";
+	                             "\"reference\":\"Practitioner/bo\"}}}";
 	struct cl_err e = {0};
 	struct cl_str rule;
 	struct cl_access *access;
 	struct cl_grant grants[] = {grant("mover#1", "transition", tasks, 1, "", NULL, 0),
-				    grant("mover#2", "transition", tasks, 1, "owner=@self", NULL, 0)};
+	                            grant("mover#2", "transition", tasks, 1, "owner=@self", NULL, 0)};
 	grants[0].workflow = CL_STR("open");
 	grants[1].workflow = CL_STR("own");
 	struct cl_role_rule role = {.name = CL_STR("owner"), .grants = grants, .grant_count = 2};
@@ -357,9 +358,10 @@ static void transitions_are_decided_by_one_grant(void **state)
 	        {"owner=Practitioner/bo&_count=1", "third", CL_E_FORBIDDEN},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-		assert_int_equal(cl_access_transition(access, f->store, f->arena, bo, task, row_owned_by(f, cases[i].search),
-						      cl_str_of(cases[i].workflow), &rule, &e),
-				 cases[i].code);
+		assert_int_equal(cl_access_transition(access, f->store, f->arena, bo, task,
+		                                      row_owned_by(f, cases[i].search), cl_str_of(cases[i].workflow),
+		                                      &rule, &e),
+		                 cases[i].code);
 	cl_access_free(access);
 }
 

@@ -74,6 +74,30 @@ static int write_create(struct cl_interaction_context *context, struct cl_write 
 	return cl_change_create(context->unit, write->resource, write->id, &write->version, context->issues, e);
 }
 
+static bool differs(const struct cl_json *a, const struct cl_json *b, const char *name)
+{
+	const struct cl_json *x = cl_json_get(a, name), *y = cl_json_get(b, name);
+	return (x == NULL) != (y == NULL) || (x && !cl_json_equal(x, y));
+}
+
+/* A plain update of a Task that is a workflow instance moves it when its status changes: that needs the right to transition too. */
+static int decide_move(struct cl_interaction_context *context, const struct cl_write *write,
+                       const struct cl_version *current, struct cl_err *e)
+{
+	struct cl_stored_instance instance;
+	struct cl_json *former;
+	struct cl_err none = {0};
+	if (context->principal->console || !cl_str_is(cl_fhir_type_name(write->type), "Task") ||
+	    cl_store_instance_get(context->store, context->arena, write->id, &instance, &none))
+		return 0;
+	int code = cl_json_parse(context->arena, current->body, NULL, &former, e);
+	if (code ||
+	    (!differs(former, write->resource, "status") && !differs(former, write->resource, "businessStatus")))
+		return code;
+	return cl_access_transition(context->rules->access, context->store, context->arena, context->principal,
+	                            write->type, current->row, instance.workflow, &context->rule, e);
+}
+
 static int write_update(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
 {
 	struct cl_version current;
@@ -113,6 +137,8 @@ static int write_update(struct cl_interaction_context *context, struct cl_write 
 	if (!code && (cl_str_is(write->if_none_match, "*") || cl_etag_version(write->if_none_match) == current.version))
 		code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is there already, at version %lld", CL_STR_ARGS(name),
 		               CL_STR_ARGS(write->id), (long long)current.version);
+	if (!code)
+		code = decide_move(context, write, &current, e);
 	if (code)
 		return code;
 	context->unit->rule = context->rule;
