@@ -6,7 +6,26 @@
 
 static int resources(struct cl_console *c, struct cl_err *e)
 {
-	return cl_store_counts(c->context->store, &c->text, e);
+	static const char *const columns[] = {"table", "rows", NULL};
+	struct cl_buf text;
+	struct cl_json *counts;
+	int64_t number;
+	cl_buf_init(&text, 0);
+	int code = cl_store_counts(c->context->store, &text, e);
+	if (!code)
+		code = cl_json_parse(c->arena, cl_arena_copy(c->arena, cl_buf_str(&text)), NULL, &counts, e);
+	cl_buf_free(&text);
+	if (code)
+		return code;
+	cl_console_columns(c, columns);
+	for (uint32_t i = 0; i < counts->count; i++) {
+		if (!cl_json_integer(&counts->members[i].value, &number))
+			continue;
+		struct cl_json *row = cl_console_row(c);
+		cl_console_cell(c, row, counts->members[i].name);
+		cl_console_cell_number(c, row, number);
+	}
+	return 0;
 }
 
 static int read_resource(struct cl_console *c, struct cl_err *e)
