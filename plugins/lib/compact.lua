@@ -1,7 +1,7 @@
--- Care compacts: what one partner agreed with us (who answers, how soon, by which channel, what it may see). A compact is a
--- completed form: a QuestionnaireResponse whose subject is the partner's Organization. Its values become the clocks of the
--- referrals to that partner. The form's shape follows the collaborative care agreements of the patient-centered medical
--- neighborhood (ACP, 2010); the values are the two organizations' own.
+-- Care compacts: what one partner agreed with us (who answers, how soon, by which channel, what it may see). A compact
+-- is a completed form: a QuestionnaireResponse whose subject is the partner's Organization. Its values become the
+-- clocks of the referrals to that partner. The form's shape follows the collaborative care agreements of the
+-- patient-centered medical neighborhood (ACP, 2010); the values are the two organizations' own.
 local compact = {}
 
 compact.questionnaire = "urn:careloop:questionnaire:care-compact"
@@ -17,7 +17,6 @@ compact.items = {
 	{ "reschedule_within", "duration", "Time from a missed visit to a new time" },
 	{ "report_within", "duration", "Time from the visit to the report" },
 	{ "cancel_within", "duration", "Time to confirm a cancellation" },
-	{ "silent_clocks", "integer", "Escalations before we close for silence" },
 	{ "valid_from", "date", "In force from" },
 	{ "valid_until", "date", "In force until" },
 	{ "patient_fields", "list", "Elements of Patient that the partner may see" },
@@ -71,11 +70,6 @@ function compact.read(ctx, response)
 					return nil, known[1] .. ": '" .. tostring(first) .. "' is none of " .. table.concat(known[4], ", "),
 						place .. ".answer[0]"
 				end
-			elseif known[2] == "integer" then
-				first = math.tointeger(tonumber(first))
-				if not first or first < 1 then
-					return nil, known[1] .. " is a whole number from 1", place .. ".answer[0]"
-				end
 			end
 			values[known[1]] = first
 		end
@@ -86,7 +80,8 @@ function compact.read(ctx, response)
 	return values
 end
 
--- The compact in force with a partner today: its values and its reference, or nil. The latest one that is in force counts.
+-- The compact in force with a partner today: its values and its reference, or nil. The latest one that is in force
+-- counts.
 function compact.current(ctx, organization)
 	if not organization then
 		return nil
@@ -144,8 +139,6 @@ function compact.make(organization, authored, values)
 				for _, one in ipairs(value) do
 					answers[#answers + 1] = { valueString = one }
 				end
-			elseif item[2] == "integer" then
-				answers[1] = { valueInteger = value }
 			elseif item[2] == "date" then
 				answers[1] = { valueDate = value }
 			else

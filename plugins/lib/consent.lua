@@ -116,14 +116,19 @@ function consent.covers(ctx, document, wanted)
 	return true
 end
 
--- The gate. `package` is the list of resources that would leave; `wanted` = { patient, recipient, purpose, extra }.
--- Returns true and the list of consents it rests on (empty for plain records), or false and words for people.
+-- The gate. `package` is the list of resources that would leave; `wanted` = { patient, recipient, purpose, extra,
+-- always }; `always` names a rule by which even unlabelled records need a consent that names the recipient. Returns
+-- true, the list of consents it rests on (empty for plain records) and whether 42 CFR Part 2 records are among what
+-- leaves (its notice then goes along); or false and words for people.
 function consent.gate(ctx, package, wanted)
 	local protections = {}
 	for _, resource in ipairs(package) do
 		for _, protection in ipairs(consent.protections(resource, wanted.extra)) do
 			protections[#protections + 1] = protection
 		end
+	end
+	if #protections == 0 and wanted.always then
+		protections[1] = { label = "(any)", rule = wanted.always, kind = "general", resource = "the referral" }
 	end
 	if #protections == 0 then
 		return true, {}
@@ -158,7 +163,11 @@ function consent.gate(ctx, package, wanted)
 			used[#used + 1] = covering
 		end
 	end
-	return true, used
+	local part2 = false
+	for _, protection in ipairs(protections) do
+		part2 = part2 or string.find(protection.rule, "42 CFR Part 2", 1, true) == 1
+	end
+	return true, used, part2
 end
 
 -- A Consent resource as this library understands it; for tests, seeds and forms.

@@ -1,6 +1,7 @@
 -- What the directory knows of a partner's service: FHIR's own elements where there are some (HealthcareService type,
--- specialty, communication, coverageArea; Location.position), extensions for what R4 has no element for: free places, the wait,
--- payers. Licences and insurances of a partner are VerificationResult resources with the day of their expiry.
+-- specialty, communication, coverageArea; Location.position), extensions for what R4 has no element for: free places,
+-- the wait, payers. Licences and insurances of a partner are VerificationResult resources with the day of their
+-- expiry.
 local resources = require "lib/resources"
 
 local directory = {}
@@ -60,7 +61,8 @@ function directory.facts(ctx, service)
 	return facts
 end
 
--- Credentials of an organization: list of { kind, number, state, expires, status, reference }. `expires` is the last valid day.
+-- Credentials of an organization: list of { kind, number, state, expires, status, reference }. `expires` is the last
+-- valid day.
 function directory.credentials(ctx, organization)
 	local found = {}
 	for _, result in ipairs(ctx:search("VerificationResult", { target = organization, _count = 100 })) do
@@ -75,8 +77,9 @@ function directory.credentials(ctx, organization)
 	return found
 end
 
--- May this organization serve on that day? Every credential kind that is asked for must be valid then (in the patient's state,
--- when the credential names one): "allow", or "block" with the rule and words, or "warn" when it ends within `warn_days`.
+-- May this organization serve on that day? Every credential kind that is asked for must be valid then (in the
+-- patient's state, when the credential names one): "allow", or "block" with the rule and words, or "warn" when it ends
+-- within `warn_days`.
 function directory.gate(ctx, organization, wanted)
 	local held = directory.credentials(ctx, organization)
 	local verdict, words = "allow", nil

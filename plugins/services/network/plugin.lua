@@ -14,7 +14,8 @@ local function compact_written(ctx, change)
 	end
 	local subject = resources.reference(response.subject)
 	if resources.parse(subject) ~= "Organization" or not ctx:read(subject) then
-		ctx:refuse("a care compact is about a partner: name an Organization of the directory", "QuestionnaireResponse.subject")
+		ctx:refuse("a care compact is about a partner: name an Organization of the directory",
+			"QuestionnaireResponse.subject")
 	end
 	local values, why, place = compact.read(ctx, response)
 	if not values then
@@ -86,8 +87,8 @@ return plugin {
 			type = "list", default = {},
 			help = "Kinds of credential (VerificationResult.validationType) that a partner must hold on the day, e.g. license",
 		},
-		credential_warn_days = { type = "integer", default = 30, help = "Warn when a credential ends within this many days" },
-		credential_notices = { type = "list", default = { 60, 30, 7 }, help = "Days before the end at which people are told" },
+		credential_warn_days = { type = "integer", default = 30, help = "Warn when a credential ends within so many days" },
+		credential_notices = { type = "list", default = { 60, 30, 7 }, help = "People are told so many days before" },
 		capacity_fresh_days = { type = "integer", default = 14, help = "After this many days a stated capacity counts as old" },
 		rotation_days = { type = "integer", default = 30, help = "Referrals of this many days count for the rotation" },
 		farthest_km = { type = "number", default = 0, help = "Services farther away do not fit; 0: distance only ranks" },

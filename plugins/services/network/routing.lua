@@ -1,5 +1,6 @@
--- Where can this patient go? Every active service is weighed against the request: kind, credentials, payer, language, free places,
--- distance; those that fit are ranked, those that do not say why. A person chooses; the choice is recorded on the request.
+-- Where can this patient go? Every active service is weighed against the request: kind, credentials, payer, language,
+-- free places, distance; those that fit are ranked, those that do not say why. A person chooses; the choice is
+-- recorded on the request.
 local compact = require "lib/compact"
 local directory = require "directory"
 local resources = require "lib/resources"
@@ -56,7 +57,9 @@ local function wishes(ctx, request, patient, parameters)
 			end
 		end
 	end
-	for _, coverage in ipairs(ctx:search("Coverage", { beneficiary = resources.of(patient), status = "active", _count = 20 })) do
+	for _, coverage in ipairs(ctx:search("Coverage", {
+		beneficiary = resources.of(patient), status = "active", _count = 20,
+	})) do
 		for _, payor in ipairs(coverage.payor or {}) do
 			wanted.payers[#wanted.payers + 1] = payor.reference
 			wanted.payers[#wanted.payers + 1] = payor.display
@@ -123,8 +126,8 @@ local function weigh(ctx, facts, wanted)
 	return facts
 end
 
--- Order of preference: shorter wait, fewer recent referrals (rotation), nearer, connected first, then by name so that the order
--- is the same every time.
+-- Order of preference: shorter wait, fewer recent referrals (rotation), nearer, connected first, then by name so that
+-- the order is the same every time.
 local function before(a, b)
 	local function compare(left, right)
 		if left == right then
@@ -193,7 +196,8 @@ local function described(facts, rank)
 end
 
 -- `operation "$route"`: POST /fhir/ServiceRequest/x/$route. Parameters, all optional: kind, farthest_km, choose (a
--- HealthcareService that the answer offered, valueString): writes it on the request, with its rank and the reasons at that time.
+-- HealthcareService that the answer offered, valueString): writes it on the request, with its rank and the reasons at
+-- that time.
 function routing.run(ctx, input, target)
 	local request = target and ctx:read(target)
 	if not request or request.resourceType ~= "ServiceRequest" then

@@ -20,7 +20,8 @@ local function share(part, whole)
 	return whole > 0 and math.floor(1000 * part / whole + 0.5) / 10 or nil
 end
 
--- One row for each partner with referrals sent in the last `days`: counts with their denominators, so that small numbers show.
+-- One row for each partner with referrals sent in the last `days`: counts with their denominators, so that small
+-- numbers show.
 function scorecard.rows(ctx)
 	local by_partner, order = {}, {}
 	local from = ctx:add(ctx:now(), "-" .. ctx.setting.scorecard_days .. " days")

@@ -195,7 +195,10 @@ machine.needs = {
 	},
 	outcome = {
 		summary = { "string", help = "Findings and recommendations, for the referring clinician" },
-		document = { "reference", optional = true, help = "DocumentReference/… of the report" }, minutes = minutes(),
+		document = { "reference", optional = true, help = "DocumentReference/… of the report" },
+		seen_on = { "date", optional = true, help = "The day the patient was seen, when no visit is on record" },
+		result = { "choice", "need met", "partly met", "not met", "patient declined", optional = true },
+		minutes = minutes(),
 	},
 	begin = { minutes = minutes() },
 	progress = { note = { "string", optional = true }, minutes = minutes() },

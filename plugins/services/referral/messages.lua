@@ -6,6 +6,8 @@ local codes = require "lib/codes"
 local resources = require "lib/resources"
 local consent = require "lib/consent"
 local machine = require "machine"
+local terms = require "terms"
+local variants = require "variants"
 
 local messages = {}
 
@@ -67,13 +69,14 @@ messages.is_urgent = is_urgent
 
 -- ---- initiator: the package ----
 
--- What would leave with the referral: ServiceRequest, and what it refers to as reason or supporting information.
-local function enclosures(ctx, request)
-	local found = { request }
+-- What would leave with the request: what it refers to as reason or supporting information, of the types that this
+-- partner may see.
+local function enclosures(ctx, request, types)
+	local found = {}
 	local function add(references)
 		for _, reference in ipairs(references or {}) do
 			local type_name = resources.parse(reference.reference)
-			if type_name and resources.contains(ctx.setting.enclose, type_name) then
+			if type_name and resources.contains(types, type_name) then
 				local resource = ctx:read(reference.reference)
 				if resource then
 					found[#found + 1] = resource
@@ -84,23 +87,6 @@ local function enclosures(ctx, request)
 	add(request.reasonReference)
 	add(request.supportingInfo)
 	return found
-end
-
--- The fields that a recipient needs to know and reach the patient, no more.
-local function minimum_patient(ctx, patient)
-	local minimum = { resourceType = "Patient", id = patient.id }
-	for _, field in ipairs(ctx.setting.patient_fields) do
-		local value = patient[field]
-		if type(value) == "table" or type(value) == "userdata" then
-			minimum[field] = plain(value)
-		else
-			minimum[field] = value
-		end
-	end
-	minimum.identifier = resources.with(minimum.identifier, {
-		system = "urn:careloop:patient:" .. ctx.organization.id, value = patient.id,
-	})
-	return minimum
 end
 
 -- Everything that the gate and the sending need; or nil and words for people.
@@ -125,18 +111,31 @@ local function prepare(ctx, task)
 	if not reference then
 		return nil, "the referral names no recipient: neither a partner nor an Organization as ServiceRequest.performer"
 	end
+	local complete, missing = variants.complete(ctx, request, patient)
+	if not complete then
+		return nil, missing
+	end
+	local shown = terms.shown(ctx, request, patient, reference)
 	return {
-		request = request, patient = patient, partner = partner, recipient = reference,
-		enclosed = enclosures(ctx, request),
+		request = request, patient = patient, partner = partner, recipient = reference, shown = shown,
+		enclosed = enclosures(ctx, request, shown.enclose),
 	}
 end
+messages.prepare = prepare
 
+-- The request counts with its labels, however little of it is shown.
 local function gate(ctx, prepared)
-	return consent.gate(ctx, prepared.enclosed, {
+	local leaving = resources.with(prepared.enclosed, prepared.request)
+	local organization = ctx:read(prepared.recipient)
+	local kind = organization and organization.type and resources.code(organization.type[1])
+	return consent.gate(ctx, leaving, {
 		patient = resources.of(prepared.patient), recipient = prepared.recipient, purpose = ctx.setting.purpose,
 		extra = ctx.setting.state_protected,
+		always = kind and resources.contains(ctx.setting.consent_for_recipients, kind)
+			and "your rule for recipients of the kind " .. kind or nil,
 	})
 end
+messages.gate = gate
 
 -- Guard of "send".
 function messages.may_send(ctx, task)
@@ -154,7 +153,7 @@ end
 -- Effect of "send": the package leaves, with the consent it rests on and the notice that belongs to it.
 function messages.send_package(ctx, task)
 	local prepared = prepare(ctx, task)
-	local _, consents = gate(ctx, prepared)
+	local _, consents, part2 = gate(ctx, prepared)
 	local identifier = messages.identifier_of(ctx, task)
 	local input, notes = nil, nil
 	for _, document in ipairs(consents) do
@@ -162,7 +161,7 @@ function messages.send_package(ctx, task)
 			type = { text = "consent" }, valueReference = { reference = resources.of(document) },
 		})
 	end
-	if #consents > 0 then
+	if part2 then
 		-- 42 CFR 2.32: the notice, and a copy of the consent (it travels in the same message).
 		notes = { { text = ctx.setting.part2_notice, time = ctx:now() } }
 	end
@@ -178,7 +177,7 @@ function messages.send_package(ctx, task)
 			requester = { reference = ctx.organization.reference, display = ctx.organization.name },
 			owner = { reference = prepared.recipient }, note = notes,
 		}
-		local bundle = { sent, minimum_patient(ctx, prepared.patient) }
+		local bundle = { sent, prepared.shown.patient, prepared.shown.request }
 		for _, resource in ipairs(prepared.enclosed) do
 			bundle[#bundle + 1] = resource
 		end
@@ -189,7 +188,8 @@ function messages.send_package(ctx, task)
 	else
 		ctx:notify {
 			to = "referral_coordinator", about = "Task/" .. task.id,
-			text = "This partner has no connection: send the referral by fax or letter, and record its answers on its behalf",
+			text = "This partner has no connection: print the sheet ($referral-sheet), send it by fax or letter, and type its "
+				.. "answers with the sheet's code",
 		}
 	end
 

@@ -6,6 +6,8 @@ local team = require "lib/team"
 local machine = require "machine"
 local measures = require "measures"
 local messages = require "messages"
+local paper = require "paper"
+local variants = require "variants"
 
 -- ---- guards ----
 
@@ -164,6 +166,27 @@ local function moved(ctx, change)
 	if new and change.to == "received" then
 		watch_urgent(ctx, change.reference)
 	end
+end
+
+-- `operation "$referral-sheet"`: POST /fhir/Task/x/$referral-sheet. The same gate as for sending: paper discloses, too.
+local function referral_sheet(ctx, _, target)
+	local task = target and ctx:read(target)
+	local instance = target and ctx:instance(target)
+	if not instance or instance.workflow ~= "referral" or instance.party == "recipient" then
+		ctx:refuse("$referral-sheet is asked of a referral that we send: POST /fhir/Task/[id]/$referral-sheet", "Parameters")
+	end
+	local prepared, why = messages.prepare(ctx, task)
+	if not prepared then
+		ctx:refuse(why, "Task")
+	end
+	local allowed, consents, part2 = messages.gate(ctx, prepared)
+	if not allowed then
+		ctx:refuse(consents, "Task.focus")
+	end
+	return paper.sheet(ctx, task, {
+		patient = prepared.shown.patient, request = prepared.shown.request,
+		notice = part2 and ctx.setting.part2_notice or nil,
+	})
 end
 
 -- A timer of an urgent referral: tells both the people who act and those who watch.
@@ -400,6 +423,15 @@ local declaration = {
 			type = "string", default = "42 CFR part 2 prohibits unauthorized use or disclosure of these records.",
 			source = "42 CFR 2.32", help = "Notice that goes with protected records",
 		},
+		consent_for_recipients = {
+			type = "list", default = {}, source = "45 CFR 164.506(c)",
+			help = "Kinds of organization (Organization.type) that need a consent naming them even for unlabelled records. None "
+				.. "by default: disclosure for treatment, care coordination with a social agency included, needs no consent",
+		},
+		variants = {
+			type = "table", default = {},
+			help = "Own values for a kind of referral: social = { clocks = { accept_within = \"5 business days\" } }",
+		},
 		patient_fields = {
 			type = "list", default = { "identifier", "name", "telecom", "gender", "birthDate", "address", "communication" },
 			source = "domain.md 2.19", help = "What a recipient learns of the patient besides the request",
@@ -421,7 +453,7 @@ local declaration = {
 		guards = {
 			send = messages.may_send, schedule = new_time_allowed, reschedule = new_time_allowed,
 			unable_to_reach = attempts_made,
-			partner_silent = partner_is_silent,
+			partner_silent = partner_is_silent, outcome = variants.may_close,
 		},
 		effects = { send = messages.send_package, request_cancel = send_cancel_request },
 	}),
@@ -484,6 +516,17 @@ local declaration = {
 		summary = "Partners whose answers are overdue",
 		columns = { "partner", "open", "overdue", "longest_wait_days", "last_answer" },
 		roles = { "referral_coordinator", "manager" }, rows = silent_partners,
+	},
+
+	operation "$referral-sheet" {
+		summary = "The referral on paper, with the code for the answer", roles = { "referral_coordinator", "clinician" },
+		run = referral_sheet,
+	},
+	operation "$paper-answer" {
+		summary = "A partner's answer on paper or by phone, by the code of the sheet", roles = { "referral_coordinator" },
+		run = function (ctx, input)
+			return paper.answer(ctx, input)
+		end,
 	},
 
 	timer "urgent" (urgent_overdue),

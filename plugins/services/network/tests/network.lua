@@ -52,7 +52,8 @@ end
 
 local function credential(t, organization, kind, expires, state)
 	return t:create {
-		resourceType = "VerificationResult", status = "validated", target = { { reference = "Organization/" .. organization } },
+		resourceType = "VerificationResult", status = "validated",
+		target = { { reference = "Organization/" .. organization } },
 		validationType = { coding = { { system = "urn:careloop:network:credential", code = kind } } },
 		extension = {
 			{ url = "urn:careloop:network:validity", valuePeriod = { ["end"] = expires } },
@@ -67,7 +68,8 @@ local function request_for(t, more)
 		communication = { { preferred = true, language = { coding = { { system = "urn:ietf:bcp:47", code = "es" } } } } },
 	}
 	t:create {
-		resourceType = "Coverage", status = "active", beneficiary = { reference = patient }, payor = { { display = "Acme Health" } },
+		resourceType = "Coverage", status = "active", beneficiary = { reference = patient },
+		payor = { { display = "Acme Health" } },
 	}
 	local request = {
 		resourceType = "ServiceRequest", status = "active", intent = "order", subject = { reference = patient },
@@ -202,7 +204,9 @@ test("people hear of credentials 60, 30 and 7 days before they end, and when the
 		return count
 	end
 	local seen = {}
-	for _, day in ipairs { "2026-11-11", "2026-11-12", "2026-11-13", "2026-12-12", "2027-01-04", "2027-01-12", "2027-02-20" } do
+	for _, day in ipairs {
+		"2026-11-11", "2026-11-12", "2026-11-13", "2026-12-12", "2027-01-04", "2027-01-12", "2027-02-20",
+	} do
 		t:at(day .. "T06:59:00-06:00")
 		t:advance("2 minutes")
 		seen[#seen + 1] = told()
