@@ -14,7 +14,7 @@ return {
 
 	model = "coordinated",
 	programs = {},
-	services = { "referral" },
+	services = { "referral", "network" },
 	plugins = { "local" }, -- own plugins, in config/orgs/riverside/<name>/
 
 	partners = {
