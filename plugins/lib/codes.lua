@@ -26,20 +26,21 @@ codes.system = {
 	flag_category = "http://terminology.hl7.org/CodeSystem/flag-category",
 }
 
--- LOINC, checked on loinc.org (domain.md section 0 row 10).
+-- LOINC, checked on loinc.org.
 codes.loinc = {
 	phq9_panel = "44249-1", phq9_total = "44261-6",
 	phq2_panel = "55757-9", phq2_total = "55758-7",
 	phq2_assessment_form = "58120-7", -- a variant of the PHQ-2 panel; accepted when it comes in
+	phq9m_panel = "89206-7", phq9m_total = "89204-2", -- modified for teens
 	gad7_panel = "69737-5", gad7_total = "70274-6", -- the GAD-2 has no code here that was checked: see scores.lua
-	adult_screen_result = "73832-8", adolescent_screen_result = "73831-0", -- section 2.1 [S60]
+	adult_screen_result = "73832-8", adolescent_screen_result = "73831-0", -- CMS2
 }
 
--- Answer list LL358-3 (domain.md section 0 row 10).
+-- Answer list LL358-3.
 codes.answer_value = { ["LA6568-5"] = 0, ["LA6569-3"] = 1, ["LA6570-1"] = 2, ["LA6571-9"] = 3 }
 codes.answer_code = { [0] = "LA6568-5", [1] = "LA6569-3", [2] = "LA6570-1", [3] = "LA6571-9" }
 
--- SNOMED CT results of a depression screen (domain.md section 2.1 [S60]).
+-- SNOMED CT results of a depression screen (CMS2).
 codes.snomed = { screen_positive = "428181000124104", screen_negative = "428171000124102", declined = "720834000" }
 
 return codes

@@ -1,45 +1,13 @@
--- PHQ-9, PHQ-2, GAD-7 and GAD-2: scoring and the named predicates over scores. Rules: domain.md sections 2.1, 2.2,
--- 2.21, 2.22.
+-- Scoring of the questionnaires of lib/instruments.lua, and the named predicates over scores.
 local codes = require "lib/codes"
 local dates = require "lib/dates"
+local instruments = require "lib/instruments"
 local resources = require "lib/resources"
 
 local scores = {}
 
 scores.prorated_url = "urn:careloop:score:prorated" -- extension on an Observation: must not feed quality measures
-
--- `may_miss`: how many items may be unanswered and the total still be prorated. The rule is stated for the PHQ-9 only.
--- `bands`: from this total on, this severity. `positive`: cut for further evaluation.
-scores.instruments = {
-	phq9 = {
-		name = "PHQ-9", panel = codes.loinc.phq9_panel, total = codes.loinc.phq9_total, maximum = 27, may_miss = 2,
-		items = {
-			"44250-9", "44255-8", "44259-0", "44254-1", "44251-7", "44258-2", "44252-5", "44253-3", "44260-8",
-		},
-		bands = { -- [S54]
-			{ 0, "minimal" }, { 5, "mild" }, { 10, "moderate" }, { 15, "moderately severe" }, { 20, "severe" },
-		},
-		positive = 10, -- [S54]
-		safety_item = 9,
-	},
-	phq2 = {
-		name = "PHQ-2", panel = codes.loinc.phq2_panel, total = codes.loinc.phq2_total, maximum = 6, may_miss = 0,
-		items = { "44250-9", "44255-8" },
-		positive = 3, -- [S57]
-	},
-	gad7 = {
-		name = "GAD-7", panel = codes.loinc.gad7_panel, total = codes.loinc.gad7_total, maximum = 21, may_miss = 0,
-		items = { "69725-0", "68509-9", "69733-4", "69734-2", "69735-9", "69689-8", "69736-7" },
-		bands = { { 0, "minimal" }, { 5, "mild" }, { 10, "moderate" }, { 15, "severe" } }, -- [S54][S61]
-		positive = 10,
-	},
-	gad2 = {
-		-- No LOINC code of its own was checked: the total is kept under Careloop's own system.
-		name = "GAD-2", panel = "gad-2", total = "gad-2", system = codes.system.score, maximum = 6, may_miss = 0,
-		items = { "69725-0", "68509-9" },
-		positive = 3, -- [S54]
-	},
-}
+scores.instruments = instruments.all() -- the shipped ones; with ctx, instruments.all(ctx) has the organization's too
 
 local function severity_of(instrument, total)
 	local found
@@ -51,11 +19,12 @@ local function severity_of(instrument, total)
 	return found
 end
 
--- Scores answers: a table from item number to 0..3, unanswered items absent. Returns
--- { instrument, total or nil, answered, missing, prorated, complete, severity, positive, safety, item9 }.
--- The total is nil, never 0, when too much is missing. `safety` is "present", "absent" or "not assessed" (PHQ-9 only).
-function scores.score(kind, answers)
-	local instrument = scores.instruments[kind]
+-- Scores answers: a table from item number to its value, unanswered items absent. Returns
+-- { instrument, total or nil, answered, missing, prorated, complete, severity, positive, safety, item9, syndrome }.
+-- The total is nil, never 0, when too much is missing. `safety` is "present", "absent" or "not assessed" (instruments
+-- with a safety item only). `gender` (optional) is Patient.gender, for cuts that depend on it.
+function scores.score(kind, answers, all, gender)
+	local instrument = (all or scores.instruments)[kind]
 	local count = #instrument.items
 	local sum, answered = 0, 0
 	for number = 1, count do
@@ -68,27 +37,32 @@ function scores.score(kind, answers)
 	local missing = count - answered
 	local result = {
 		instrument = kind, answered = answered, missing = missing, complete = missing == 0, prorated = false,
+		answers = answers,
 	}
 	if missing == 0 then
 		result.total = sum
-	elseif missing <= instrument.may_miss then
+	elseif missing <= instrument.may_miss and answered > 0 then
 		result.total = math.floor(sum / answered * count + 0.5)
 		result.prorated = true
 	end
 	if result.total then
+		local cut = instrument.positive_of and gender and instrument.positive_of[gender] or instrument.positive
 		result.severity = severity_of(instrument, result.total)
-		result.positive = result.total >= instrument.positive
+		result.positive = cut and result.total >= cut or false
 	end
 	if instrument.safety_item then
 		local item = answers[instrument.safety_item]
 		result.item9 = item
 		result.safety = item == nil and "not assessed" or item >= 1 and "present" or "absent"
 	end
+	if instrument.syndrome and result.complete then
+		result.syndrome = scores.syndrome(answers)
+	end
 	return result
 end
 
--- "major", "other" or nil from PHQ-9 answers [S55]: five (or two to four) items at 2 or more with item 1 or 2 among
--- them; item 9 counts from 1 on.
+-- "major", "other" or nil from the answers to PHQ-9 or PHQ-9M (PHQ instruction manual): five (or two to four) items at
+-- 2 or more with item 1 or 2 among them; item 9 counts from 1 on.
 function scores.syndrome(answers)
 	local high = 0
 	for number = 1, 9 do
@@ -105,154 +79,264 @@ end
 
 -- ---- QuestionnaireResponse ----
 
-local function whole(value)
-	local number = math.tointeger(tonumber(value))
-	return number and number >= 0 and number <= 3 and number or nil
-end
+local ordinal_urls = {
+	["http://hl7.org/fhir/StructureDefinition/ordinalValue"] = true,
+	["http://hl7.org/fhir/StructureDefinition/itemWeight"] = true,
+}
 
--- Coded by LL358-3, by an ordinal extension, or as a number.
-local function answer_value(answer)
-	local coding = answer.valueCoding
-	if coding then
-		local value = codes.answer_value[coding.code]
-		if value then
-			return value
+-- The number an answer states, before it is known which item it is to: by an ordinal extension or as a number.
+local function stated(answer)
+	for _, extension in ipairs(answer.valueCoding and answer.valueCoding.extension or {}) do
+		if ordinal_urls[extension.url] then
+			return tonumber(extension.valueDecimal)
 		end
-		for _, extension in ipairs(coding.extension or {}) do
-			if extension.url == "http://hl7.org/fhir/StructureDefinition/ordinalValue"
-				or extension.url == "http://hl7.org/fhir/StructureDefinition/itemWeight" then
-				return whole(extension.valueDecimal)
-			end
-		end
-		return whole(coding.code)
 	end
-	return whole(answer.valueInteger or answer.valueDecimal)
+	return tonumber(answer.valueInteger or answer.valueDecimal or answer.valueCoding and answer.valueCoding.code)
 end
 
--- linkIds are the LOINC codes, alone or at the end of a path ("/44250-9").
-local function collect(items, found)
-	for _, item in ipairs(items or {}) do
-		local code = string.match(item.linkId or "", "(%d+%-%d)$")
-		if code and item.answer and item.answer[1] then
-			found[code] = answer_value(item.answer[1])
+-- The value of an answer to an item: one of the item's answers by code or by worth. Else nil and, when it claims to be
+-- one, true.
+local function value_of(instrument, item, answer)
+	local coding, number = answer.valueCoding, stated(answer)
+	for _, each in ipairs(item.answers) do
+		if number == each.value or coding and (coding.code == each.code
+			or coding.code == instrument.kind .. "-" .. each.value) then
+			return each.value
 		end
-		if code then
-			found.asked[code] = true
+	end
+	return nil, number ~= nil or coding ~= nil and coding.system == codes.system.loinc
+end
+
+-- linkIds are the items' links, alone or at the end of a path ("/44250-9"). found[link] = { answer, where }; an item
+-- that was asked and not answered has no answer.
+local function collect(items, place, found)
+	for number, item in ipairs(items or {}) do
+		local where = string.format("%s.item[%d]", place, number - 1)
+		local link = string.match(item.linkId or "", "(%d+%-%d)$") or string.match(item.linkId or "", "([^/]+)$")
+		if link and not (found[link] and found[link].answer) then
+			found[link] = { answer = item.answer and item.answer[1], where = where .. ".answer[0]" }
 		end
-		collect(item.item, found)
-		for _, answer in ipairs(item.answer or {}) do
-			collect(answer.item, found)
+		collect(item.item, where, found)
+		for at, answer in ipairs(item.answer or {}) do
+			collect(answer.item, string.format("%s.answer[%d]", where, at - 1), found)
 		end
 	end
 	return found
 end
 
--- Answers of one instrument in a QuestionnaireResponse, by item number.
-function scores.answers(response, kind)
-	local found = collect(response.item, { asked = {} })
-	local answers = {}
-	for number, code in ipairs(scores.instruments[kind].items) do
-		answers[number] = found[code]
-	end
-	return answers
+local function asked_of(response)
+	return collect(response.item, "QuestionnaireResponse", {})
 end
 
--- Which instruments a response holds: by its questionnaire's code, else by the items asked.
-function scores.kinds(response)
-	local questionnaire = response.questionnaire or ""
-	local found = collect(response.item, { asked = {} })
-	local kinds = {}
-	local function asked(from, to, kind)
-		for number = from, to do
-			if found.asked[scores.instruments[kind].items[number]] then
+-- Answers to one instrument by item number, and what is impossible among them: a list of { rule, where, text }.
+local function read_answers(instrument, asked)
+	local answers, faults = {}, {}
+	local function fault(rule, where, ...)
+		faults[#faults + 1] = { rule = instrument.kind .. "." .. rule, where = where, text = string.format(...) }
+	end
+	local sum, whole = 0, true
+	for number, item in ipairs(instrument.items) do
+		local found = asked[item.link]
+		local value, wrong
+		if found and found.answer then
+			value, wrong = value_of(instrument, item, found.answer)
+		end
+		if wrong then
+			fault("answer", found.where, "%s: an answer to item %d is worth %d to %d", instrument.name, number, item.lowest,
+				item.highest)
+		end
+		answers[number] = value
+		sum, whole = sum + (value or 0), whole and value ~= nil
+	end
+	local stated_total = asked[instrument.total]
+	local total = stated_total and stated_total.answer and stated(stated_total.answer)
+	if total and (total < instrument.minimum or total > instrument.maximum) then
+		fault("total", stated_total.where, "%s: a total lies between %d and %d", instrument.name, instrument.minimum,
+			instrument.maximum)
+	elseif total and whole and total ~= sum then
+		fault("sum", stated_total.where, "%s: the answers add up to %d, not %s", instrument.name, sum, tostring(total))
+	end
+	return answers, faults
+end
+
+-- Which instruments a response holds: what its questionnaire says, else by the items asked, the longest form that has
+-- them.
+function scores.kinds(response, all)
+	all = all or scores.instruments
+	local asked, kinds = asked_of(response), {}
+	local named = instruments.of_canonical(all, response.questionnaire)
+	local function holds(kind, from)
+		for number = from, #all[kind].items do
+			if asked[all[kind].items[number].link] then
 				return true
 			end
 		end
 		return false
 	end
-	local short_depression = string.find(questionnaire, codes.loinc.phq2_panel, 1, true)
-		or string.find(questionnaire, codes.loinc.phq2_assessment_form, 1, true)
-	if not short_depression and (string.find(questionnaire, codes.loinc.phq9_panel, 1, true) or asked(3, 9, "phq9")) then
-		kinds[#kinds + 1] = "phq9"
-	elseif short_depression or asked(1, 2, "phq2") then
-		kinds[#kinds + 1] = "phq2"
+	if named then
+		kinds[1] = named.kind
 	end
-	if string.find(questionnaire, codes.loinc.gad7_panel, 1, true) or asked(3, 7, "gad7") then
-		kinds[#kinds + 1] = "gad7"
-	elseif asked(1, 2, "gad2") then
-		kinds[#kinds + 1] = "gad2"
+	for _, pair in ipairs { { "phq9", "phq2" }, { "gad7", "gad2" } } do
+		local long, short = pair[1], pair[2]
+		if not (named and (named.kind == long or named.kind == short)) then
+			if holds(long, 3) then
+				kinds[#kinds + 1] = long
+			elseif holds(short, 1) then
+				kinds[#kinds + 1] = short
+			end
+		end
 	end
 	return kinds
 end
 
+-- Answers of one instrument in a QuestionnaireResponse, by item number.
+function scores.answers(response, kind, all)
+	return (read_answers((all or scores.instruments)[kind], asked_of(response)))
+end
+
 -- Every score of a response, in order.
-function scores.of_response(response)
+function scores.of_response(response, all, gender)
 	local results = {}
-	for _, kind in ipairs(scores.kinds(response)) do
-		results[#results + 1] = scores.score(kind, scores.answers(response, kind))
+	for _, kind in ipairs(scores.kinds(response, all)) do
+		results[#results + 1] = scores.score(kind, scores.answers(response, kind, all), all, gender)
 	end
 	return results
 end
 
+-- What no form can hold: answers and totals outside their range, a total that is not the sum.
+function scores.faults(response, all)
+	all = all or scores.instruments
+	local found, asked = {}, asked_of(response)
+	for _, kind in ipairs(scores.kinds(response, all)) do
+		local _, faults = read_answers(all[kind], asked)
+		table.move(faults, 1, #faults, #found + 1, found)
+	end
+	return found
+end
+
 -- ---- Observation ----
 
--- The total as an Observation; nil when there is no total. `about` has patient, response, at, encounter (references,
--- dateTime).
-function scores.observation(score, about)
+local function text_notes(instrument, score)
+	local texts = {}
+	if score.prorated then
+		texts[#texts + 1] = "Prorated: " .. score.missing .. " of " .. #instrument.items .. " items unanswered. "
+			.. "Not for quality measures."
+	end
+	if score.safety == "not assessed" then
+		texts[#texts + 1] = "Item " .. instrument.safety_item .. " (self-harm) not assessed."
+	end
+	if score.syndrome then
+		texts[#texts + 1] = "The answers suggest " .. (score.syndrome == "major" and "a major" or "another")
+			.. " depressive syndrome; a diagnosis is the clinician's."
+	end
+	return texts
+end
+
+-- The total as an Observation with the answers as components; nil when there is no total. `about` has patient,
+-- response, at, encounter (references, dateTime).
+function scores.observation(score, about, all)
 	if not score.total then
 		return nil
 	end
-	local instrument = scores.instruments[score.instrument]
+	local instrument = (all or scores.instruments)[score.instrument]
 	local observation = {
 		resourceType = "Observation", status = "final",
 		category = { resources.concept(codes.system.observation_category, "survey", "Survey") },
 		code = {
-			coding = { { system = instrument.system or codes.system.loinc, code = instrument.total } },
+			coding = { { system = instrument.system, code = instrument.total } },
 			text = instrument.name .. " total",
 		},
-		subject = { reference = about.patient },
+		subject = about.patient and { reference = about.patient } or nil,
 		effectiveDateTime = about.at,
 		valueQuantity = { value = score.total, unit = "score", system = "http://unitsofmeasure.org", code = "{score}" },
 		derivedFrom = about.response and { { reference = about.response } } or nil,
 		encounter = about.encounter and { reference = about.encounter } or nil,
+		component = {}, note = {},
 	}
+	for number, item in ipairs(instrument.items) do
+		local is_loinc = string.match(item.link, "^%d+%-%d$")
+		if score.answers[number] then
+			observation.component[#observation.component + 1] = {
+				code = { coding = { { system = is_loinc and codes.system.loinc or codes.system.score, code = item.link } } },
+				valueInteger = score.answers[number],
+			}
+		end
+	end
+	for _, text in ipairs(text_notes(instrument, score)) do
+		observation.note[#observation.note + 1] = { text = text }
+	end
+	if #observation.note == 0 then
+		observation.note = nil
+	end
 	if score.severity then
 		observation.interpretation = { { text = score.severity } }
 	end
 	if score.prorated then
 		observation.extension = { { url = scores.prorated_url, valueBoolean = true } }
-		observation.note = { {
-			text = "Prorated: " .. score.missing .. " of " .. #instrument.items .. " items unanswered. "
-				.. "Not for quality measures.",
-		} }
 	end
 	return observation
 end
 
+local function same_answers(known, made)
+	if #(known.component or {}) ~= #made.component or tonumber(known.valueQuantity.value) ~= made.valueQuantity.value then
+		return false
+	end
+	for number, component in ipairs(made.component) do
+		local other = known.component[number]
+		if other.code.coding[1].code ~= component.code.coding[1].code
+			or tonumber(other.valueInteger) ~= component.valueInteger then
+			return false
+		end
+	end
+	return true
+end
+
+local function derived(ctx, response_reference)
+	return ctx:search("Observation", { ["derived-from"] = response_reference, _count = 50 })
+end
+
+local function take_back(ctx, observation)
+	if observation.status ~= "entered-in-error" then
+		local withdrawn = plain(observation)
+		withdrawn.status = "entered-in-error"
+		ctx:update(withdrawn)
+	end
+end
+
+-- The form was entered in error or deleted: its totals count no more.
+function scores.withdraw(ctx, response_reference)
+	for _, observation in ipairs(derived(ctx, response_reference)) do
+		take_back(ctx, observation)
+	end
+end
+
 -- Stores the scores of a QuestionnaireResponse as Observations, once each: a corrected response corrects its
 -- Observation. Returns the scores; each with `observation`, its reference, when it has a total.
-function scores.record(ctx, response)
+function scores.record(ctx, response, all)
+	all = all or instruments.all(ctx)
 	local patient = resources.reference(response.subject)
 	local response_reference = resources.of(response)
-	local results = scores.of_response(response)
+	local person = patient and ctx:read(patient)
+	local results = scores.of_response(response, all, person and person.gender)
 	if not patient then
 		return results
 	end
+	local before = derived(ctx, response_reference)
 	for _, score in ipairs(results) do
 		local observation = scores.observation(score, {
 			patient = patient, response = response_reference, at = response.authored or ctx:now(),
 			encounter = resources.reference(response.encounter),
-		})
+		}, all)
 		local known
-		for _, candidate in ipairs(ctx:search("Observation", { ["derived-from"] = response_reference, _count = 20 })) do
-			if resources.has_code(candidate.code, scores.instruments[score.instrument].total) then
+		for _, candidate in ipairs(before) do
+			if resources.has_code(candidate.code, all[score.instrument].total) then
 				known = candidate
 			end
 		end
 		if observation and known then
 			observation.id = known.id
 			score.observation = resources.of(known)
-			if known.status ~= "final" or known.valueQuantity.value ~= score.total then
+			if known.status == "entered-in-error" or not same_answers(known, observation) then
 				observation.status = "corrected"
 				ctx:update(observation)
 			end
@@ -260,33 +344,60 @@ function scores.record(ctx, response)
 			score.observation = ctx:create(observation)
 			score.new = true
 		elseif known then -- the correction took the total away
-			local withdrawn = plain(known)
-			withdrawn.status = "entered-in-error"
-			ctx:update(withdrawn)
+			take_back(ctx, known)
 		end
 	end
 	return results
 end
 
--- May this Observation feed CMS159, DRR-E or another published measure? A prorated total must not (section 0 row 10).
+-- The number an Observation states, or nil.
+function scores.value(observation)
+	return tonumber(observation.valueQuantity and observation.valueQuantity.value or observation.valueInteger)
+end
+
+-- What no total or answer can be: { rule, where, text } or nil. A score of 30 on the PHQ-9 breaks "phq9.total".
+function scores.observation_fault(observation, all)
+	local value = scores.value(observation)
+	if not value or observation.status == "entered-in-error" then
+		return nil
+	end
+	for kind, instrument in pairs(all or scores.instruments) do
+		if resources.has_code(observation.code, instrument.total, instrument.system)
+			and (value < instrument.minimum or value > instrument.maximum or value ~= math.floor(value)) then
+			return {
+				rule = kind .. ".total", where = "Observation.valueQuantity.value",
+				text = string.format("%s: a total is a whole number from %d to %d, not %s", instrument.name, instrument.minimum,
+					instrument.maximum, tostring(value)),
+			}
+		end
+	end
+	return nil
+end
+
+-- May this Observation feed CMS159, DRR-E or another published measure? A prorated total must not.
 function scores.measurable(observation)
 	if resources.extension(observation, scores.prorated_url) then
 		return false
 	end
-	return observation.status == "final" or observation.status == "amended" or observation.status == "corrected" -- [S64]
+	return observation.status == "final" or observation.status == "amended" or observation.status == "corrected" -- CMS159
 end
 
 -- A patient's totals of one instrument, oldest first: { value, at, date, reference, prorated }.
--- `options.measurable` leaves out what must not feed measures.
+-- `options.measurable` leaves out what must not feed measures; `options.also` names instruments on the same scale (a
+-- course that began with the PHQ-9M goes on with the PHQ-9, as CMS159 allows).
 function scores.series(ctx, patient, kind, options)
-	local instrument = scores.instruments[kind]
-	local found = {}
+	local all, wanted, found = scores.instruments, {}, {}
+	if not all[kind] then
+		all = instruments.all(ctx)
+	end
+	for number, each in ipairs(resources.with(options and options.also, kind)) do
+		wanted[number] = all[each].system .. "|" .. all[each].total
+	end
 	for _, observation in ipairs(ctx:search("Observation", {
-		patient = patient, code = (instrument.system or codes.system.loinc) .. "|" .. instrument.total,
-		status = "final,amended,corrected", _sort = "date", _count = 500,
+		patient = patient, code = table.concat(wanted, ","), status = "final,amended,corrected", _sort = "date",
+		_count = 500,
 	})) do
-		local value = observation.valueQuantity and tonumber(observation.valueQuantity.value)
-			or observation.valueInteger and tonumber(observation.valueInteger)
+		local value = scores.value(observation)
 		local at = observation.effectiveDateTime or observation.issued
 		if value and at and (not (options and options.measurable) or scores.measurable(observation)) then
 			found[#found + 1] = {
@@ -301,17 +412,17 @@ end
 
 -- ---- Named predicates. Each has its own rule and its own window; they are never merged. ----
 
--- At least 50 % lower than the index (DRR-E [S62][S63]).
+-- At least 50 % lower than the index (DRR-E).
 function scores.is_response(index, latest)
 	return latest <= index * 0.5
 end
 
--- Below 5 (DRR-E and CMS159 [S62][S64]).
+-- Below 5 (DRR-E and CMS159).
 function scores.is_remission(latest)
 	return latest < 5
 end
 
--- Minimal clinically important change: 5 points ([k], section 2.1).
+-- Minimal clinically important change: 5 points.
 function scores.is_five_points_better(index, latest)
 	return index - latest >= 5
 end
@@ -320,30 +431,30 @@ function scores.is_five_points_worse(index, latest)
 	return latest - index >= 5
 end
 
--- Clinically significant improvement in the MHIP study [S65]: from 10 or more to below 10, or at least 50 % lower.
+-- Clinically significant improvement in the MHIP study: from 10 or more to below 10, or at least 50 % lower.
 function scores.is_significant_improvement(baseline, latest)
 	return baseline >= 10 and (latest < 10 or latest <= baseline * 0.5)
 end
 
 -- ---- Windows, as first and last date, both inclusive ----
 
--- DRR-E: 120 to 240 days after the index [S62][S63].
+-- DRR-E: 120 to 240 days after the index.
 function scores.drr_window(index_date)
 	return dates.add_days(index_date, 120), dates.add_days(index_date, 240)
 end
 
--- CMS159, MIPS 370, 0710e: twelve months after the index, 60 days either way [S64].
+-- CMS159, MIPS 370, 0710e: twelve months after the index, 60 days either way.
 function scores.cms159_window(index_date)
 	local anniversary = dates.add_months(index_date, 12)
 	return dates.add_days(anniversary, -60), dates.add_days(anniversary, 60)
 end
 
--- CMS159: index events count from the first date up to, not including, the second [S64].
+-- CMS159: index events count from the first date up to, not including, the second.
 function scores.cms159_identification(period_start)
 	return dates.add_months(period_start, -14), dates.add_months(period_start, -2)
 end
 
--- MHIP: by 24 weeks after the baseline [S65].
+-- MHIP: by 24 weeks after the baseline.
 function scores.mhip_window(index_date)
 	return index_date, dates.add_days(index_date, 24 * 7)
 end

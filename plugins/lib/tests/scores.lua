@@ -108,7 +108,8 @@ end)
 
 local function response(kind, values, how)
 	local items = {}
-	for number, code in ipairs(scores.instruments[kind].items) do
+	for number, item in ipairs(scores.instruments[kind].items) do
+		local code = item.link
 		if values[number] then
 			local answer
 			if how == "integer" then

@@ -33,6 +33,14 @@ local function screened(ctx, change)
 	end
 end
 
+local function observed(ctx, change)
+	safety.observed(ctx, change.resource, on_alert)
+end
+
+local function form_deleted(ctx, change)
+	safety.deleted(ctx, change, on_alert)
+end
+
 -- POST /fhir/Encounter/<id>/$handoff: the clinician asks in one step.
 local function ask_for_handoff(ctx, input, target)
 	local encounter = target and ctx:read(target)
@@ -226,6 +234,9 @@ return plugin {
 
 	on "QuestionnaireResponse.create" (screened),
 	on "QuestionnaireResponse.update" (screened),
+	on "QuestionnaireResponse.delete" (form_deleted),
+	on "Observation.create" (observed),
+	on "Observation.update" (observed),
 	on "handoff.requested" (entering(handoff.requested)),
 	on "handoff.acknowledged" (entering(handoff.acknowledged)),
 	on "handoff.fallback" (entering(handoff.fallback)),

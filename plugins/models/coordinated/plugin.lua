@@ -11,6 +11,14 @@ local function screened(ctx, change)
 	safety.screen(ctx, change.resource, on_alert)
 end
 
+local function observed(ctx, change)
+	safety.observed(ctx, change.resource, on_alert)
+end
+
+local function form_deleted(ctx, change)
+	safety.deleted(ctx, change, on_alert)
+end
+
 -- ---- worklists ----
 
 -- Organizations we can refer to, with what their HealthcareServices offer.
@@ -162,6 +170,9 @@ return plugin {
 
 	on "QuestionnaireResponse.create" (screened),
 	on "QuestionnaireResponse.update" (screened),
+	on "QuestionnaireResponse.delete" (form_deleted),
+	on "Observation.create" (observed),
+	on "Observation.update" (observed),
 
 	view "partner_directory" {
 		summary = "Where we can refer to, and how they are reached",

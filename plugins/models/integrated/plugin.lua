@@ -18,8 +18,13 @@ local function screened(ctx, change)
 	safety.screen(ctx, change.resource, on_alert)
 end
 
+local function form_deleted(ctx, change)
+	safety.deleted(ctx, change, on_alert)
+end
+
 local function scored(ctx, change)
 	local observation = change.resource
+	safety.observed(ctx, observation, on_alert)
 	if resources.has_code(observation.code, codes.loinc.phq9_total, codes.system.loinc) then
 		registry.assess_patient(ctx, resources.reference(observation.subject))
 	end
@@ -272,6 +277,7 @@ return plugin {
 
 	on "QuestionnaireResponse.create" (screened),
 	on "QuestionnaireResponse.update" (screened),
+	on "QuestionnaireResponse.delete" (form_deleted),
 	on "Observation.create" (scored),
 	on "Observation.update" (scored),
 	on "Encounter.create" (seen),
@@ -279,6 +285,7 @@ return plugin {
 	on "EpisodeOfCare.create" (episode_changed),
 	on "EpisodeOfCare.update" (episode_changed),
 	on "safety.alert" (alerted),
+	on "safety.on_call" (alerted),
 	on "safety.known_risk" (alerted),
 	on "safety.closed" (alerted),
 

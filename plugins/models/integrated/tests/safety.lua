@@ -185,3 +185,151 @@ test("known risk with a current safety plan: looked at today, no alarm; a higher
 	answer(t, patient, 1)
 	t:equal(t:state(alerts(t)[4]), "alert", "the plan is too old")
 end)
+
+-- ---- late, amended, deleted; from another system (domain 0 row 9, 2.1) ----
+
+local function amend(t, response, value, status)
+	t:as("ehr")
+	local form = t:data(response)
+	form.status = status or "amended"
+	if value then
+		form.item[1].answer[1].valueInteger = value
+	end
+	t:update(form)
+end
+
+test("0 row 9: after hours the one on call has the next action, and the day's team is next in line", function (t)
+	local patient = team(t, "2026-11-02T19:00:00-08:00", { on_call = true })
+	answer(t, patient, 1)
+	local alert = alerts(t)[1]
+	t:equal(t:state(alert), "on_call")
+	t:equal(t:instance(alert).owner, "on_call")
+	t:advance("16 minutes")
+	t:equal(#t:search("Task", { code = "escalation" }), 1)
+	t:as("night")
+	t:equal(t:transition(alert, "hand_over", { reason = "asleep; called the daughter; by day" }), "alert")
+end)
+
+test("an alert of the day that nobody took can be handed to the one on call", function (t)
+	local patient = team(t, "2026-11-02T16:55:00-08:00", { on_call = true })
+	answer(t, patient, 1)
+	local alert = alerts(t)[1]
+	t:equal(t:state(alert), "alert")
+	t:at("2026-11-02T17:05:00-08:00")
+	t:as("consultant")
+	t:equal(t:transition(alert, "to_on_call", {}), "on_call")
+end)
+
+test("a form that comes late raises its alert and says when it was answered", function (t)
+	local patient = team(t, "2026-11-05T10:00:00-08:00")
+	t:as("ehr")
+	t:create {
+		resourceType = "QuestionnaireResponse", status = "completed", questionnaire = "http://loinc.org/q/44249-1",
+		subject = { reference = patient }, authored = "2026-11-03T21:30:00-08:00",
+		item = { { linkId = "44260-8", answer = { { valueInteger = 2 } } } },
+	}
+	t:equal(#alerts(t), 1)
+	t:ok(string.find(sent_to(t, "behavioral_health_consultant")[1], "answered 2026-11-03 at 21:30", 1, true))
+end)
+
+test("amended: to more opens one again, to less or to an error is noted and closes nothing", function (t)
+	local patient = team(t, "2026-11-02T10:00:00-08:00")
+	local response = answer(t, patient, 1)
+	amend(t, response, 0)
+	local alert = alerts(t)[1]
+	t:equal(t:state(alert), "alert", "a person decides")
+	t:ok(string.find(t:data(alert).note[1].text, "corrected to 0", 1, true))
+	close(t, alert, "no acute risk")
+	amend(t, response, 1)
+	t:equal(#alerts(t), 1, "what was looked at is not raised again")
+	amend(t, response, 3)
+	t:equal(#alerts(t), 2, "more than was known is")
+	amend(t, response, nil, "entered-in-error")
+	t:equal(t:state(alerts(t)[2]), "alert")
+	t:ok(string.find(t:data(alerts(t)[2]).note[1].text, "entered in error", 1, true))
+	local late = answer(t, patient, 0)
+	amend(t, late, 1)
+	t:equal(#alerts(t), 2, "added to the open one")
+end)
+
+test("a form in error or deleted takes its total back", function (t)
+	local patient = team(t, "2026-11-02T10:00:00-08:00")
+	t:as("ehr")
+	local function full(value)
+		local items = {}
+		for number, link in ipairs { "44250-9", "44255-8", "44259-0", "44254-1", "44251-7", "44258-2", "44252-5", "44253-3",
+			"44260-8" } do
+			items[number] = { linkId = link, answer = { { valueInteger = value } } }
+		end
+		return t:create {
+			resourceType = "QuestionnaireResponse", status = "completed", questionnaire = "http://loinc.org/q/44249-1",
+			subject = { reference = patient }, authored = t:now(), item = items,
+		}
+	end
+	local function standing()
+		t:as("ehr")
+		return #t:search("Observation", { patient = patient, code = "44261-6", status = "final,corrected" })
+	end
+	local first, second = full(1), full(2)
+	t:equal(standing(), 2)
+	amend(t, first, nil, "entered-in-error")
+	t:equal(standing(), 1)
+	t:as("ehr")
+	t:delete(second)
+	t:equal(standing(), 0)
+	local notes = t:data(alerts(t)[1]).note
+	t:equal(#notes, 2, "another answer; the form of the alert was an error")
+	t:ok(string.find(notes[2].text, "entered in error", 1, true))
+	t:equal(t:state(alerts(t)[1]), "alert")
+end)
+
+test("item 9 alone, as an Observation of another system, raises the alert once", function (t)
+	local patient = team(t, "2026-11-02T10:00:00-08:00")
+	local function item(value)
+		return {
+			resourceType = "Observation", status = "final", subject = { reference = patient }, effectiveDateTime = t:now(),
+			code = { coding = { { system = "http://loinc.org", code = "44260-8" } } },
+			valueCodeableConcept = { coding = { { system = "http://loinc.org", code = value } } },
+		}
+	end
+	t:as("ehr")
+	t:create(item("LA6568-5"))
+	t:equal(#alerts(t), 0)
+	t:create(item("LA6569-3"))
+	t:equal(#alerts(t), 1)
+end)
+
+test("a score of 30 and an answer of 4 are refused with the rule's name, and change nothing", function (t)
+	local patient = team(t, "2026-11-02T10:00:00-08:00")
+	t:refused(function ()
+		answer(t, patient, 4)
+	end, "rule phq9.answer")
+	t:refused(function ()
+		t:create {
+			resourceType = "Observation", status = "final", subject = { reference = patient }, effectiveDateTime = t:now(),
+			code = { coding = { { system = "http://loinc.org", code = "44261-6" } } }, valueQuantity = { value = 30 },
+		}
+	end, "rule phq9.total")
+	t:equal(#alerts(t), 0)
+	t:equal(#t:search("QuestionnaireResponse", { patient = patient }), 0)
+end)
+
+test("nobody closes an alert around its machine: not by a plain update, not without a person", function (t)
+	local patient = team(t, "2026-11-02T10:00:00-08:00")
+	answer(t, patient, 1)
+	local alert = alerts(t)[1]
+	t:as("ehr")
+	t:refused(function ()
+		local task = t:data(alert)
+		task.status = "completed"
+		t:update(task)
+	end)
+	t:refused(function ()
+		t:transition(alert, "acknowledge", {})
+		t:transition(alert, "close", { disposition = "no acute risk", risk = "low" })
+	end)
+	t:as("consultant")
+	t:refused(function ()
+		t:transition(alert, "close", { disposition = "no acute risk" })
+	end)
+end)
