@@ -339,7 +339,8 @@ void flow_recorders(struct flow_fixture *f, struct cl_workflow *w, const char *r
 void flow_remind(struct flow_fixture *f, struct cl_workflow *w, const char *state, const char *before, const char *to)
 {
 	struct cl_state_rule *rule = state_named(w, state);
-	rule->reminders[rule->reminder_count++] = (struct cl_reminder){flow_duration(before), flow_text(f, to)};
+	rule->reminders[rule->reminder_count++] =
+	        (struct cl_reminder){.before = flow_duration(before), .to = flow_text(f, to)};
 }
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */

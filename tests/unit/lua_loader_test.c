@@ -22,6 +22,11 @@ struct bad {
 	     "s = { status = 'requested', owner = 'x', within = '1 day', " state " on = { go = 't' } },\n"             \
 	     "t = { status = 'completed', final = true } },\n"
 
+#define CLOCK(within)                                                                                                  \
+	ROLE "workflow 'w' { start = 's',\n"                                                                           \
+	     "s = { status = 'requested', owner = 'x', within = " within ", on = { go = 't' } },\n"                    \
+	     "t = { status = 'completed', final = true } },\n"
+
 static const struct bad bad_entries[] = {
         /* plugin */
         {"sumary = 'x'", "services/probe/plugin.lua:2: plugin: unknown field 'sumary'; did you mean 'summary'?"},
@@ -114,7 +119,29 @@ static const struct bad bad_entries[] = {
         {FLOW("overdue = escalate('x', { times = 1.5 }),"), "'times' must be a whole number from 0 to 1000"},
         {FLOW("overdue = fire 'away',"), "fires 'away', which is no event of the state"},
         {FLOW("overdue = escalate('nobody'),"), "escalation to 'nobody' is neither a role nor a party"},
-        {FLOW("reminders = { { to = 'x' } },"), "needs 'before', a duration"},
+        {FLOW("reminders = { { to = 'x' } },"), "needs 'before' (the clock ends) or 'after' (it is entered)"},
+        {FLOW("reminders = { { before = '1 hour', after = '1 hour' } },"),
+         "needs 'before' (the clock ends) or 'after'"},
+        {FLOW("reminders = { { after = '1 hour', fire = 'away' } },"), "a reminder fires 'away', which is no event"},
+        {FLOW("reminders = { { after = '1 hour', fire = 'go', to = 'x' } },"),
+         "either tells somebody or fires an event"},
+        {FLOW("overdue = tier('x', {}),"), "escalate(\"role\", ...) or fire \"event\", not tier"},
+        {CLOCK("tier('urgency', { now = 'soon' })"), "'within': tier.now: "},
+        {CLOCK("tier('urgency', {})"), "'within': tier: names no time"},
+        {CLOCK("tier('urgency', { now = '-1 hour' })"), "tier.now: a duration must be longer than nothing"},
+        {CLOCK("tier('urgency', setting 'none')"), "there is no setting 'none'"},
+        {CLOCK("tier('urgency')"), "tier: write tier("},
+        {CLOCK("due_from('at', { before = '1 day', after = '1 day' })"), "due_from is either before or after"},
+        {CLOCK("due_from('at', { bevor = '1 day' })"), "unknown field 'bevor'; did you mean 'before'?"},
+        {CLOCK("due_from(5)"), "due_from: write due_from("},
+        {ROLE
+         "workflow 'w' { start = 's', s = { status = 'requested', owner = 'x', within = '1 day', on = { go = { 't', "
+         "keep_clock = true } } }, t = { status = 'completed', final = true } },",
+         "event 'go': a final state has no clock to keep"},
+        {"settings = { why = { type = 'list', default = {} } }, " ROLE
+         "workflow 'w' { start = 's', s = { status = 'requested', owner = 'x', within = '1 day', on = { go = { 't', "
+         "needs = { why = { 'choice', setting 'why' } } } } }, t = { status = 'completed', final = true } },",
+         "lists nothing that can be chosen"},
         {FLOW("reminders = { 'soon' },"), "'reminders'[1]: "},
         {FLOW("business = { system = 'x' },"), "'business': needs 'code'"},
         {FLOW("final = 'yes',"), "'final' must be true or false, not 'yes'"},

@@ -56,9 +56,12 @@ static int workflow(struct cl_console *c, struct cl_err *e)
 			cl_console_cell(c, row, t ? CL_STR("") : state->name);
 			cl_console_cell(c, row, t ? CL_STR("") : state->status);
 			cl_console_cell(c, row, t ? CL_STR("") : state->owner);
-			cl_console_cell(c, row,
-			                t || !state->within.amount ? CL_STR("")
-			                                           : cl_duration_text(c->arena, state->within));
+			struct cl_buf clock;
+			cl_buf_init(&clock, 0);
+			if (!t)
+				cl_state_clock_write(&clock, state);
+			cl_console_cell(c, row, clock.n ? cl_buf_str(&clock) : CL_STR(""));
+			cl_buf_free(&clock);
 			const struct cl_transition_rule *rule = state->transition_count ? &state->transitions[t] : NULL;
 			struct cl_buf by;
 			cl_buf_init(&by, 0);
@@ -205,10 +208,9 @@ static struct cl_str number_text(struct cl_arena *arena, double value)
 static void metric_row(struct cl_console *c, const struct cl_metric *metric, const struct cl_metric_result *result)
 {
 	struct cl_json *row = cl_console_row(c);
-	struct cl_local local = cl_zone_local(c->context->rules->facts->calendar.zone, result->from);
 	cl_console_cell(c, row, metric->name);
 	cl_console_cell(c, row, metric->category);
-	cl_console_cell(c, row, cl_arena_printf(c->arena, "%04d-%02d", local.date.year, local.date.month));
+	cl_console_cell(c, row, cl_metric_period(c->unit, result));
 	cl_console_cell(c, row, number_text(c->arena, result->value));
 	cl_console_cell(c, row, metric->unit);
 	cl_console_cell(c, row,
@@ -220,7 +222,7 @@ static void metric_row(struct cl_console *c, const struct cl_metric *metric, con
 	cl_console_cell(c, row, metric->higher_is_better ? CL_STR("higher") : CL_STR("lower"));
 }
 
-static const char *const metric_columns[] = {"metric", "category", "month",  "value",  "unit",
+static const char *const metric_columns[] = {"metric", "category", "period", "value",  "unit",
                                              "cases",  "baseline", "target", "better", NULL};
 
 static int metrics(struct cl_console *c, struct cl_err *e)
@@ -256,14 +258,18 @@ static int metric(struct cl_console *c, struct cl_err *e)
 	const struct cl_metric *found = cl_catalog_metric(c->context->rules->catalog, name);
 	if (!found)
 		return cl_fail(e, CL_E_NOT_FOUND, "there is no metric '%.*s'", CL_STR_ARGS(name));
-	int64_t months = cl_console_number(c, "months", 12);
-	if (months < 1 || months > 120)
-		return cl_fail(e, CL_E_INVALID, "months is 1 to 120");
+	int64_t count = cl_console_number(c, "count", 12);
+	bool week = cl_str_is(cl_console_argument(c, "period"), "weeks");
+	if (count < 1 || count > 120)
+		return cl_fail(e, CL_E_INVALID, "the number of months or weeks is 1 to 120");
 	cl_console_columns(c, metric_columns);
-	for (int64_t i = months - 1; i >= 0; i--) {
+	const struct cl_calendar *calendar = &c->context->rules->facts->calendar;
+	for (int64_t i = count - 1; i >= 0; i--) {
 		struct cl_metric_result result;
-		cl_instant at = cl_calendar_month_start(&c->context->rules->facts->calendar, c->context->now, (int)-i);
-		code = cl_metric_month(c->unit, found, at, &result, e);
+		code = week ? cl_metric_week(c->unit, found, cl_calendar_week_start(calendar, c->context->now, (int)-i),
+		                             &result, e)
+		            : cl_metric_month(c->unit, found,
+		                              cl_calendar_month_start(calendar, c->context->now, (int)-i), &result, e);
 		if (code)
 			return code;
 		metric_row(c, found, &result);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #define CL_VIEW_ROWS 1000
-#define CL_METRIC_MONTHS 36
+#define CL_METRIC_PERIODS 60 /* months or weeks */
 
 /* Views and metrics read in a unit that never writes: on a search thread its store is read-only, on the writer its savepoint is
  * rolled back by nobody because nothing is changed. */
@@ -231,8 +231,8 @@ static struct cl_json *metric_row(struct cl_interaction_context *context, const 
 {
 	struct cl_arena *arena = context->arena;
 	struct cl_json *row = cl_json_new(arena, CL_JSON_OBJECT);
-	struct cl_local local = cl_zone_local(context->rules->facts->calendar.zone, result->from);
-	cl_json_set_text(arena, row, "month", cl_arena_printf(arena, "%04d-%02d", local.date.year, local.date.month));
+	const struct cl_unit unit = {.arena = arena, .organization = context->rules->facts};
+	cl_json_set_text(arena, row, result->week ? "week" : "month", cl_metric_period(&unit, result));
 	struct {
 		const char *name;
 		double value;
@@ -252,15 +252,19 @@ static struct cl_json *metric_row(struct cl_interaction_context *context, const 
 	return row;
 }
 
-static int metric_months(struct cl_interaction_context *context, const struct cl_metric *metric, long months,
-                         struct cl_metric_result *results, struct cl_err *e)
+/* The last months or weeks, the present one included. */
+static int metric_periods(struct cl_interaction_context *context, const struct cl_metric *metric, long count, bool week,
+                          struct cl_metric_result *results, struct cl_err *e)
 {
+	const struct cl_calendar *calendar = &context->rules->facts->calendar;
 	struct cl_unit unit;
 	reading_unit(context, &unit);
-	for (long i = 0; i < months; i++) {
-		cl_instant month =
-		        cl_calendar_month_start(&context->rules->facts->calendar, context->now, (int)(i - months + 1));
-		int code = cl_metric_month(&unit, metric, month, &results[i], e);
+	for (long i = 0; i < count; i++) {
+		int back = (int)(i - count + 1);
+		cl_instant at = week ? cl_calendar_week_start(calendar, context->now, back)
+		                     : cl_calendar_month_start(calendar, context->now, back);
+		int code = week ? cl_metric_week(&unit, metric, at, &results[i], e)
+		                : cl_metric_month(&unit, metric, at, &results[i], e);
 		if (code)
 			return code;
 	}
@@ -279,12 +283,15 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 	if (name.n && !cl_catalog_metric(catalog, name))
 		return cl_fail(e, CL_E_NOT_FOUND, "there is no metric '%.*s'; GET /metrics lists them",
 		               CL_STR_ARGS(name));
-	long months = query_number(context->route->query, "months", name.n ? 12 : 1);
-	if (months < 1 || months > CL_METRIC_MONTHS)
-		return cl_fail(e, CL_E_INVALID, "months is 1 to %d", CL_METRIC_MONTHS);
+	long weeks = query_number(context->route->query, "weeks", -1), months = weeks;
+	if (weeks < 0)
+		months = query_number(context->route->query, "months", name.n ? 12 : 1);
+	if (months < 1 || months > CL_METRIC_PERIODS)
+		return cl_fail(e, CL_E_INVALID, "%s is 1 to %d", weeks < 0 ? "months" : "weeks", CL_METRIC_PERIODS);
+	const char *periods = weeks < 0 ? "months" : "weeks";
 	bool fhir =
 	        context->route->query.n && memmem(context->route->query.p, context->route->query.n, "_format=fhir", 12);
-	struct cl_metric_result results[CL_METRIC_MONTHS];
+	struct cl_metric_result results[CL_METRIC_PERIODS];
 	struct cl_json *body = cl_json_new(arena, CL_JSON_OBJECT);
 	struct cl_json *list = fhir ? NULL : cl_json_set_array(arena, body, "metrics");
 	if (fhir) {
@@ -296,7 +303,7 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 		const struct cl_metric *metric = &catalog->metrics[i];
 		if (name.n && !cl_str_equal(metric->name, name))
 			continue;
-		code = metric_months(context, metric, months, results, e);
+		code = metric_periods(context, metric, months, weeks >= 0, results, e);
 		if (code)
 			return code;
 		struct cl_json *entry = NULL;
@@ -309,7 +316,7 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 			cl_json_set_text(arena, entry, "unit", metric->unit);
 			cl_json_set_text(arena, entry, "better",
 			                 metric->higher_is_better ? CL_STR("higher") : CL_STR("lower"));
-			cl_json_set_array(arena, entry, "months");
+			cl_json_set_array(arena, entry, periods);
 		}
 		struct cl_unit unit;
 		reading_unit(context, &unit);
@@ -320,7 +327,7 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 				*cl_json_set(arena, item, CL_STR("resource")) =
 				        *cl_metric_report(&unit, metric, &results[m]);
 			} else {
-				*cl_json_append(arena, cl_json_get(entry, "months")) =
+				*cl_json_append(arena, cl_json_get(entry, periods)) =
 				        *metric_row(context, metric, &results[m]);
 			}
 		}

@@ -458,12 +458,13 @@ static int organization_metric(lua_State *L)
 	struct cl_rules *rules = organization->rules;
 	const struct cl_metric *metric = cl_catalog_metric(rules->catalog, cl_str_of(luaL_checkstring(L, 2)));
 	struct cl_metric_result result;
-	struct cl_moment month;
+	cl_instant at;
+	bool week;
 	struct cl_unit unit;
 	struct cl_err e = {0};
 	if (!metric)
 		return luaL_error(L, "there is no metric '%s'", lua_tostring(L, 2));
-	if (cl_moment_parse(cl_str_of(luaL_checkstring(L, 3)), 0, &month, &e))
+	if (cl_calendar_period_parse(&rules->facts->calendar, cl_str_of(luaL_checkstring(L, 3)), &at, &week, &e))
 		return luaL_error(L, "%s", e.message);
 	struct cl_arena *arena = cl_arena_new(0);
 	cl_unit_begin(&unit, organization->store, arena, rules->catalog, rules->facts, cl_lua_script(rules->lua),
@@ -472,7 +473,8 @@ static int organization_metric(lua_State *L)
 	cl_lua_unit_begin(rules->lua, &unit);
 	int code = cl_store_begin(organization->store, &e);
 	if (!code)
-		code = cl_metric_month(&unit, metric, month.lower + 2 * CL_DAY, &result, &e);
+		code = week ? cl_metric_week(&unit, metric, at, &result, &e)
+		            : cl_metric_month(&unit, metric, at, &result, &e);
 	cl_store_rollback(organization->store);
 	cl_arena_free(arena);
 	if (code)

@@ -269,10 +269,3 @@ double cl_calendar_between(const struct cl_calendar *calendar, cl_instant from, 
 	}
 	return 0;
 }
-
-cl_instant cl_calendar_month_start(const struct cl_calendar *calendar, cl_instant at, int months)
-{
-	struct cl_date date = cl_zone_local(calendar->zone, at).date;
-	date.day = 1;
-	return cl_zone_instant(calendar->zone, cl_date_add_months(date, months), 0, 0, 0);
-}

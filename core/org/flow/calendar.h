@@ -50,6 +50,15 @@ double cl_calendar_between(const struct cl_calendar *calendar, cl_instant from, 
 /* Start of the local month that contains the instant, and of the one `months` later. */
 cl_instant cl_calendar_month_start(const struct cl_calendar *calendar, cl_instant at, int months);
 
+/* The same for weeks, which begin on Mondays (ISO 8601). */
+cl_instant cl_calendar_week_start(const struct cl_calendar *calendar, cl_instant at, int weeks);
+/* "2026-W48" of the local week and "2026-11" of the local month that contain the instant. */
+struct cl_str cl_calendar_week_name(struct cl_arena *arena, const struct cl_calendar *calendar, cl_instant at);
+struct cl_str cl_calendar_month_name(struct cl_arena *arena, const struct cl_calendar *calendar, cl_instant at);
+/* Reads either: an instant in the middle of it. CL_E_INVALID for anything else. */
+int cl_calendar_period_parse(const struct cl_calendar *calendar, struct cl_str text, cl_instant *at, bool *week,
+                             struct cl_err *e);
+
 /* A recurrence: at a local time on the days named. */
 enum cl_recurrence_days { CL_EVERY_DAY = 1, CL_WEEKDAYS, CL_EVERY_BUSINESS_DAY, CL_WEEKLY, CL_MONTHLY };
 struct cl_recurrence {

@@ -33,6 +33,14 @@ bool cl_catalog_has_role(const struct cl_catalog *catalog, struct cl_str name)
 	return false;
 }
 
+bool cl_state_clock_fires(const struct cl_state_rule *state, struct cl_str event)
+{
+	for (size_t i = 0; i < state->reminder_count; i++)
+		if (state->reminders[i].event.n && cl_str_equal(state->reminders[i].event, event))
+			return true;
+	return cl_str_equal(event, state->overdue_event) || cl_str_equal(event, state->finally_event);
+}
+
 int cl_workflow_state(const struct cl_workflow *workflow, struct cl_str name)
 {
 	for (size_t i = 0; i < workflow->state_count; i++)

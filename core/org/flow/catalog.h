@@ -24,6 +24,24 @@ struct cl_needed {
 	struct cl_str help;
 };
 
+/* A clock that depends on the instance. CL_CLOCK_FIXED: the state's `within`. */
+enum cl_clock_kind { CL_CLOCK_FIXED = 0, CL_CLOCK_FIELD, CL_CLOCK_TIER, CL_CLOCK_FUNCTION };
+
+struct cl_tier {
+	struct cl_str value; /* of the field: "urgent" */
+	struct cl_duration within;
+};
+
+struct cl_clock_rule {
+	uint8_t kind; /* enum cl_clock_kind */
+	struct cl_str field; /* of the instance's data. FIELD: a date, dateTime or duration; TIER: one of the values */
+	struct cl_duration offset; /* FIELD: added to what the field says; negative for "before" */
+	struct cl_duration otherwise; /* when the field says nothing; amount 0: then the move is refused */
+	struct cl_tier *tiers;
+	size_t tier_count;
+	int function; /* (ctx, task, data) -> a duration, dateTime or date */
+};
+
 struct cl_transition_rule {
 	struct cl_str event; /* "accept" */
 	uint16_t target; /* index into states */
@@ -33,14 +51,18 @@ struct cl_transition_rule {
 	        *needs; /* a clock has no data: it fills in a `reason` ("expired"), and the check refuses other needs */
 	size_t need_count;
 	int guard, effect; /* functions or CL_NO_FUNCTION */
+	bool keep_clock; /* the running clock goes on; back to the same state, which is not entered anew then */
 	struct cl_str help; /* what it means, for people */
 	struct cl_str rule; /* source in a standard: "BSeR TID 02" */
 	struct cl_origin origin;
 };
 
 struct cl_reminder {
-	struct cl_duration before; /* before the clock runs out */
+	struct cl_duration before; /* before the clock runs out ... */
+	struct cl_duration after; /* ... or after the state was entered; one of the two has an amount */
 	struct cl_str to; /* role or party; empty = the owner */
+	struct cl_str text; /* words for people; empty = the state's action */
+	struct cl_str event; /* fired instead of telling anybody: a second clock of the state */
 };
 
 struct cl_state_rule {
@@ -52,7 +74,8 @@ struct cl_state_rule {
 	struct cl_str owner; /* role or party with the next action */
 	struct cl_str action; /* the next action, for people */
 	bool final;
-	struct cl_duration within; /* the clock */
+	struct cl_duration within; /* the clock, when it is the same for every instance */
+	struct cl_clock_rule clock;
 	struct cl_str within_setting; /* name of the setting it came from, or empty */
 	/* When the clock runs out: fire `overdue_event` when not empty; else escalate to `escalate_to` and start the
 	 * clock again with `again` (default: within), at most `times` times (0 = without end), then fire
@@ -248,4 +271,8 @@ int cl_workflow_check(const struct cl_workflow *workflow, struct cl_buf *all, st
  * not exist. */
 int cl_catalog_check(const struct cl_catalog *catalog, struct cl_buf *all, struct cl_err *e);
 /* Mermaid stateDiagram-v2. */
+/* Does a clock of the state (overdue, finally, a reminder that fires) fire this event, whoever else may? */
+bool cl_state_clock_fires(const struct cl_state_rule *state, struct cl_str event);
+/* The state's clock in words: "2 days", "by urgency, emergent 15 minutes, otherwise 2 days". */
+void cl_state_clock_write(struct cl_buf *out, const struct cl_state_rule *state);
 void cl_workflow_diagram(const struct cl_workflow *workflow, struct cl_buf *out);

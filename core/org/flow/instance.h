@@ -44,6 +44,10 @@ struct cl_advance {
  * clock, and the other party's with on_behalf_of and source. */
 int cl_instance_advance(struct cl_unit *unit, const struct cl_advance *advance, struct cl_version *out,
                         struct cl_issues *issues, struct cl_err *e);
+/* Changes what the instance knows, without an event: `data` is laid over it, `removed` (an array of names, or NULL) is taken
+ * away. The core's own names are refused. Running clocks stay as they are. */
+int cl_instance_set_data(struct cl_unit *unit, struct cl_str task, const struct cl_json *data,
+                         const struct cl_json *removed, struct cl_err *e);
 /* Events legal from the instance's state, for people: "accept (recipient), decline (recipient; needs reason)". */
 struct cl_str cl_instance_legal(struct cl_arena *arena, const struct cl_workflow *workflow, int state);
 /* Does the actor play one of the transition's `by`? */

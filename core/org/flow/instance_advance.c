@@ -31,6 +31,32 @@ static int take_data(struct cl_unit *unit, struct cl_move *move, const struct cl
 	return 0;
 }
 
+static void grow_record(struct cl_unit *unit, struct cl_move *move)
+{
+	for (uint32_t i = 0; move->data && i < move->data->count; i++)
+		*cl_json_set(unit->arena, move->record, move->data->members[i].name) = move->data->members[i].value;
+}
+
+int cl_instance_set_data(struct cl_unit *unit, struct cl_str task, const struct cl_json *data,
+                         const struct cl_json *removed, struct cl_err *e)
+{
+	struct cl_move move;
+	int code = cl_move_load(unit, task, &move, e);
+	if (!code)
+		code = take_data(unit, &move, data, e);
+	if (code)
+		return code;
+	for (uint32_t i = 0; removed && i < removed->count; i++) {
+		struct cl_str name = cl_json_text(&removed->items[i]);
+		if (is_own_name(name))
+			return cl_fail(e, CL_E_RULE, "'%.*s' cannot be taken away", CL_STR_ARGS(name));
+		cl_json_remove(move.record, cl_arena_cstring(unit->arena, name));
+	}
+	grow_record(unit, &move);
+	move.instance.data = cl_json_arena_text(unit->arena, move.record);
+	return cl_store_instance_put(unit->store, &move.instance, e);
+}
+
 /* Expiry always says why it came (domain.md section 2.8). */
 static void fill_reason(struct cl_unit *unit, struct cl_move *move)
 {
@@ -45,7 +71,7 @@ static bool is_by_clock(const struct cl_move *move)
 	for (size_t i = 0; i < move->transition->by_count; i++)
 		if (cl_str_is(move->transition->by[i], "clock"))
 			return true;
-	return cl_str_equal(move->event, state->overdue_event) || cl_str_equal(move->event, state->finally_event);
+	return cl_state_clock_fires(state, move->event);
 }
 
 static int check_actor(struct cl_unit *unit, struct cl_move *move, bool by_clock, struct cl_err *e)
@@ -106,13 +132,13 @@ int cl_move_check(struct cl_unit *unit, struct cl_move *move, bool by_clock, str
 
 /* ---- what is written --------------------------------------------------------------------------------------------- */
 
-static void grow_record(struct cl_unit *unit, struct cl_move *move)
+/* Back to the state that it is in while the clock goes on: the state is not entered anew. */
+static bool is_same_stay(const struct cl_move *move)
 {
-	for (uint32_t i = 0; move->data && i < move->data->count; i++)
-		*cl_json_set(unit->arena, move->record, move->data->members[i].name) = move->data->members[i].value;
+	return move->keeps_clock && move->target == move->from;
 }
 
-static int write_instance(struct cl_unit *unit, struct cl_move *move, const struct cl_version *version, cl_instant due,
+static int write_instance(struct cl_unit *unit, struct cl_move *move, const struct cl_version *version,
                           struct cl_err *e)
 {
 	const struct cl_state_rule *state = &move->workflow->states[move->target];
@@ -121,9 +147,9 @@ static int write_instance(struct cl_unit *unit, struct cl_move *move, const stru
 	instance->state = state->name;
 	instance->plugins = unit->catalog->hash;
 	instance->owner = state->final ? CL_STR_NONE : state->owner;
-	if (!move->stays)
+	if (!move->stays && !is_same_stay(move))
 		instance->entered = move->occurred;
-	instance->due = due;
+	instance->due = move->due;
 	instance->final = state->final;
 	instance->data = cl_json_arena_text(unit->arena, move->record);
 	return cl_store_instance_put(unit->store, instance, e);
@@ -197,7 +223,7 @@ static int run_effect(struct cl_unit *unit, struct cl_move *move, int function, 
 static int run_functions(struct cl_unit *unit, struct cl_move *move, struct cl_version *out, struct cl_err *e)
 {
 	int effect = move->transition ? move->transition->effect : CL_NO_FUNCTION;
-	int enter = move->workflow->states[move->target].enter;
+	int enter = is_same_stay(move) ? CL_NO_FUNCTION : move->workflow->states[move->target].enter;
 	if (move->quiet || move->stays || (effect == CL_NO_FUNCTION && enter == CL_NO_FUNCTION))
 		return 0;
 	int code = run_effect(unit, move, effect, e);
@@ -212,23 +238,26 @@ int cl_move_apply(struct cl_unit *unit, struct cl_move *move, struct cl_version 
 {
 	struct cl_version version;
 	struct cl_str from = move->instance.state; /* empty at the start */
-	cl_instant due = cl_clock_due(unit, move);
 	unsigned flags = CL_PUT_ALWAYS | (move->trusted ? CL_PUT_TRUSTED : 0);
-	struct cl_json *escalations = move->stays ? NULL : cl_json_get(move->record, "escalations");
 	struct cl_json open = {0};
+	grow_record(unit, move);
+	int code = cl_clock_find(unit, move, e);
+	if (code)
+		return code;
+	struct cl_json *escalations =
+	        move->stays || is_same_stay(move) ? NULL : cl_json_get(move->record, "escalations");
 	if (escalations) {
 		open = *escalations;
 		cl_json_remove(move->record, "escalations");
 	}
-	grow_record(unit, move);
-	cl_task_enter(unit, move, due);
-	int code = cl_unit_put_over(unit, move->former.version ? CL_OP_UPDATE : CL_OP_CREATE, CL_TYPE_TASK,
-	                            move->instance.task, move->task, flags, &move->former, move->former_task, &version,
-	                            issues, e);
+	cl_task_enter(unit, move, move->due);
+	code = cl_unit_put_over(unit, move->former.version ? CL_OP_UPDATE : CL_OP_CREATE, CL_TYPE_TASK,
+	                        move->instance.task, move->task, flags, &move->former, move->former_task, &version,
+	                        issues, e);
 	if (code)
 		return code;
 	tell(unit, move, from);
-	code = write_instance(unit, move, &version, due, e);
+	code = write_instance(unit, move, &version, e);
 	if (!code)
 		code = write_transition(unit, move, &version, from, e);
 	if (!code)

@@ -5,18 +5,6 @@
 
 /* ---- setting ----------------------------------------------------------------------------------------------------- */
 
-static struct cl_duration clock_of(const struct cl_move *move)
-{
-	return move->clock.amount ? move->clock : move->workflow->states[move->target].within;
-}
-
-cl_instant cl_clock_due(struct cl_unit *unit, const struct cl_move *move)
-{
-	if (move->workflow->states[move->target].final)
-		return 0;
-	return cl_calendar_add(&unit->organization->calendar, move->occurred, clock_of(move));
-}
-
 static struct cl_str clock_name(struct cl_unit *unit, struct cl_str task)
 {
 	return cl_arena_printf(unit->arena, "clock:%.*s", CL_STR_ARGS(task));
@@ -34,10 +22,13 @@ static struct cl_str rule_text(struct cl_unit *unit, const struct cl_move *move,
 	struct cl_json *rule = cl_json_new(arena, CL_JSON_OBJECT);
 	struct cl_str setting = move->workflow->states[move->target].within_setting;
 	cl_json_set_text(arena, rule, "anchor", cl_instant_text(arena, move->occurred));
-	cl_json_set_text(arena, rule, "duration", cl_duration_text(arena, clock_of(move)));
+	if (move->clock.amount)
+		cl_json_set_text(arena, rule, "duration", cl_duration_text(arena, move->clock));
+	else
+		cl_json_set_text(arena, rule, "at", cl_instant_text(arena, move->due));
 	if (before.amount)
 		cl_json_set_text(arena, rule, "before", cl_duration_text(arena, before));
-	if (setting.n && !move->clock.amount)
+	if (setting.n && !move->stays)
 		cl_json_set_text(arena, rule, "setting", setting);
 	cl_json_set_text(arena, rule, "zone", cl_str_of(cl_zone_name(unit->organization->calendar.zone)));
 	return cl_json_arena_text(arena, rule);
@@ -64,21 +55,28 @@ static struct cl_str reminder_data(struct cl_unit *unit, const struct cl_move *m
 	return cl_json_arena_text(unit->arena, data);
 }
 
+static cl_instant reminder_due(struct cl_unit *unit, const struct cl_move *move, const struct cl_reminder *reminder)
+{
+	const struct cl_calendar *calendar = &unit->organization->calendar;
+	if (reminder->after.amount)
+		return cl_calendar_add(calendar, move->instance.entered, reminder->after);
+	struct cl_duration back = {-reminder->before.amount, reminder->before.unit};
+	return cl_calendar_add(calendar, move->instance.due, back);
+}
+
 /* Those whose time has passed already are left out: the clock is about to run out anyway. */
 static int set_reminders(struct cl_unit *unit, struct cl_move *move, size_t former_count, struct cl_err *e)
 {
 	const struct cl_state_rule *state = &move->workflow->states[move->target];
 	int code = 0;
 	for (size_t i = 0; i < state->reminder_count && !code; i++) {
-		struct cl_duration before = state->reminders[i].before;
-		struct cl_duration back = {-before.amount, before.unit};
 		struct cl_stored_timer timer = {
 		        .name = reminder_name(unit, move->instance.task, i + 1),
-		        .due = cl_calendar_add(&unit->organization->calendar, move->instance.due, back),
+		        .due = reminder_due(unit, move, &state->reminders[i]),
 		        .task = move->instance.task,
 		};
 		if (timer.due > unit->now) {
-			timer.rule = rule_text(unit, move, before);
+			timer.rule = rule_text(unit, move, state->reminders[i].before);
 			timer.data = reminder_data(unit, move);
 			code = cl_store_timer_set(unit->store, &timer, e);
 		} else if (i < former_count) {
@@ -113,8 +111,10 @@ int cl_clock_set_timers(struct cl_unit *unit, struct cl_move *move, struct cl_er
 	unit->timers_changed = true;
 	if (move->instance.final)
 		return cl_store_timers_clear_task(unit->store, move->instance.task, e);
+	if (move->keeps_clock && move->target == move->from)
+		return 0;
 	int code = former_reminders(unit, move, &former, e);
-	if (!code)
+	if (!code && !move->keeps_clock)
 		code = set_clock(unit, move, e);
 	return code ? code : set_reminders(unit, move, former, e);
 }
@@ -193,7 +193,7 @@ static int escalate(struct cl_unit *unit, struct cl_move *move, int64_t fired, s
 	move->data = NULL;
 	move->target = move->from;
 	move->stays = true;
-	move->clock = state->again.amount > 0 ? state->again : state->within;
+	move->clock = state->again;
 	move->timer_data = cl_arena_printf(unit->arena, "{\"fired\":%lld}", (long long)fired + 1);
 	if (!ids || ids->kind != CL_JSON_ARRAY)
 		ids = cl_json_set_array(unit->arena, move->record, "escalations");
@@ -242,6 +242,7 @@ static int fire(struct cl_unit *unit, struct cl_move *move, struct cl_str event,
 	if (!move->transition)
 		return 0;
 	move->target = move->transition->target;
+	move->by_clock = true;
 	int code = cl_move_check(unit, move, true, &problem);
 	if (code == CL_E_RULE)
 		return 0;
@@ -266,12 +267,16 @@ static int clock_ran_out(struct cl_unit *unit, struct cl_move *move, const struc
 	return code || !refused ? code : escalate(unit, move, fired, e);
 }
 
-static struct cl_str reminder_words(struct cl_unit *unit, const struct cl_move *move, bool waits_for_partner)
+static struct cl_str reminder_words(struct cl_unit *unit, const struct cl_move *move, struct cl_str words,
+                                    bool waits_for_partner)
 {
 	const struct cl_state_rule *state = &move->workflow->states[move->from];
 	struct cl_str due = cl_zone_text(unit->arena, unit->organization->calendar.zone, move->instance.due);
 	struct cl_str partner = cl_record_partner(move->record);
 	struct cl_str action = state->action.n ? state->action : state->name;
+	if (words.n)
+		return cl_arena_printf(unit->arena, "%.*s, due %.*s (%.*s)", CL_STR_ARGS(words), CL_STR_ARGS(due),
+		                       CL_STR_ARGS(move->workflow->name));
 	if (waits_for_partner)
 		return cl_arena_printf(unit->arena, "Waiting for %.*s: %.*s, due %.*s (%.*s)",
 		                       CL_STR_ARGS(partner.n ? partner : state->owner), CL_STR_ARGS(action),
@@ -298,12 +303,16 @@ static int remind(struct cl_unit *unit, struct cl_move *move, const struct cl_st
 	if (place < 1 || place > state->reminder_count)
 		return 0;
 	const struct cl_reminder *reminder = &state->reminders[place - 1];
+	bool refused;
+	if (reminder->event.n)
+		return fire(unit, move, reminder->event, &refused, e);
 	struct cl_roles roles =
 	        cl_local_roles(move->workflow, move->record, reminder->to.n ? &reminder->to : &state->owner);
 	struct cl_str about = cl_arena_printf(unit->arena, "Task/%.*s", CL_STR_ARGS(move->instance.task));
 	int code = 0;
 	for (size_t i = 0; i < roles.count && !code; i++)
-		code = cl_change_notify(unit, roles.items[i], reminder_words(unit, move, roles.is_partner), about,
+		code = cl_change_notify(unit, roles.items[i],
+		                        reminder_words(unit, move, reminder->text, roles.is_partner), about,
 		                        cl_json_get_text(move->task, "priority"), e);
 	return code;
 }

@@ -17,7 +17,10 @@ struct cl_move {
 	struct cl_json *data; /* object or NULL: what the event brought */
 	struct cl_str on_behalf_of, source;
 	cl_instant occurred;
-	struct cl_duration clock; /* amount 0: the target state's `within` */
+	struct cl_duration clock; /* amount 0: what the target state says; cl_clock_find fills it in */
+	cl_instant due; /* end of the clock, by cl_clock_find; 0 in a final state */
+	bool keeps_clock; /* the former clock goes on */
+	bool by_clock; /* a clock fired the event */
 	struct cl_str timer_data; /* JSON for the clock's timer; empty: "{}" */
 	bool trusted; /* `task` holds nothing that a client sent */
 	bool stays; /* the clock ran out and starts again: the state is not entered anew */
@@ -74,9 +77,10 @@ void cl_task_enter(struct cl_unit *unit, struct cl_move *move, cl_instant due);
 void cl_task_set_due(struct cl_unit *unit, struct cl_json *task, cl_instant due);
 
 /* ---- instance_clock.c ---- */
-/* Sets the clock and the reminders of the state that was entered, clears those of the former one. Gives the due
- * instant. */
-cl_instant cl_clock_due(struct cl_unit *unit, const struct cl_move *move);
+/* Finds out when the clock of the target state ends (move->due); the record holds what the event brought. CL_E_RULE when
+ * it hangs on data that are not there. */
+int cl_clock_find(struct cl_unit *unit, struct cl_move *move, struct cl_err *e);
+/* Sets the clock and the reminders of the state that was entered, clears those of the former one. */
 int cl_clock_set_timers(struct cl_unit *unit, struct cl_move *move, struct cl_err *e);
 /* Completes the Tasks with these ids, which asked somebody to look at the instance, once it has moved. */
 int cl_escalations_close(struct cl_unit *unit, const struct cl_move *move, const struct cl_json *ids, struct cl_err *e);

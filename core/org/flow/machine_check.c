@@ -67,8 +67,7 @@ static bool is_fired_by_clock(const struct cl_state_rule *state, const struct cl
 	for (size_t i = 0; i < transition->by_count; i++)
 		if (cl_str_is(transition->by[i], "clock"))
 			return true;
-	return cl_str_equal(transition->event, state->overdue_event) ||
-	       cl_str_equal(transition->event, state->finally_event);
+	return cl_state_clock_fires(state, transition->event);
 }
 
 static bool can_be_filled_in(const struct cl_needed *need)
@@ -99,8 +98,14 @@ static void check_clock(const struct checked *c)
 {
 	const struct cl_state_rule *state = c->state;
 	const struct cl_origin *origin = &state->origin;
-	if (state->within.amount <= 0)
+	if (state->within.amount <= 0 && state->clock.kind == CL_CLOCK_FIXED)
 		report_problem(c->report, origin, AT "no clock: say `within`", AT_ARGS(c));
+	for (size_t i = 0; i < state->clock.tier_count; i++)
+		if (state->clock.tiers[i].within.amount <= 0)
+			report_problem(c->report, origin, AT "the time for '%.*s' runs backwards", AT_ARGS(c),
+			               CL_STR_ARGS(state->clock.tiers[i].value));
+	if (state->clock.otherwise.amount < 0)
+		report_problem(c->report, origin, AT "`otherwise` runs backwards", AT_ARGS(c));
 	if (state->again.amount < 0)
 		report_problem(c->report, origin, AT "`again` runs backwards", AT_ARGS(c));
 	check_clock_event(c, "the clock", state->overdue_event);
@@ -113,8 +118,9 @@ static void check_clock(const struct checked *c)
 		               CL_STR_ARGS(state->finally_event));
 	check_name(c, origin, "escalation to", state->escalate_to);
 	for (size_t i = 0; i < state->reminder_count; i++) {
-		if (state->reminders[i].before.amount <= 0)
+		if (state->reminders[i].before.amount <= 0 && state->reminders[i].after.amount <= 0)
 			report_problem(c->report, origin, AT "a reminder must come before the clock ends", AT_ARGS(c));
+		check_clock_event(c, "a reminder", state->reminders[i].event);
 		check_name(c, origin, "reminder to", state->reminders[i].to);
 	}
 }

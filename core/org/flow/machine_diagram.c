@@ -1,5 +1,6 @@
 /* machine_diagram.c: a machine as a picture: Mermaid's stateDiagram-v2. */
 #include "org/flow/catalog.h"
+#include <stdlib.h>
 
 /* Mermaid's identifiers are letters, digits and underscores, a letter first; other state names get an alias. */
 static bool is_plain(char c)
@@ -53,6 +54,39 @@ static void write_transition(struct cl_buf *out, const struct cl_workflow *workf
 	cl_buf_add_cstring(out, ")\n");
 }
 
+void cl_state_clock_write(struct cl_buf *out, const struct cl_state_rule *state)
+{
+	const struct cl_clock_rule *clock = &state->clock;
+	switch (clock->kind) {
+	case CL_CLOCK_FIELD:
+		if (clock->offset.amount) {
+			struct cl_duration offset = {abs(clock->offset.amount), clock->offset.unit};
+			write_duration(out, offset);
+			cl_buf_add_cstring(out, clock->offset.amount < 0 ? " before " : " after ");
+		}
+		cl_buf_add_str(out, clock->field);
+		break;
+	case CL_CLOCK_TIER:
+		cl_buf_printf(out, "by %.*s, ", CL_STR_ARGS(clock->field));
+		for (size_t i = 0; i < clock->tier_count; i++) {
+			cl_buf_printf(out, "%s%.*s ", i ? ", " : "", CL_STR_ARGS(clock->tiers[i].value));
+			write_duration(out, clock->tiers[i].within);
+		}
+		break;
+	case CL_CLOCK_FUNCTION:
+		cl_buf_add_cstring(out, "as the plugin computes");
+		return;
+	default:
+		if (state->within.amount)
+			write_duration(out, state->within);
+		return;
+	}
+	if (clock->otherwise.amount) {
+		cl_buf_add_cstring(out, ", otherwise ");
+		write_duration(out, clock->otherwise);
+	}
+}
+
 static void write_note(struct cl_buf *out, const struct cl_state_rule *state)
 {
 	cl_buf_add_cstring(out, "    note right of ");
@@ -64,7 +98,7 @@ static void write_note(struct cl_buf *out, const struct cl_state_rule *state)
 		write_label(out, state->action);
 	}
 	cl_buf_add_cstring(out, "\n        within ");
-	write_duration(out, state->within);
+	cl_state_clock_write(out, state);
 	if (state->overdue_event.n) {
 		cl_buf_add_cstring(out, ", then ");
 		write_label(out, state->overdue_event);

@@ -231,6 +231,20 @@ static int ask_function(struct cl_unit *unit, const struct cl_metric *metric, st
 	return 0;
 }
 
+/* `out` holds the period. */
+static int compute(struct cl_unit *unit, const struct cl_metric *metric, struct cl_metric_result *out, struct cl_err *e)
+{
+	if (metric->measure == CL_MEASURE_FUNCTION)
+		return ask_function(unit, metric, out, e);
+	struct month month = {.unit = unit, .metric = metric, .from = out->from, .to = out->to};
+	int code = find_cohort(&month, e);
+	if (!code)
+		code = measure_cases(&month, out, e);
+	free(month.cases);
+	free(month.entries);
+	return code;
+}
+
 int cl_metric_month(struct cl_unit *unit, const struct cl_metric *metric, cl_instant at, struct cl_metric_result *out,
                     struct cl_err *e)
 {
@@ -242,13 +256,27 @@ int cl_metric_month(struct cl_unit *unit, const struct cl_metric *metric, cl_ins
 	        .denominator = NAN,
 	        .value = NAN,
 	};
-	if (metric->measure == CL_MEASURE_FUNCTION)
-		return ask_function(unit, metric, out, e);
-	struct month month = {.unit = unit, .metric = metric, .from = out->from, .to = out->to};
-	int code = find_cohort(&month, e);
-	if (!code)
-		code = measure_cases(&month, out, e);
-	free(month.cases);
-	free(month.entries);
-	return code;
+	return compute(unit, metric, out, e);
+}
+
+int cl_metric_week(struct cl_unit *unit, const struct cl_metric *metric, cl_instant at, struct cl_metric_result *out,
+                   struct cl_err *e)
+{
+	const struct cl_calendar *calendar = &unit->organization->calendar;
+	*out = (struct cl_metric_result){
+	        .from = cl_calendar_week_start(calendar, at, 0),
+	        .to = cl_calendar_week_start(calendar, at, 1),
+	        .numerator = NAN,
+	        .denominator = NAN,
+	        .value = NAN,
+	        .week = true,
+	};
+	return compute(unit, metric, out, e);
+}
+
+struct cl_str cl_metric_period(const struct cl_unit *unit, const struct cl_metric_result *result)
+{
+	const struct cl_calendar *calendar = &unit->organization->calendar;
+	return result->week ? cl_calendar_week_name(unit->arena, calendar, result->from)
+	                    : cl_calendar_month_name(unit->arena, calendar, result->from);
 }

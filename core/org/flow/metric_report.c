@@ -126,7 +126,8 @@ struct cl_json *cl_metric_report(struct cl_unit *unit, const struct cl_metric *m
 	struct cl_json *report = cl_json_new(arena, CL_JSON_OBJECT);
 	cl_json_set_text(arena, report, "resourceType", CL_STR("MeasureReport"));
 	cl_json_set_text(arena, report, "id",
-	                 cl_arena_printf(arena, "%.*s-%.*s", CL_STR_ARGS(id_of(arena, metric->name)), 7, first.p));
+	                 cl_arena_printf(arena, "%.*s-%.*s", CL_STR_ARGS(id_of(arena, metric->name)),
+	                                 CL_STR_ARGS(cl_metric_period(unit, result))));
 	cl_json_set_text(arena, report, "status", CL_STR("complete"));
 	cl_json_set_text(arena, report, "type", CL_STR("summary"));
 	cl_json_set_text(arena, report, "measure", canonical(arena, metric, true));

@@ -39,6 +39,9 @@ struct cl_script {
 	             const struct cl_json *resource, const struct cl_json *data, struct cl_err *e);
 	int (*effect)(void *context, struct cl_unit *unit, int function, struct cl_str task,
 	              const struct cl_json *resource, const struct cl_json *data, struct cl_err *e);
+	/* A clock's function: a duration, dateTime or date as text, into the unit's arena. `data` is the instance's. */
+	int (*clock)(void *context, struct cl_unit *unit, int function, struct cl_str task,
+	             const struct cl_json *resource, const struct cl_json *data, struct cl_str *out, struct cl_err *e);
 	/* A metric's function: fills numerator and denominator, or value (denominator = NAN) and the cases it rests on (-1 = unstated). */
 	int (*metric)(void *context, struct cl_unit *unit, int function, cl_instant from, cl_instant to,
 	              double *numerator, double *denominator, int64_t *cases, struct cl_err *e);

@@ -34,6 +34,7 @@ static void compile_transitions(lua_State *L, int index, const struct cl_workflo
 		transition->event = cl_field_text(L, at, "event");
 		transition->target = (uint16_t)cl_field_integer(L, at, "number", UINT16_MAX);
 		transition->by = cl_field_texts(L, at, "by", &transition->by_count);
+		transition->keep_clock = cl_field_flag(L, at, "keep_clock");
 		transition->help = cl_field_text(L, at, "help");
 		transition->rule = cl_field_text(L, at, "rule");
 		transition->origin = cl_field_origin(L, at);
@@ -58,7 +59,38 @@ static void compile_reminders(lua_State *L, int index, struct cl_state_rule *sta
 	for (size_t i = 0; i < state->reminder_count; i++) {
 		lua_rawgeti(L, -1, (lua_Integer)i + 1);
 		state->reminders[i].before = cl_field_duration(L, lua_gettop(L), "before");
+		state->reminders[i].after = cl_field_duration(L, lua_gettop(L), "after");
 		state->reminders[i].to = cl_field_text(L, lua_gettop(L), "to");
+		state->reminders[i].text = cl_field_text(L, lua_gettop(L), "text");
+		state->reminders[i].event = cl_field_text(L, lua_gettop(L), "fire");
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+}
+
+/* A clock that the instance's data decide. */
+static void compile_clock(lua_State *L, int index, const struct cl_workflow *workflow, struct cl_state_rule *state)
+{
+	struct cl_clock_rule *clock = &state->clock;
+	if (lua_getfield(L, index, "clock") == LUA_TTABLE) {
+		int at = lua_gettop(L);
+		struct cl_duration before = cl_field_duration(L, at, "before");
+		clock->kind = (uint8_t)cl_field_integer(L, at, "kind", CL_CLOCK_FIXED);
+		clock->field = cl_field_text(L, at, "field");
+		clock->offset = before.amount ? (struct cl_duration){-before.amount, before.unit}
+		                              : cl_field_duration(L, at, "after");
+		clock->otherwise = cl_field_duration(L, at, "otherwise");
+		clock->function = cl_field_function(L, at, "run", &state->origin, "clock of %.*s.%.*s",
+		                                    CL_STR_ARGS(workflow->name), CL_STR_ARGS(state->name));
+		clock->tier_count = cl_push_list(L, at, "tiers");
+		clock->tiers =
+		        clock->tier_count ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_tier, clock->tier_count) : NULL;
+		for (size_t i = 0; i < clock->tier_count; i++) {
+			lua_rawgeti(L, -1, (lua_Integer)i + 1);
+			clock->tiers[i].value = cl_field_text(L, lua_gettop(L), "value");
+			clock->tiers[i].within = cl_field_duration(L, lua_gettop(L), "within");
+			lua_pop(L, 1);
+		}
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
@@ -83,6 +115,7 @@ static void compile_state(lua_State *L, int at, const struct cl_workflow *workfl
 	state->times = (int)cl_field_integer(L, at, "times", 0);
 	state->finally_event = cl_field_text(L, at, "finally_event");
 	state->origin = cl_field_origin(L, at);
+	compile_clock(L, at, workflow, state);
 	compile_reminders(L, at, state);
 	compile_transitions(L, at, workflow, state);
 	state->enter = cl_field_function(L, at, "enter", &state->origin, "enter of %.*s.%.*s",

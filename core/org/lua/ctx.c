@@ -424,6 +424,7 @@ void cl_ctx_open(lua_State *L)
 	lua_createtable(L, 0, 32);
 	luaL_setfuncs(L, own, 0);
 	luaL_setfuncs(L, cl_ctx_read_calls, 0);
+	luaL_setfuncs(L, cl_ctx_instance_calls, 0);
 	luaL_setfuncs(L, cl_ctx_change_calls, 0);
 	luaL_setfuncs(L, cl_ctx_flow_calls, 0);
 	luaL_setfuncs(L, cl_ctx_time_calls, 0);

@@ -1,4 +1,4 @@
-/* ctx_flow.c: ctx:start, ctx:advance, ctx:copy_state. */
+/* ctx_flow.c: ctx:start, ctx:advance, ctx:copy_state, ctx:set_data. */
 #include "org/flow/instance.h"
 #include "org/lua/internal.h"
 
@@ -114,9 +114,23 @@ static int copy_state(lua_State *L)
 	return move(L, unit, &fields);
 }
 
+static int set_data(lua_State *L)
+{
+	static const char call[] = "ctx:set_data";
+	struct cl_unit *unit = cl_ctx_unit(L, call, true);
+	struct cl_err e = {0};
+	struct cl_str task = cl_ctx_task(L, 2, call);
+	struct cl_json *data = take_data(L, 3, unit, call), *removed = NULL;
+	if (!lua_isnoneornil(L, 4)) {
+		removed = cl_take_json(L, 4, unit->arena, "removed");
+		if (removed->kind == CL_JSON_OBJECT && !removed->count)
+			removed->kind = CL_JSON_ARRAY;
+		if (removed->kind != CL_JSON_ARRAY)
+			return cl_raise_misuse(L, "%s: what is taken away is a list of names", call);
+	}
+	return cl_instance_set_data(unit, task, data, removed, &e) ? cl_ctx_failed(L, &e, NULL) : 0;
+}
+
 const luaL_Reg cl_ctx_flow_calls[] = {
-        {"start", start},
-        {"advance", advance},
-        {"copy_state", copy_state},
-        {NULL, NULL},
+        {"set_data", set_data}, {"start", start}, {"advance", advance}, {"copy_state", copy_state}, {NULL, NULL},
 };

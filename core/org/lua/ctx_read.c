@@ -1,7 +1,6 @@
-/* ctx_read.c: ctx:read, ctx:search, ctx:instance, ctx:instances, ctx:transitions. */
+/* ctx_read.c: ctx:read, ctx:search, ctx:each. */
 #include "org/fhir/reference.h"
 #include "org/fhir/search.h"
-#include "org/flow/instance.h"
 #include "org/lua/internal.h"
 #include <ctype.h>
 
@@ -124,16 +123,27 @@ static bool mentions_count(struct cl_str query)
 }
 
 /* The hook does not fire inside SQLite; this does (pitfalls 10). */
-static int progress(void *context)
+int cl_ctx_progress(void *context)
 {
 	struct cl_lua *lua = context;
 	return cl_budget_poll(&lua->budget);
 }
 
+struct question {
+	uint16_t type;
+	struct cl_str query;
+	bool counted; /* says itself how many are enough */
+	uint32_t page; /* rows of a page; 0 = all of them, within the limit */
+	struct cl_str after; /* place of the page; empty = the first */
+};
+
 /* Everything that can fail, without Lua. */
-static int run_search(struct cl_lua *lua, struct cl_unit *unit, uint16_t type, struct cl_str query, bool counted,
+static int run_search(struct cl_lua *lua, struct cl_unit *unit, const struct question *question,
                       struct cl_search_result *out, struct cl_err *e)
 {
+	uint16_t type = question->type;
+	struct cl_str query = question->query;
+	bool counted = question->counted;
 	struct cl_fhir_search search = {0};
 	struct cl_fhir_search_context context = {.type = type, .now = unit->now};
 	uint32_t most = lua->limits.search_rows;
@@ -147,7 +157,12 @@ static int run_search(struct cl_lua *lua, struct cl_unit *unit, uint16_t type, s
 		search.query.limit = most;
 	search.query.bodies = true;
 	search.query.want_total = false;
-	cl_store_set_progress(unit->store, progress, lua);
+	if (question->page) {
+		search.query.limit = question->page;
+		search.query.after = question->after;
+		counted = true;
+	}
+	cl_store_set_progress(unit->store, cl_ctx_progress, lua);
 	code = cl_store_search(unit->store, unit->arena, &search.query, out, e);
 	cl_store_set_progress(unit->store, NULL, NULL);
 	if (!code && !counted && out->after.n)
@@ -158,213 +173,116 @@ static int run_search(struct cl_lua *lua, struct cl_unit *unit, uint16_t type, s
 	return code;
 }
 
-static int search(lua_State *L)
+/* The type at 2 and the query at 3: a table, a view of one, or a query string. */
+static struct question take_question(lua_State *L, const char *call)
 {
-	static const char call[] = "ctx:search";
-	struct cl_lua *lua = cl_lua_of(L);
-	struct cl_unit *unit = cl_ctx_unit(L, call, false);
-	struct cl_search_result result = {0};
-	struct cl_err e = {0};
-	struct cl_str name = cl_ctx_text(L, 2, call, "type"), query = CL_STR_NONE;
-	bool counted = false;
-	uint16_t type = cl_fhir_type(name);
-	if (!type)
-		return cl_raise_misuse(L, "%s: '%.60s' is no type of FHIR R4", call, name.p);
+	struct question question = {0};
+	struct cl_str name = cl_ctx_text(L, 2, call, "type");
+	question.type = cl_fhir_type(name);
+	if (!question.type)
+		cl_raise_misuse(L, "%s: '%.60s' is no type of FHIR R4", call, name.p);
 	if (cl_is_view(L, 3)) {
 		cl_push_plain(L, cl_view_json(L, 3));
 		lua_replace(L, 3);
 	}
 	if (lua_istable(L, 3)) {
-		push_query(L, 3, &counted);
-		query = cl_ctx_optional_text(L, -1, call, "query");
+		push_query(L, 3, &question.counted);
+		question.query = cl_ctx_optional_text(L, -1, call, "query");
 	} else if (!lua_isnoneornil(L, 3)) {
-		query = cl_ctx_optional_text(L, 3, call, "query");
-		counted = mentions_count(query);
+		question.query = cl_ctx_optional_text(L, 3, call, "query");
+		question.counted = mentions_count(question.query);
 	}
-	int code = run_search(lua, unit, type, query, counted, &result, &e);
+	return question;
+}
+
+/* Pushes the rows as a list. */
+static void push_found(lua_State *L, struct cl_unit *unit, const struct question *question,
+                       struct cl_search_result *result)
+{
+	struct cl_err e = {0};
+	int code = run_search(cl_lua_of(L), unit, question, result, &e);
 	cl_poll(L);
 	if (code == CL_E_INVALID || code == CL_E_RULE) { /* the plugin's question was wrong, not the request */
 		e.code = CL_E_PLUGIN;
-		return cl_raise(L, &e);
+		cl_raise(L, &e);
 	}
 	if (code)
-		return cl_raise_for_good(L, &e);
-	lua_createtable(L, (int)result.count, 0);
-	for (size_t i = 0; i < result.count; i++) {
-		cl_push_view(L, NULL, result.items[i].body, result.items[i].version);
-		lua_rawseti(L, -2, (lua_Integer)i + 1);
-	}
-	return 1;
-}
-
-/* ---- instances ---- */
-
-/* `data` without the names that are the core's own; those become fields. */
-static void set_record(lua_State *L, struct cl_unit *unit, struct cl_str text)
-{
-	struct cl_json *record = NULL;
-	struct cl_err e = {0};
-	if (text.n && cl_json_parse(unit->arena, text, NULL, &record, &e))
 		cl_raise_for_good(L, &e);
-	cl_set_str(L, "party", cl_json_get_text(record, "party"));
-	cl_set_str(L, "partner", cl_json_get_text(record, "partner"));
+	lua_createtable(L, (int)result->count, 0);
+	for (size_t i = 0; i < result->count; i++) {
+		cl_push_view(L, NULL, result->items[i].body, result->items[i].version);
+		lua_rawseti(L, -2, (lua_Integer)i + 1);
+	}
+}
+
+static int search(lua_State *L)
+{
+	static const char call[] = "ctx:search";
+	struct cl_unit *unit = cl_ctx_unit(L, call, false);
+	struct cl_search_result result = {0};
+	struct question question = take_question(L, call);
+	push_found(L, unit, &question, &result);
+	return 1;
+}
+
+/* ---- all of them, page by page ---- */
+
+#define PAGE 200
+
+/* Upvalues of the iterator. */
+enum { EACH_CTX = 1, EACH_TYPE, EACH_QUERY, EACH_AFTER /* nil: no page follows */, EACH_ROWS, EACH_PLACE };
+
+static int each_next(lua_State *L)
+{
+	static const char call[] = "ctx:each";
+	lua_settop(L, 0);
+	lua_pushvalue(L, lua_upvalueindex(EACH_CTX));
+	struct cl_unit *unit = cl_ctx_unit(L, call, false);
+	lua_Integer place = lua_tointeger(L, lua_upvalueindex(EACH_PLACE)) + 1;
+	lua_pushvalue(L, lua_upvalueindex(EACH_ROWS));
+	if (place > (lua_Integer)lua_rawlen(L, -1)) {
+		struct cl_search_result result = {0};
+		if (lua_isnil(L, lua_upvalueindex(EACH_AFTER)))
+			return 0;
+		struct question question = {
+		        .type = (uint16_t)lua_tointeger(L, lua_upvalueindex(EACH_TYPE)),
+		        .query = cl_ctx_optional_text(L, lua_upvalueindex(EACH_QUERY), call, "query"),
+		        .page = PAGE,
+		        .after = cl_ctx_optional_text(L, lua_upvalueindex(EACH_AFTER), call, "place"),
+		};
+		push_found(L, unit, &question, &result);
+		lua_copy(L, -1, lua_upvalueindex(EACH_ROWS));
+		cl_push_str(L, result.after);
+		lua_replace(L, lua_upvalueindex(EACH_AFTER));
+		place = 1;
+	}
+	lua_pushinteger(L, place);
+	lua_replace(L, lua_upvalueindex(EACH_PLACE));
+	lua_rawgeti(L, -1, place);
+	return 1;
+}
+
+/* for patient in ctx:each("Patient", { active = true }) do ... end. Those made meanwhile do not come. */
+static int each(lua_State *L)
+{
+	static const char call[] = "ctx:each";
+	cl_ctx_unit(L, call, false);
+	struct question question = take_question(L, call);
+	if (question.counted)
+		return cl_raise_misuse(L, "%s goes through all of them; without _count", call);
+	lua_pushvalue(L, 1);
+	lua_pushinteger(L, question.type);
+	lua_pushlstring(L, question.query.p ? question.query.p : "", question.query.n);
+	lua_pushliteral(L, "");
 	lua_newtable(L);
-	for (uint32_t i = 0; record && record->kind == CL_JSON_OBJECT && i < record->count; i++) {
-		struct cl_str name = record->members[i].name;
-		if (cl_str_is(name, "party") || cl_str_is(name, "partner") || cl_str_is(name, "escalations"))
-			continue;
-		lua_pushlstring(L, name.p, name.n);
-		cl_push_plain(L, &record->members[i].value);
-		lua_rawset(L, -3);
-	}
-	lua_setfield(L, -2, "data");
-}
-
-static void push_instance(lua_State *L, struct cl_unit *unit, const struct cl_stored_instance *instance)
-{
-	lua_createtable(L, 0, 14);
-	lua_pushfstring(L, "Task/%s", cl_arena_cstring(unit->arena, instance->task));
-	lua_setfield(L, -2, "task");
-	cl_set_str(L, "workflow", instance->workflow);
-	cl_set_str(L, "state", instance->state);
-	cl_set_str(L, "subject", instance->subject);
-	cl_set_str(L, "owner", instance->owner);
-	if (instance->patient.n) {
-		lua_pushfstring(L, "Patient/%s", cl_arena_cstring(unit->arena, instance->patient));
-		lua_setfield(L, -2, "patient");
-	}
-	cl_set_instant(L, "due", instance->due);
-	cl_set_instant(L, "started", instance->started);
-	cl_set_instant(L, "entered", instance->entered);
-	lua_pushboolean(L, instance->final);
-	lua_setfield(L, -2, "final");
-	set_record(L, unit, instance->data);
-}
-
-static int instance(lua_State *L)
-{
-	static const char call[] = "ctx:instance";
-	struct cl_unit *unit = cl_ctx_unit(L, call, false);
-	struct cl_str task = cl_ctx_task(L, 2, call);
-	struct cl_stored_instance stored = {0};
-	struct cl_err e = {0};
-	int code = cl_store_instance_get(unit->store, unit->arena, task, &stored, &e);
-	if (code == CL_E_NOT_FOUND)
-		lua_pushnil(L);
-	else if (code)
-		return cl_raise_for_good(L, &e);
-	else
-		push_instance(L, unit, &stored);
-	return 1;
-}
-
-static int instances(lua_State *L)
-{
-	static const char call[] = "ctx:instances";
-	static const char *const known[] = {"state", "patient", "live", NULL};
-	struct cl_lua *lua = cl_lua_of(L);
-	struct cl_unit *unit = cl_ctx_unit(L, call, false);
-	struct cl_str workflow = cl_ctx_text(L, 2, call, "workflow"), state = CL_STR_NONE, patient = CL_STR_NONE;
-	struct cl_instance_list list = {0};
-	struct cl_err e = {0};
-	bool live = false;
-	const struct cl_workflow *machine = cl_catalog_workflow(unit->catalog, workflow);
-	if (!machine)
-		return cl_raise_misuse(L, "%s: there is no workflow '%.60s'", call, workflow.p);
-	if (!lua_isnoneornil(L, 3)) {
-		cl_ctx_fields(L, 3, call, known);
-		state = cl_ctx_field_text(L, 3, "state", call);
-		patient = cl_ctx_field_reference(L, 3, "patient", call);
-		cl_ctx_field(L, 3, "live");
-		live = lua_toboolean(L, -1);
-		lua_pop(L, 1);
-	}
-	if (state.n && cl_workflow_state(machine, state) < 0)
-		return cl_raise_misuse(L, "%s: workflow '%.60s' has no state '%.60s'", call, workflow.p, state.p);
-	if (cl_str_starts(patient, "Patient/"))
-		patient = (struct cl_str){patient.p + 8, patient.n - 8};
-	cl_store_set_progress(unit->store, progress, lua);
-	int code = cl_store_instances(unit->store, unit->arena, workflow, state, patient, live,
-	                              lua->limits.search_rows + 1, &list, &e);
-	cl_store_set_progress(unit->store, NULL, NULL);
-	cl_poll(L);
-	if (!code && list.count > lua->limits.search_rows)
-		code = cl_fail(&e, CL_E_LIMIT, "%s finds more than %u; narrow it", call, lua->limits.search_rows);
-	if (code)
-		return cl_raise_for_good(L, &e);
-	lua_createtable(L, (int)list.count, 0);
-	for (size_t i = 0; i < list.count; i++) {
-		push_instance(L, unit, &list.items[i]);
-		lua_rawseti(L, -2, (lua_Integer)i + 1);
-	}
-	return 1;
-}
-
-/* ---- transitions ---- */
-
-struct gathering {
-	struct cl_arena *arena;
-	struct cl_stored_transition *items;
-	size_t count, capacity;
-};
-
-static int gather(const struct cl_stored_transition *transition, void *context)
-{
-	struct gathering *gathering = context;
-	if (gathering->count == gathering->capacity) {
-		gathering->capacity = gathering->capacity ? 2 * gathering->capacity : 16;
-		struct cl_stored_transition *items =
-		        CL_NEW_ARRAY(gathering->arena, struct cl_stored_transition, gathering->capacity);
-		if (gathering->count)
-			memcpy(items, gathering->items, gathering->count * sizeof *items);
-		gathering->items = items;
-	}
-	struct cl_stored_transition *copy = &gathering->items[gathering->count++];
-	copy->event = cl_arena_copy(gathering->arena, transition->event);
-	copy->from = cl_arena_copy(gathering->arena, transition->from);
-	copy->to = cl_arena_copy(gathering->arena, transition->to);
-	copy->actor = cl_arena_copy(gathering->arena, transition->actor);
-	copy->on_behalf_of = cl_arena_copy(gathering->arena, transition->on_behalf_of);
-	copy->source = cl_arena_copy(gathering->arena, transition->source);
-	copy->data = cl_arena_copy(gathering->arena, transition->data);
-	copy->at = transition->at;
-	return gathering->count >= 10000;
-}
-
-static int transitions(lua_State *L)
-{
-	static const char call[] = "ctx:transitions";
-	struct cl_unit *unit = cl_ctx_unit(L, call, false);
-	struct cl_str task = cl_ctx_task(L, 2, call);
-	struct gathering gathering = {.arena = unit->arena};
-	struct cl_err e = {0};
-	if (cl_store_transitions(unit->store, CL_STR_NONE, task, INT64_MIN, INT64_MAX, gather, &gathering, &e))
-		return cl_raise_for_good(L, &e);
-	lua_createtable(L, (int)gathering.count, 0);
-	for (size_t i = 0; i < gathering.count; i++) {
-		const struct cl_stored_transition *transition = &gathering.items[i];
-		struct cl_json *data = NULL;
-		lua_createtable(L, 0, 8);
-		cl_set_str(L, "event", transition->event);
-		cl_set_str(L, "from", transition->from);
-		cl_set_str(L, "to", transition->to);
-		cl_set_str(L, "actor", transition->actor);
-		cl_set_str(L, "on_behalf_of", transition->on_behalf_of);
-		cl_set_str(L, "source", transition->source);
-		cl_set_instant(L, "at", transition->at);
-		if (transition->data.n && cl_json_parse(unit->arena, transition->data, NULL, &data, &e))
-			return cl_raise_for_good(L, &e);
-		if (data)
-			cl_push_plain(L, data);
-		else
-			lua_newtable(L);
-		lua_setfield(L, -2, "data");
-		lua_rawseti(L, -2, (lua_Integer)i + 1);
-	}
+	lua_pushinteger(L, 0);
+	lua_pushcclosure(L, each_next, 6);
 	return 1;
 }
 
 const luaL_Reg cl_ctx_read_calls[] = {
-        {"read", read_resource},  {"search", search},           {"instance", instance},
-        {"instances", instances}, {"transitions", transitions}, {NULL, NULL},
+        {"read", read_resource},
+        {"search", search},
+        {"each", each},
+        {NULL, NULL},
 };

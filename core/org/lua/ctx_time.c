@@ -82,6 +82,48 @@ static int local_time(lua_State *L)
 	return 1;
 }
 
+/* ctx:month(): that of now; of a whole number: so many later (negative: earlier); of a date or dateTime: that of it. */
+static int push_period(lua_State *L, const char *call, bool week)
+{
+	const struct cl_unit *unit = cl_ctx_unit(L, call, false);
+	const struct cl_calendar *calendar = &unit->organization->calendar;
+	cl_instant at = unit->now;
+	int offset = 0;
+	if (lua_isinteger(L, 2)) {
+		lua_Integer given = lua_tointeger(L, 2);
+		if (given < -5000 || given > 5000)
+			return cl_raise_misuse(L, "%s: %lld is too far away", call, (long long)given);
+		offset = (int)given;
+	} else if (!lua_isnoneornil(L, 2)) {
+		at = cl_ctx_instant(L, 2, call, "date");
+	}
+	cl_instant start =
+	        week ? cl_calendar_week_start(calendar, at, offset) : cl_calendar_month_start(calendar, at, offset);
+	cl_instant finish =
+	        week ? cl_calendar_week_start(calendar, start, 1) : cl_calendar_month_start(calendar, start, 1);
+	lua_createtable(L, 0, 5);
+	cl_set_instant(L, "start", start);
+	cl_set_instant(L, "finish", finish);
+	push_local_date(L, unit, start);
+	lua_setfield(L, -2, "first");
+	push_local_date(L, unit, finish - CL_SECOND);
+	lua_setfield(L, -2, "last");
+	cl_set_str(L, "name",
+	           week ? cl_calendar_week_name(unit->arena, calendar, start)
+	                : cl_calendar_month_name(unit->arena, calendar, start));
+	return 1;
+}
+
+static int month(lua_State *L)
+{
+	return push_period(L, "ctx:month", false);
+}
+
+static int week(lua_State *L)
+{
+	return push_period(L, "ctx:week", true);
+}
+
 static struct cl_duration take_duration(lua_State *L, int index, const char *call)
 {
 	struct cl_str text = cl_ctx_text(L, index, call, "duration");
@@ -257,6 +299,8 @@ const luaL_Reg cl_ctx_time_calls[] = {
         {"today", today},
         {"add", add},
         {"between", between},
+        {"month", month},
+        {"week", week},
         {"local_date", local_date},
         {"local_time", local_time},
         {"set_timer", set_timer},

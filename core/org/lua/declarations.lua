@@ -19,6 +19,21 @@ local most = { states = 200, events = 100, entries = 500, roles = 200, settings 
 local need_types = { "string", "date", "dateTime", "integer", "number", "boolean", "reference", "choice", "code" }
 local need_type = one_of(table.unpack(need_types))
 
+-- The choices of a need: texts, or what a setting lists.
+local function choice_list(value, at, what)
+	local read = {}
+	if type(value) ~= "table" then
+		return expect(at, what, "a list of texts", value)
+	end
+	for i, each in ipairs(value) do
+		read[i] = text(type(each) == "table" and each.code or each, at, what .. "[" .. i .. "]")
+	end
+	if #read == 0 then
+		problem(at, what .. ": lists nothing that can be chosen")
+	end
+	return read
+end
+
 local function read_need(value, at, what, name)
 	if type(value) == "string" then
 		value = { value }
@@ -36,6 +51,8 @@ local function read_need(value, at, what, name)
 		elseif math.type(key) ~= "integer" then
 			key = tostring(key)
 			problem(at, what .. ": unknown field '" .. key .. "'" .. did_you_mean(key, { "optional", "help" }))
+		elseif key > 1 and kind == "choice" and kind_of(each) == "setting" then
+			read.choices[#read.choices + 1] = settable(choice_list)(each, at, what .. "[" .. key .. "]")
 		elseif key > 1 and kind == "choice" then
 			read.choices[#read.choices + 1] = text(each, at, what .. "[" .. key .. "]")
 		elseif key > 1 and kind then
@@ -76,7 +93,9 @@ local function needs(value, at, what)
 	return read
 end
 
-local transition_fields = { by = texts, needs = needs, guard = func, effect = func, help = text, rule = text }
+local transition_fields = {
+	by = texts, needs = needs, guard = func, effect = func, help = text, rule = text, keep_clock = flag,
+}
 
 local function read_transition(value, at, what)
 	if type(value) == "string" then
@@ -107,7 +126,12 @@ local function overdue(value, at, what)
 	return expect(at, what, 'escalate("role", ...) or fire "event"', value)
 end
 
-local reminder_fields = { before = settable(duration), to = text }
+local reminder_fields = {
+	before = settable(duration), after = settable(duration), to = text, text = text,
+	fire = function (value, at, what)
+		return kind_of(value) == "fire" and value.event or text(value, at, what)
+	end,
+}
 
 local function reminders(value, at, what)
 	if type(value) == "string" or kind_of(value) == "setting" then
@@ -121,8 +145,10 @@ local function reminders(value, at, what)
 		local name = what .. "[" .. i .. "]"
 		if is_plain(each) then
 			local reminder = read_fields(each, reminder_fields, below(at, i), name)
-			if not reminder.before then
-				problem(below(at, i), name .. ": needs 'before', a duration")
+			if (reminder.before == nil) == (reminder.after == nil) then
+				problem(below(at, i), name .. ": needs 'before' (the clock ends) or 'after' (it is entered), a duration")
+			elseif reminder.fire and (reminder.to or reminder.text) then
+				problem(below(at, i), name .. ": either tells somebody or fires an event")
 			end
 			read[#read + 1] = reminder
 		else
@@ -130,6 +156,51 @@ local function reminders(value, at, what)
 		end
 	end
 	return read
+end
+
+-- ---- clocks ----
+
+local due_from_fields = { before = settable(duration), after = settable(duration), otherwise = settable(duration) }
+
+local function tiers(value, at, what)
+	if not is_plain(value) or #value > 0 then
+		return expect(at, what, 'a table such as { urgent = "4 hours", otherwise = "2 days" }', value)
+	end
+	local read, names = { at = at }, schema.names_of(value)
+	table.sort(names, function (a, b)
+		return tostring(a) < tostring(b)
+	end)
+	if #names == 0 then
+		problem(at, what .. ": names no time")
+	end
+	for _, name in ipairs(names) do
+		if type(name) ~= "string" then
+			problem(at, what .. ": each time stands under a value, not under " .. tostring(name))
+		else
+			read[#read + 1] = {
+				value = name, within = settable(duration)(value[name], below(at, name), what .. "." .. name),
+			}
+		end
+	end
+	return read
+end
+
+-- One duration for every instance, or one that the instance's data decide.
+local function clock(value, at, what)
+	local kind = kind_of(value)
+	if type(value) == "function" then
+		return { clock = "function", run = value, at = at }
+	elseif kind == "due_from" then
+		local read = read_fields(value.options, due_from_fields, at, what .. ": due_from")
+		if read.before and read.after then
+			problem(at, what .. ": due_from is either before or after")
+		end
+		read.clock, read.field = "due_from", value.field
+		return read
+	elseif kind == "tier" then
+		return { clock = "tier", field = value.field, tiers = settable(tiers)(value.times, at, what .. ": tier"), at = at }
+	end
+	return settable(duration)(value, at, what)
 end
 
 local business_fields = { system = text, code = text, display = text }
@@ -148,7 +219,7 @@ local function business(value, at, what)
 end
 
 local state_fields = {
-	status = text, business = business, accepts = texts, owner = text, action = text, within = settable(duration),
+	status = text, business = business, accepts = texts, owner = text, action = text, within = clock,
 	overdue = overdue, reminders = reminders, on = by_name(most.events, "event", read_transition), enter = func,
 	final = flag,
 }

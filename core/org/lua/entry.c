@@ -81,6 +81,50 @@ static int run_effect(void *context, struct cl_unit *unit, int function, struct 
 	return run_event(context, unit, function, task, &event, false, e);
 }
 
+/* ---- clocks ---- */
+
+struct clock {
+	struct event event;
+	struct cl_str text;
+};
+
+static int push_clock(lua_State *L, struct cl_call *call)
+{
+	const struct clock *clock = call->context;
+	cl_push_view(L, clock->event.task, CL_STR_NONE, 0);
+	push_data(L, clock->event.data);
+	return 2;
+}
+
+static void take_clock(lua_State *L, struct cl_call *call)
+{
+	struct clock *clock = call->context;
+	if (lua_type(L, -1) != LUA_TSTRING)
+		cl_raise_misuse(L, "a clock gives a duration, a dateTime or a date, not %s", luaL_typename(L, -1));
+	clock->text = cl_ctx_text(L, lua_gettop(L), "a clock", "its result");
+}
+
+static int run_clock(void *context, struct cl_unit *unit, int function, struct cl_str task,
+                     const struct cl_json *resource, const struct cl_json *data, struct cl_str *out, struct cl_err *e)
+{
+	struct clock clock = {.event = {.task = resource, .data = data}};
+	struct cl_call call = {
+	        .lua = context,
+	        .unit = unit,
+	        .function = function,
+	        .type = CL_STR("Task"),
+	        .instance = task,
+	        .read_only = true,
+	        .results = 1,
+	        .push = push_clock,
+	        .take = take_clock,
+	        .context = &clock,
+	};
+	int code = cl_call_run(&call, e);
+	*out = clock.text;
+	return code;
+}
+
 struct month {
 	cl_instant from, to;
 	double numerator, denominator;
@@ -90,14 +134,14 @@ struct month {
 static int push_month(lua_State *L, struct cl_call *call)
 {
 	const struct month *month = call->context;
-	struct cl_local local = cl_zone_local(call->unit->organization->calendar.zone, month->from);
-	char name[24];
+	const struct cl_calendar *calendar = &call->unit->organization->calendar;
+	bool week = month->to - month->from < 8 * CL_DAY;
 	lua_createtable(L, 0, 3);
 	cl_set_instant(L, "start", month->from);
 	cl_set_instant(L, "finish", month->to);
-	snprintf(name, sizeof name, "%04d-%02d", local.date.year, local.date.month);
-	lua_pushstring(L, name);
-	lua_setfield(L, -2, "name");
+	cl_set_str(L, "name",
+	           week ? cl_calendar_week_name(call->unit->arena, calendar, month->from)
+	                : cl_calendar_month_name(call->unit->arena, calendar, month->from));
 	return 1;
 }
 
@@ -156,7 +200,13 @@ static int run_metric(void *context, struct cl_unit *unit, int function, cl_inst
 
 struct cl_script cl_entry_script(struct cl_lua *lua)
 {
-	return (struct cl_script){.context = lua, .guard = run_guard, .effect = run_effect, .metric = run_metric};
+	return (struct cl_script){
+	        .context = lua,
+	        .guard = run_guard,
+	        .effect = run_effect,
+	        .clock = run_clock,
+	        .metric = run_metric,
+	};
 }
 
 /* ---- handlers ---- */

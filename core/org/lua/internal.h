@@ -246,8 +246,10 @@ struct cl_str cl_unit_copy(struct cl_unit *unit, const char *text, size_t n);
 CL_MAY_LJMP void cl_push_str(lua_State *L, struct cl_str text);
 CL_MAY_LJMP void cl_set_str(lua_State *L, const char *name, struct cl_str text);
 CL_MAY_LJMP void cl_set_instant(lua_State *L, const char *name, cl_instant at);
-extern const luaL_Reg cl_ctx_read_calls[], cl_ctx_change_calls[], cl_ctx_flow_calls[], cl_ctx_time_calls[],
-        cl_ctx_send_calls[];
+/* For cl_store_set_progress, with the cl_lua: Lua's hook does not fire inside SQLite; this does (pitfalls 10). */
+int cl_ctx_progress(void *context);
+extern const luaL_Reg cl_ctx_read_calls[], cl_ctx_instance_calls[], cl_ctx_change_calls[], cl_ctx_flow_calls[],
+        cl_ctx_time_calls[], cl_ctx_send_calls[];
 
 /* ---- loading ---- */
 

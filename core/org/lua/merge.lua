@@ -135,7 +135,41 @@ local function find_workflow(all, name, at, what)
 	return workflow
 end
 
-local function list_transitions(workflow, state, numbers, what)
+-- Choices that a setting lists stand where the setting was named.
+local function resolve_choices(needs, settings)
+	for _, need in ipairs(needs) do
+		local choices = {}
+		for _, choice in ipairs(need.choices) do
+			if kind_of(choice) == "pending" then
+				append(choices, resolve(choice, settings))
+			else
+				choices[#choices + 1] = choice
+			end
+		end
+		need.choices = choices
+	end
+end
+
+local clock_kinds = { due_from = 1, tier = 2, ["function"] = 3 } -- enum cl_clock_kind
+
+-- `otherwise` of a tier is one of its times.
+local function finish_clock(clock, settings)
+	clock.kind = clock_kinds[clock.clock]
+	clock.before, clock.after = resolve(clock.before, settings), resolve(clock.after, settings)
+	clock.otherwise = resolve(clock.otherwise, settings)
+	local times = {}
+	for _, tier in ipairs(resolve(clock.tiers, settings) or {}) do
+		tier.within = resolve(tier.within, settings)
+		if tier.value == "otherwise" then
+			clock.otherwise = tier.within
+		else
+			times[#times + 1] = tier
+		end
+	end
+	clock.tiers = times
+end
+
+local function list_transitions(workflow, state, numbers, what, settings)
 	local list = {}
 	for _, event in ipairs(sorted_names(state.on)) do
 		local transition = state.on[event]
@@ -148,6 +182,10 @@ local function list_transitions(workflow, state, numbers, what)
 		end
 		transition.event, transition.number = event, numbers[transition.target]
 		transition.needs = transition.needs or {}
+		resolve_choices(transition.needs, settings)
+		if transition.keep_clock and workflow.states[transition.target] and workflow.states[transition.target].final then
+			problem(transition.at, name .. ": a final state has no clock to keep")
+		end
 		list[#list + 1] = transition
 	end
 	return list
@@ -155,18 +193,23 @@ end
 
 local function finish_state(workflow, state, numbers, settings)
 	local what = "workflow '" .. workflow.name .. "': state '" .. state.name .. "'"
-	state.transitions = list_transitions(workflow, state, numbers, what)
+	state.transitions = list_transitions(workflow, state, numbers, what, settings)
 	local business = state.business or {}
 	state.business_system = business.system or "urn:careloop:" .. workflow.name
 	state.business_code = business.code or state.name
 	state.business_display = business.display
-	state.within, state.within_setting = resolve(state.within, settings)
+	if type(state.within) == "table" and state.within.clock then
+		finish_clock(state.within, settings)
+		state.clock, state.within = state.within, nil
+	else
+		state.within, state.within_setting = resolve(state.within, settings)
+	end
 	local overdue = state.overdue or {}
 	state.overdue_event, state.escalate_to = overdue.event, overdue.to
 	state.again, state.times = resolve(overdue.again, settings), resolve(overdue.times, settings)
 	state.finally_event = resolve(overdue.finally, settings)
 	for _, reminder in ipairs(state.reminders or {}) do
-		reminder.before = resolve(reminder.before, settings)
+		reminder.before, reminder.after = resolve(reminder.before, settings), resolve(reminder.after, settings)
 	end
 end
 

@@ -77,6 +77,21 @@ function words.escalate(to, options)
 	return mark("escalate", { to = to, options = options or {} })
 end
 
+-- Clocks by the instance's data.
+function words.due_from(field, options)
+	if not is_name(field) or options ~= nil and type(options) ~= "table" then
+		core.raise('due_from: write due_from("visit_at", { before = "1 day", otherwise = "2 days" })')
+	end
+	return mark("due_from", { field = field, options = options or {} })
+end
+
+function words.tier(field, times)
+	if not is_name(field) or type(times) ~= "table" then
+		core.raise('tier: write tier("urgency", { urgent = "4 hours", otherwise = "2 days" }), or with a setting')
+	end
+	return mark("tier", { field = field, times = times })
+end
+
 function words.fire(event)
 	if not is_name(event) then
 		core.raise('fire: needs an event: fire "give_up"')

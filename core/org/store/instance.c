@@ -84,13 +84,22 @@ static const char *instances_text(struct cl_str workflow, struct cl_str state, s
 #undef REST
 }
 
+static int gather(struct cl_store *store, sqlite3_stmt *statement, struct cl_arena *arena, struct cl_instance_list *out,
+                  struct cl_err *e)
+{
+	size_t capacity = 0;
+	int code;
+	while ((code = cl_step(store, statement, e)) == 1) {
+		out->items = cl_arena_grow(arena, out->items, &capacity, out->count, sizeof(*out->items));
+		fill(arena, statement, &out->items[out->count++]);
+	}
+	return code;
+}
+
 int cl_store_instances(struct cl_store *store, struct cl_arena *arena, struct cl_str workflow, struct cl_str state,
                        struct cl_str patient, bool live_only, uint32_t limit, struct cl_instance_list *out,
                        struct cl_err *e)
 {
-	size_t capacity = 0;
-	int code;
-
 	*out = (struct cl_instance_list){0};
 	sqlite3_stmt *statement = cl_statement(store, instances_text(workflow, state, patient, live_only), e);
 	if (!statement)
@@ -100,11 +109,29 @@ int cl_store_instances(struct cl_store *store, struct cl_arena *arena, struct cl
 	cl_bind_text(statement, 3, patient);
 	sqlite3_bind_int(statement, 4, live_only);
 	sqlite3_bind_int64(statement, 5, limit);
-	while ((code = cl_step(store, statement, e)) == 1) {
-		out->items = cl_arena_grow(arena, out->items, &capacity, out->count, sizeof(*out->items));
-		fill(arena, statement, &out->items[out->count++]);
-	}
-	return code;
+	return gather(store, statement, arena, out, e);
+}
+
+int cl_store_instances_after(struct cl_store *store, struct cl_arena *arena, struct cl_str workflow,
+                             struct cl_str state, struct cl_str patient, bool live_only, struct cl_str after,
+                             uint32_t limit, struct cl_instance_list *out, struct cl_err *e)
+{
+	*out = (struct cl_instance_list){0};
+	sqlite3_stmt *statement =
+	        cl_statement(store,
+	                     "SELECT " COLUMNS " FROM instance WHERE task > ?1 AND (?2 = '' OR workflow = ?2)"
+	                     " AND (?3 = '' OR state = ?3) AND (?4 = '' OR patient = ?4) AND (?5 = 0 OR final = 0)"
+	                     " ORDER BY task LIMIT ?6",
+	                     e);
+	if (!statement)
+		return cl_unprepared(e);
+	cl_bind_text(statement, 1, after);
+	cl_bind_text(statement, 2, workflow);
+	cl_bind_text(statement, 3, state);
+	cl_bind_text(statement, 4, patient);
+	sqlite3_bind_int(statement, 5, live_only);
+	sqlite3_bind_int64(statement, 6, limit);
+	return gather(store, statement, arena, out, e);
 }
 
 /* ---- transitions ---- */

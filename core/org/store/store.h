@@ -183,6 +183,11 @@ int cl_store_instances(struct cl_store *store, struct cl_arena *arena, struct cl
                        struct cl_str patient, bool live_only, uint32_t limit, struct cl_instance_list *out,
                        struct cl_err *e);
 
+/* The same by Task id, those after `after` (empty = from the first): for going through all of them in pages. */
+int cl_store_instances_after(struct cl_store *store, struct cl_arena *arena, struct cl_str workflow,
+                             struct cl_str state, struct cl_str patient, bool live_only, struct cl_str after,
+                             uint32_t limit, struct cl_instance_list *out, struct cl_err *e);
+
 struct cl_stored_transition {
 	uint64_t sequence; /* of its event */
 	struct cl_str task;
