@@ -3,6 +3,7 @@
 local codes = require "lib/codes"
 local resources = require "lib/resources"
 local registry = require "registry"
+local review = require "review"
 
 local huddle = {}
 
@@ -93,6 +94,7 @@ function huddle.workflow(declare)
 			overdue = escalate("care_manager", { again = "1 hour", times = 3, finally = "not_held" }),
 			on = {
 				close = close,
+				decide = { "in_session", by = team, needs = review.decision, effect = review.decide, help = "Becomes a task" },
 				not_held = { "missed", by = { "care_manager", "clock" } },
 			},
 		},

@@ -5,9 +5,13 @@ local resources = require "lib/resources"
 local roles = require "lib/roles"
 local safety = require "lib/safety"
 local team = require "lib/team"
+local conditions = require "conditions"
 local huddle = require "huddle"
+local orders = require "orders"
 local plan = require "plan"
 local registry = require "registry"
+local review = require "review"
+local strata = require "strata"
 
 local on_alert = { owner = "behavioral_health_consultant", backup = "care_manager" }
 local declare = { setting = setting, escalate = escalate, fire = fire }
@@ -132,6 +136,40 @@ return plugin {
 			type = "duration", default = "10 hours", source = "domain.md 3.3: the same day",
 			help = "Time to do what was decided",
 		},
+		strata_rules = {
+			type = "list",
+			help = "Points for risk: factor, at_least, points, text. This formula has no outside authority",
+			default = {
+				{ factor = "phq9_last", at_least = 15, points = 2, text = "PHQ-9" },
+				{ factor = "phq9_last", at_least = 20, points = 3, text = "PHQ-9" },
+				{ factor = "safety_alerts_12_months", at_least = 1, points = 3, text = "self-harm alerts in 12 months" },
+				{ factor = "emergency_visits_12_months", at_least = 2, points = 2, text = "emergency visits in 12 months" },
+				{ factor = "admissions_12_months", at_least = 1, points = 3, text = "admissions in 12 months" },
+				{ factor = "active_conditions", at_least = 3, points = 1, text = "active conditions" },
+				{ factor = "a1c_last", at_least = 9, points = 1, text = "HbA1c" },
+				{ factor = "missed_visits_6_months", at_least = 2, points = 1, text = "missed visits in 6 months" },
+			},
+		},
+		strata = {
+			type = "list", help = "Strata and the sum from which they begin",
+			default = { { name = "low", from = 0 }, { name = "rising", from = 2 }, { name = "high", from = 5 } },
+		},
+		strata_minutes = {
+			type = "table", default = { low = 5, rising = 30, high = 90 },
+			help = "Minutes of care management a month that a patient of the stratum is planned with",
+		},
+		panel_minutes = { type = "integer", default = 4800, help = "Minutes a month that one panel can carry" },
+		repeat_days = {
+			type = "table", default = { default = 30, ["4548-4"] = 90, ["24331-1"] = 180 }, -- HbA1c, lipids
+			help = "Days in which the same order counts as a repeat, by code; 0: never. The default goes for all other codes",
+		},
+		registries = {
+			type = "list", default = conditions.shipped, source = "CMS122, CMS165",
+			help = "Registries of conditions: name, codes, test (LOINC), unit, due_days, poor_above",
+		},
+		case_review_plan_within = { type = "duration", default = "3 business days", help = "Time to find a day" },
+		case_review_within = { type = "duration", default = "10 business days", help = "Time to hold it" },
+		decision_within = { type = "duration", default = "5 business days", help = "Time to do what was decided" },
 		reference_day = {
 			type = "integer", default = 15, source = "domain.md 2.10 [k]",
 			help = "Day of the month on which a member must be covered to count",
@@ -250,6 +288,8 @@ return plugin {
 	workflow "plan_review" (plan.workflow(declare)),
 	workflow "huddle" (huddle.workflow(declare)),
 	workflow "huddle_item" (huddle.item_workflow(declare)),
+	workflow "case_review" (review.workflow(declare)),
+	workflow "team_task" (review.task_workflow(declare)),
 	workflow "outreach" {
 		summary = "Reaching a patient who was not seen for long", subject = "EpisodeOfCare", start = "due", single = true,
 		due = {
@@ -291,12 +331,31 @@ return plugin {
 
 	every("05:30", "daily", registry.assess_all),
 	timer "assess" (registry.assess_batch),
+	every("04:00", "monthly", strata.begin),
+	timer "strata" (strata.assess_batch),
+	on "ServiceRequest.create" (orders.placed),
 	every("07:00", "business days", huddle.prepare),
 
 	operation "$edit-section" {
 		summary = "Edit one section of a shared plan",
 		roles = { "care_manager", "clinician", "behavioral_health_consultant", "nurse", "psychiatric_consultant" },
 		run = plan.edit,
+	},
+
+	operation "$repeat-check" {
+		summary = "Recent orders and results of the same kind, before an order is placed",
+		roles = { "clinician", "care_manager", "behavioral_health_consultant", "nurse", "ehr" }, run = orders.check,
+	},
+	operation "$stratify" {
+		summary = "The risk stratum of one patient now, with the facts behind it", roles = { "care_manager", "clinician" },
+		run = function (ctx, _, target)
+			if resources.parse(target) ~= "Patient" or not ctx:read(target) then
+				ctx:refuse("$stratify is asked of a patient: POST /fhir/Patient/[id]/$stratify", "Patient")
+			end
+			strata.assess(ctx, target)
+			local _, document = strata.current(ctx, target)
+			return plain(document)
+		end,
 	},
 
 	metric "phq9_response" {
@@ -339,6 +398,29 @@ return plugin {
 		columns = { "patient_name", "first", "last", "delta", "weeks", "last_score", "last_contact", "flags", "patient" },
 		rows = registry.rows,
 		roles = { "care_manager", "clinician", "behavioral_health_consultant", "psychiatric_consultant" },
+	},
+	view "panels" {
+		summary = "Each panel: patients by stratum, planned minutes, overdue plans",
+		columns = {
+			"name", "patients", "low", "rising", "high", "not_assessed", "minutes", "over_capacity", "plans_overdue", "panel",
+		},
+		rows = strata.panels, roles = { "care_manager", "clinician", "manager" },
+	},
+	view "condition_registries" {
+		summary = "Patients with long-term conditions: poor control and what is due first",
+		columns = { "registry", "patient_name", "last", "unit", "last_date", "poor_control", "due", "patient" },
+		rows = conditions.rows, roles = { "care_manager", "clinician", "nurse" },
+	},
+	view "case_reviews" {
+		summary = "Joint reviews: to plan, to hold, to close", of = instances "case_review",
+		columns = { "patient_name", "data.why", "state", "action", "due", "overdue", "task" },
+		roles = { "care_manager", "clinician", "behavioral_health_consultant", "psychiatric_consultant", "nurse" },
+	},
+	view "team_tasks" {
+		summary = "What the team decided and is still to do", of = instances "team_task",
+		columns = { "patient_name", "data.text", "owner", "due", "overdue", "task" },
+		roles = { "care_manager", "clinician", "behavioral_health_consultant", "psychiatric_consultant", "nurse",
+			"medical_assistant" },
 	},
 	view "huddle_today" {
 		summary = "What the huddles decided and is still to do", of = instances "huddle_item",

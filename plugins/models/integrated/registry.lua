@@ -2,6 +2,7 @@
 -- domain.md section 2.3 with section 0 row 8; [d] marks thresholds without outside authority, which are settings.
 local codes = require "lib/codes"
 local dates = require "lib/dates"
+local protocol = require "lib/protocol"
 local resources = require "lib/resources"
 local scores = require "lib/scores"
 
@@ -134,12 +135,17 @@ function registry.judge(facts, today, limits)
 	return wanted
 end
 
+registry.protocol_url = "urn:careloop:protocol:depression"
+
+-- The numbers of the protocol in force go before the settings.
 function registry.limits(ctx)
-	return {
-		new_days = ctx.setting.new_days, stale_days = ctx.setting.stale_days, disengaged_days = ctx.setting.disengaged_days,
-		first_score_days = ctx.setting.first_score_days, score_days = ctx.setting.score_days,
-		early_days = ctx.setting.early_days, response_days = ctx.setting.response_days,
-	}
+	local limits = protocol.in_force(ctx, registry.protocol_url)
+	for _, name in ipairs {
+		"new_days", "stale_days", "disengaged_days", "first_score_days", "score_days", "early_days", "response_days",
+	} do
+		limits[name] = limits[name] or ctx.setting[name]
+	end
+	return limits
 end
 
 -- ---- flags ----
