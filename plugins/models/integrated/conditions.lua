@@ -20,20 +20,21 @@ conditions.shipped = {
 }
 
 local function last_value(ctx, patient, test)
-	for _, observation in ipairs(ctx:search("Observation", {
+	local observation = ctx:search("Observation", {
 		patient = patient, ["combo-code"] = codes.system.loinc .. "|" .. test, status = "final,amended,corrected",
 		_sort = "-date", _count = 1,
-	})) do
-		local quantity = observation.valueQuantity
-		for _, component in ipairs(observation.component or {}) do
-			if resources.has_code(component.code, test, codes.system.loinc) then
-				quantity = component.valueQuantity
-			end
-		end
-		local at = observation.effectiveDateTime or observation.issued
-		return quantity and tonumber(quantity.value), at and dates.local_date(ctx, at)
+	})[1]
+	if not observation then
+		return nil
 	end
-	return nil
+	local quantity = observation.valueQuantity
+	for _, component in ipairs(observation.component or {}) do
+		if resources.has_code(component.code, test, codes.system.loinc) then
+			quantity = component.valueQuantity
+		end
+	end
+	local at = observation.effectiveDateTime or observation.issued
+	return quantity and tonumber(quantity.value), at and dates.local_date(ctx, at)
 end
 
 -- Rows of all registries: poor control first, then what is due, then the rest.

@@ -23,9 +23,7 @@ local function protocol(version, status)
 end
 
 local function task_of(t, reference)
-	for _, task in ipairs(t:search("Task", { code = "approval", focus = reference })) do
-		return "Task/" .. task.id
-	end
+	return "Task/" .. t:search("Task", { code = "approval", focus = reference })[1].id
 end
 
 local function approve(t, name, task, role, reference)
