@@ -132,6 +132,23 @@ void add_string(struct values *values, uint16_t parameter, const char *folded)
 	add(values, parameter, CL_INDEX_STRING)->a = cl_str_of(folded);
 }
 
+void add_written(struct values *values, uint16_t parameter, const char *written, const char *folded)
+{
+	add_string(values, parameter, folded);
+	add(values, parameter, CL_INDEX_EXACT)->a = cl_str_of(written);
+}
+
+void add_member(struct values *values, uint16_t parameter, int64_t group, unsigned part,
+                const struct cl_index_value *value)
+{
+	struct cl_index_value *member = add(values, parameter, CL_INDEX_MEMBER);
+	*member = *value;
+	member->parameter = parameter;
+	member->kind = CL_INDEX_MEMBER;
+	member->lower = group;
+	member->upper = CL_MEMBER_OF(part, value->kind);
+}
+
 void add_date(struct values *values, uint16_t parameter, int64_t lower, int64_t upper)
 {
 	struct cl_index_value *value = add(values, parameter, CL_INDEX_DATE);

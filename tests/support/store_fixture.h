@@ -83,6 +83,11 @@ struct values {
 };
 void add_token(struct values *values, uint16_t parameter, const char *system, const char *code);
 void add_string(struct values *values, uint16_t parameter, const char *folded);
+/* As written, beside the folded form, which is added too. */
+void add_written(struct values *values, uint16_t parameter, const char *written, const char *folded);
+/* A token or quantity as a part of a group, without the rows of its own parameter. */
+void add_member(struct values *values, uint16_t parameter, int64_t group, unsigned part,
+                const struct cl_index_value *value);
 void add_date(struct values *values, uint16_t parameter, int64_t lower, int64_t upper);
 void add_reference(struct values *values, uint16_t parameter, const char *type, const char *id);
 void add_number(struct values *values, uint16_t parameter, double low, double high);

@@ -7,8 +7,8 @@
 /* "code kind a|b", "code date lower..upper" or "code number low..high": one line for each value, in index order. */
 static struct cl_str listing(const struct cl_json *resource)
 {
-	static const char *const kinds[] = {"",       "token",    "string", "date",       "reference",
-	                                    "number", "quantity", "uri",    "compartment"};
+	static const char *const kinds[] = {"",         "token", "string",      "date",  "reference", "number",
+	                                    "quantity", "uri",   "compartment", "exact", "member"};
 	struct cl_index index;
 	uint16_t type = cl_fhir_type(cl_json_get_text(resource, "resourceType"));
 	assert_int_equal(cl_fhir_index(arena, type, resource, &index, &error), 0);
@@ -48,6 +48,14 @@ static struct cl_str listing(const struct cl_json *resource)
 		case CL_INDEX_URI:
 			cl_buf_add_str(&out, value->a);
 			break;
+		case CL_INDEX_EXACT:
+			cl_buf_printf(&out, "%.*s", CL_STR_ARGS(value->a));
+			break;
+		case CL_INDEX_MEMBER:
+			cl_buf_printf(&out, "%lld.%u %.6g..%.6g %.*s|%.*s", (long long)value->lower,
+			              CL_MEMBER_PART(value->upper), value->low, value->high, CL_STR_ARGS(value->a),
+			              CL_STR_ARGS(value->b));
+			break;
 		case CL_INDEX_COMPARTMENT:
 			cl_buf_add_str(&out, value->b);
 			break;
@@ -64,8 +72,10 @@ static struct cl_str listing(const struct cl_json *resource)
 static void indexes(const struct cl_json *resource, const char *expected)
 {
 	struct cl_str found = listing(resource);
-	if (!cl_str_is(found, expected))
-		fail_msg("found\n%.*s", CL_STR_ARGS(found));
+	if (!cl_str_is(found, expected)) {
+		fwrite(found.p, 1, found.n, stderr); /* longer than a message may be */
+		fail_msg("not the values that were expected");
+	}
 }
 
 static void has(const char *quoted, const char *line)
@@ -122,7 +132,21 @@ static void a_patient(void **state)
 	                            "_profile uri http://example.org/fhir/StructureDefinition/client|2.0\n"
 	                            "_source uri urn:example:intake\n"
 	                            "compartment maria\n"
-	                            "compartment maria-old\n");
+	                            "compartment maria-old\n"
+	                            "address exact 12 Río Grande St\n"
+	                            "address exact 79901\n"
+	                            "address exact El Paso\n"
+	                            "address exact TX\n"
+	                            "address-city exact El Paso\n"
+	                            "address-postalcode exact 79901\n"
+	                            "address-state exact TX\n"
+	                            "family exact Ñáñez\n"
+	                            "given exact José\n"
+	                            "given exact María\n"
+	                            "name exact José\n"
+	                            "name exact Mari  N.\n"
+	                            "name exact María\n"
+	                            "name exact Ñáñez\n");
 }
 
 static void a_task(void **state)
@@ -153,6 +177,8 @@ static void a_service_request(void **state)
 	        "code token http://snomed.info/sct|467771000124109\n"
 	        "intent token |order\n"
 	        "status token |active\n"
+	        "code string assistance with application for food pantry program\n"
+	        "code string food pantry\n"
 	        "authored date 2026-11-22T00:00:00.000Z..2026-11-23T00:00:00.000Z\n"
 	        "occurrence date 2026-11-25T00:00:00.000Z..2026-12-09T00:00:00.000Z\n"
 	        "instantiates-canonical reference |http://example.org/fhir/PlanDefinition/food\n"
@@ -166,26 +192,32 @@ static void a_service_request(void **state)
 static void an_observation(void **state)
 {
 	(void)state;
-	indexes(fixture("observation"), "code token http://loinc.org|44261-6\n"
-	                                "combo-code token http://loinc.org|44250-9\n"
-	                                "combo-code token http://loinc.org|44255-8\n"
-	                                "combo-code token http://loinc.org|44261-6\n"
-	                                "combo-data-absent-reason token "
-	                                "http://terminology.hl7.org/CodeSystem/data-absent-reason|asked-declined\n"
-	                                "component-code token http://loinc.org|44250-9\n"
-	                                "component-code token http://loinc.org|44255-8\n"
-	                                "component-data-absent-reason token "
-	                                "http://terminology.hl7.org/CodeSystem/data-absent-reason|asked-declined\n"
-	                                "status token |final\n"
-	                                "date date 2026-11-20T17:30:00.000Z..2026-11-20T17:30:01.000Z\n"
-	                                "patient reference Patient|maria\n"
-	                                "performer reference Practitioner|dr-lee\n"
-	                                "subject reference Patient|maria\n"
-	                                "combo-value-quantity quantity 14..14 |score\n"
-	                                "combo-value-quantity quantity 14..14 http://unitsofmeasure.org|{score}\n"
-	                                "value-quantity quantity 14..14 |score\n"
-	                                "value-quantity quantity 14..14 http://unitsofmeasure.org|{score}\n"
-	                                "compartment maria\n");
+	indexes(fixture("observation"),
+	        "code token http://loinc.org|44261-6\n"
+	        "combo-code token http://loinc.org|44250-9\n"
+	        "combo-code token http://loinc.org|44255-8\n"
+	        "combo-code token http://loinc.org|44261-6\n"
+	        "combo-data-absent-reason token "
+	        "http://terminology.hl7.org/CodeSystem/data-absent-reason|asked-declined\n"
+	        "component-code token http://loinc.org|44250-9\n"
+	        "component-code token http://loinc.org|44255-8\n"
+	        "component-data-absent-reason token "
+	        "http://terminology.hl7.org/CodeSystem/data-absent-reason|asked-declined\n"
+	        "status token |final\n"
+	        "code string phq-9 total score\n"
+	        "combo-code string phq-9 total score\n"
+	        "date date 2026-11-20T17:30:00.000Z..2026-11-20T17:30:01.000Z\n"
+	        "patient reference Patient|maria\n"
+	        "performer reference Practitioner|dr-lee\n"
+	        "subject reference Patient|maria\n"
+	        "combo-value-quantity quantity 14..14 |score\n"
+	        "combo-value-quantity quantity 14..14 http://unitsofmeasure.org|{score}\n"
+	        "value-quantity quantity 14..14 |score\n"
+	        "value-quantity quantity 14..14 http://unitsofmeasure.org|{score}\n"
+	        "compartment maria\n"
+	        "combo-code-value-quantity member 1.0 0..0 http://loinc.org|44261-6\n"
+	        "combo-code-value-quantity member 1.1 14..14 |score\n"
+	        "combo-code-value-quantity member 1.1 14..14 http://unitsofmeasure.org|{score}\n");
 }
 
 static void references_to_patients(void **state)

@@ -7,13 +7,13 @@ static struct cl_fhir_search_context context;
 /* The tree as one line: and(token(status,code,|active), chain(patient,Patient,string(name,prefix,peter))) */
 static void show(struct cl_buf *out, const struct cl_criterion *c)
 {
-	static const char *const matches[] = {"",       "code",   "system-code", "no-system-code",
-	                                      "system", "prefix", "contains",    "whole"};
+	static const char *const matches[] = {"",       "code",     "system-code", "no-system-code", "system",
+	                                      "prefix", "contains", "whole",       "exact"};
 	static const char *const relations[] = {"", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"};
-	static const char *const names[] = {"",        "true",        "false",   "and",      "or",
-	                                    "not",     "id",          "updated", "token",    "string",
-	                                    "date",    "reference",   "number",  "quantity", "uri",
-	                                    "present", "compartment", "chain",   "reverse",  "care-team"};
+	static const char *const names[] = {"",        "true",      "false", "and",     "or",          "not",
+	                                    "id",      "updated",   "token", "string",  "date",        "reference",
+	                                    "number",  "quantity",  "uri",   "present", "compartment", "chain",
+	                                    "reverse", "care-team", "group"};
 	const struct cl_fhir_parameter *parameter = cl_fhir_parameter_by_number(c->parameter);
 	cl_buf_printf(out, "%s(", names[c->kind]);
 	if (parameter)
@@ -114,7 +114,36 @@ static void tokens(void **state)
 	refuses(CL_TYPE_PATIENT, "identifier=a,,b", "identifier", "it is empty");
 	refuses(CL_TYPE_PATIENT, "gender:missing=maybe", "gender:missing", "true or false");
 	refuses(CL_TYPE_PATIENT, "_id=a_b", "_id", "no FHIR id");
-	refuses(CL_TYPE_PATIENT, "_id:not=a", "_id:not", "no modifiers");
+	becomes(CL_TYPE_PATIENT, "_id:not=a", "not(id(,|a))");
+	becomes(CL_TYPE_PATIENT, "_id:missing=true", "false()");
+	refuses(CL_TYPE_PATIENT, "_id:exact=a", "_id:exact", ":missing and :not");
+	becomes(CL_TYPE_OBSERVATION, "code:text=Body Weight", "string(code,prefix,body weight|)");
+	becomes(CL_TYPE_PATIENT, "identifier:of-type=http://t|MR|17\\|4",
+	        "group(identifier,token(,system-code,http://t|MR),token(identifier,code,|17|4))");
+	becomes(CL_TYPE_PATIENT, "identifier:of-type=|MR|17",
+	        "group(identifier,token(,code,|MR),token(identifier,code,|17))");
+	refuses(CL_TYPE_PATIENT, "identifier:of-type=MR|17", "identifier", "system|code|value");
+	refuses(CL_TYPE_PATIENT, "gender:of-type=a|b|c", "gender:of-type", "only identifiers");
+}
+
+static void composites(void **state)
+{
+	(void)state;
+	becomes(CL_TYPE_OBSERVATION, "code-value-quantity=http://loinc.org|8480-6$gt140",
+	        "and(code-value-quantity,token(code,system-code,http://loinc.org|8480-6),"
+	        "quantity(value-quantity,gt,140,140))");
+	becomes(CL_TYPE_OBSERVATION, "component-code-value-quantity=8480-6$ge140||mm[Hg],8462-4$lt9",
+	        "or(group(component-code-value-quantity,token(component-code,code,|8480-6),"
+	        "quantity(component-value-quantity,ge,140,140,|mm[Hg])),"
+	        "group(component-code-value-quantity,token(component-code,code,|8462-4),"
+	        "quantity(component-value-quantity,lt,9,9)))");
+	becomes(CL_TYPE_OBSERVATION, "combo-code-value-concept=a\\$b$c",
+	        "group(combo-code-value-concept,token(combo-code,code,|a$b),token(combo-value-concept,code,|c))");
+	becomes(CL_TYPE_OBSERVATION, "code-value-date:missing=true", "not(and(present(code),present(value-date)))");
+	becomes(CL_TYPE_OBSERVATION, "combo-code-value-quantity:missing=false", "present(combo-code-value-quantity)");
+	becomes(CL_TYPE_DOCUMENT_REFERENCE, "relationship=DocumentReference/a$replaces",
+	        "group(relationship,reference(relatesto,DocumentReference|a),token(relation,code,|replaces))");
+	refuses(CL_TYPE_OBSERVATION, "code-value-quantity=a$b", "value-quantity", "use a number");
 	refuses(CL_TYPE_PATIENT, "gender:above=male", "gender:above", ":above is not supported");
 	refuses(CL_TYPE_PATIENT, "gender:=male", "gender:", "must follow the colon");
 }
@@ -124,7 +153,7 @@ static void strings_and_uris(void **state)
 	(void)state;
 	becomes(CL_TYPE_PATIENT, "name=%C3%91and%C3%BA", "string(name,prefix,nandu|)");
 	becomes(CL_TYPE_PATIENT, "name:contains=and+u", "string(name,contains,and u|)");
-	becomes(CL_TYPE_PATIENT, "name:exact=Peter", "string(name,whole,peter|)");
+	becomes(CL_TYPE_PATIENT, "name:exact=Peter", "string(name,exact,Peter|peter)");
 	becomes(CL_TYPE_PATIENT, "name=Smith\\, Jr", "string(name,prefix,smith, jr|)");
 	becomes(CL_TYPE_PATIENT, "family=a&given=b,c",
 	        "and(string(family,prefix,a|),or(string(given,prefix,b|),string(given,prefix,c|)))");
@@ -204,7 +233,7 @@ static void chains(void **state)
 	becomes(CL_TYPE_TASK, "patient.identifier=s|1", "chain(patient,Patient,token(identifier,system-code,s|1))");
 	becomes(CL_TYPE_TASK, "subject:Patient.name=peter", "chain(subject,Patient,string(name,prefix,peter|))");
 	becomes(CL_TYPE_TASK, "patient._id=1", "chain(patient,Patient,id(,|1))");
-	becomes(CL_TYPE_TASK, "patient.name:exact=x", "chain(patient,Patient,string(name,whole,x|))");
+	becomes(CL_TYPE_TASK, "patient.name:exact=X", "chain(patient,Patient,string(name,exact,X|x))");
 	becomes(CL_TYPE_PATIENT, "general-practitioner.name=lee",
 	        "or(chain(general-practitioner,Organization,string(name,prefix,lee|)),chain(general-practitioner,"
 	        "Practitioner,"
@@ -215,7 +244,9 @@ static void chains(void **state)
 	        "reverse(subject,Task,not(token(status,code,|failed)))");
 	refuses(CL_TYPE_TASK, "status.name=x", "status.name", "only a reference");
 	refuses(CL_TYPE_TASK, "subject.name=x", "subject.name", "say which type");
-	refuses(CL_TYPE_TASK, "patient.organization.name=x", "organization.name", "1 deep");
+	becomes(CL_TYPE_TASK, "patient.organization.name=x",
+	        "chain(patient,Patient,chain(organization,Organization,string(name,prefix,x|)))");
+	refuses(CL_TYPE_TASK, "patient.organization.partof.name=x", "partof.name", "2 deep");
 	refuses(CL_TYPE_TASK, "patient:Group.name=x", "patient:Group.name", "never refers to the type Group");
 	refuses(CL_TYPE_TASK, "patient:Pat.name=x", "patient:Pat.name", "no FHIR R4 resource type");
 	refuses(CL_TYPE_TASK, "patient.nme=x", "nme",
@@ -228,8 +259,16 @@ static void chains(void **state)
 	        "no reference parameter");
 	refuses(CL_TYPE_ORGANIZATION, "_has:Observation:patient:code=1", "_has:Observation:patient:code",
 	        "never refers to the type Organization");
-	refuses(CL_TYPE_PATIENT, "_has:Observation:patient:_has:Task:focus:status=x", "_has:Task:focus:status",
-	        "1 deep");
+	becomes(CL_TYPE_PATIENT, "_has:Observation:patient:_has:Task:focus:status=x",
+	        "reverse(patient,Observation,reverse(focus,Task,token(status,code,|x)))");
+	becomes(CL_TYPE_PATIENT, "_has:Observation:patient:encounter:Encounter.status=x",
+	        "reverse(patient,Observation,chain(encounter,Encounter,token(status,code,|x)))");
+	becomes(CL_TYPE_TASK, "patient._has:Condition:patient:code=x",
+	        "chain(patient,Patient,reverse(patient,Condition,token(code,code,|x)))");
+	becomes(CL_TYPE_OBSERVATION, "subject._has:Flag:author:identifier=x",
+	        "or(chain(subject,Device,reverse(author,Flag,token(identifier,code,|x))),"
+	        "chain(subject,Patient,reverse(author,Flag,token(identifier,code,|x))))");
+	refuses(CL_TYPE_PATIENT, "_has:Observation:patient:_has:Task:focus:patient.name=x", "patient.name", "2 deep");
 	refuses(CL_TYPE_PATIENT, "_has=x", "_has", "no search parameter");
 }
 
@@ -301,8 +340,9 @@ static void unknown_parameters(void **state)
 	        "Patient has no search parameter \"brthdate\"; did you mean \"birthdate\"?");
 	refuses(CL_TYPE_PATIENT, "colour=red", "colour", "Known: active, address, address-city");
 	refuses(CL_TYPE_PATIENT, "_text=x", "_text", "no search parameter");
-	refuses(CL_TYPE_OBSERVATION, "code-value-quantity=a$1", "code-value-quantity",
-	        "composite parameters are not supported");
+	refuses(CL_TYPE_OBSERVATION, "code-value-quantity=a", "code-value-quantity", "2 values joined by $");
+	refuses(CL_TYPE_OBSERVATION, "code-value-quantity=a$1$2", "code-value-quantity", "2 values joined by $");
+	refuses(CL_TYPE_OBSERVATION, "code-value-quantity:not=a$1", "code-value-quantity:not", "takes :missing");
 	refuses(CL_TYPE_LOCATION, "near=1|2", "near", "special parameters are not supported");
 	refuses(CL_TYPE_PATIENT, "phonetic=x", "phonetic", "special parameters are not supported");
 	/* Lenient: what is not known is left out and said; what is wrong is still refused. */
@@ -363,6 +403,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(tokens, set_up_search, tear_down),
+	        cmocka_unit_test_setup_teardown(composites, set_up_search, tear_down),
 	        cmocka_unit_test_setup_teardown(strings_and_uris, set_up_search, tear_down),
 	        cmocka_unit_test_setup_teardown(dates, set_up_search, tear_down),
 	        cmocka_unit_test_setup_teardown(numbers, set_up_search, tear_down),

@@ -104,7 +104,9 @@ static void parameters(void **state)
 	parameter = cl_fhir_search_parameter(CL_TYPE_PATIENT, CL_STR("gender"));
 	assert_text(cl_fhir_parameter_system(parameter), "http://hl7.org/fhir/administrative-gender");
 	assert_false(cl_fhir_search_parameter(CL_TYPE_LOCATION, CL_STR("near"))->indexed);
-	assert_false(cl_fhir_search_parameter(CL_TYPE_OBSERVATION, CL_STR("code-value-quantity"))->indexed);
+	assert_true(cl_fhir_search_parameter(CL_TYPE_OBSERVATION, CL_STR("code-value-quantity"))->indexed);
+	assert_true(cl_fhir_search_parameter(CL_TYPE_OBSERVATION, CL_STR("code-value-quantity"))->whole);
+	assert_false(cl_fhir_search_parameter(CL_TYPE_OBSERVATION, CL_STR("combo-code-value-quantity"))->whole);
 	unsigned count;
 	const uint16_t *targets =
 	        cl_fhir_parameter_targets(cl_fhir_search_parameter(CL_TYPE_TASK, CL_STR("patient")), &count);

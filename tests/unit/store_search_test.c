@@ -25,6 +25,11 @@ struct world {
 
 static const char *const names[] = {
         "", "an", "ana", "anna", "b", "bob", "boba", "\xf4\x8f\xbf\xbf", "an\xf4\x8f\xbf\xbf", "z"};
+/* Each written form folds to the name at the same place. */
+static const char *const written[] = {
+        "", "AN", "Ana", "\xc3\x81nna", "B", "bob", "BOBA", "\xf4\x8f\xbf\xbf", "An\xf4\x8f\xbf\xbf", "Z"};
+static const char *const written_too[] = {
+        "", "an", "\xc3\xa1na", "ANNA", "b", "Bob", "boba", "\xf4\x8f\xbf\xbf", "an\xf4\x8f\xbf\xbf", "z"};
 static const char *const systems[] = {"", "http://loinc.org", "urn:s", "x"};
 static const char *const codes[] = {"", "a", "b", "c", "active", "8480-6"};
 static const char *const uris[] = {"", "http://a", "http://a/b", "http://ab", "urn:x"};
@@ -67,12 +72,37 @@ static void random_number(struct world *world, double *low, double *high)
 		*low = -0.0;
 }
 
+#define P_PAIR 50 /* groups of an identifier and a weight */
+
+/* Some groups whose members have rows of their own parameters, as a composite's have. */
+static void random_groups(struct world *world, struct values *values)
+{
+	for (int64_t group = 1 + dice_below(&world->dice, 3); group > 1; group--) {
+		struct cl_index_value token = {.kind = CL_INDEX_TOKEN}, quantity = {.kind = CL_INDEX_QUANTITY};
+		token.a = cl_str_of(PICK(world, systems));
+		token.b = cl_str_of(PICK(world, codes));
+		quantity.a = cl_str_of(PICK(world, systems));
+		quantity.b = cl_str_of(PICK(world, codes));
+		random_number(world, &quantity.low, &quantity.high);
+		add_token(values, P_IDENTIFIER, token.a.p, token.b.p);
+		add_quantity(values, P_WEIGHT, quantity.low, quantity.high, quantity.a.p, quantity.b.p);
+		add_member(values, P_PAIR, group, 0, &token);
+		if (dice_below(&world->dice, 6))
+			add_member(values, P_PAIR, group, 1, &quantity);
+	}
+}
+
 static void random_patient(struct world *world, struct values *values)
 {
 	int64_t lower, upper;
 	double low, high;
 	for (uint32_t n = dice_below(&world->dice, 3); n; n--)
 		add_string(values, P_NAME, PICK(world, names));
+	for (uint32_t n = dice_below(&world->dice, 3); n; n--) {
+		uint32_t i = dice_below(&world->dice, sizeof(names) / sizeof(names[0]));
+		add_written(values, P_NAME, dice_below(&world->dice, 2) ? written[i] : written_too[i], names[i]);
+	}
+	random_groups(world, values);
 	for (uint32_t n = dice_below(&world->dice, 3); n; n--) {
 		random_interval(world, &lower, &upper);
 		add_date(values, P_BIRTH, lower, upper);
@@ -172,7 +202,9 @@ static struct cl_criterion random_criterion(struct world *world, uint16_t type, 
 {
 	struct cl_arena *arena = world->fixture->arena;
 	struct cl_criterion c = {0};
-	uint32_t kind = dice_below(&world->dice, depth ? 20 : 14);
+	uint32_t kind = dice_below(&world->dice, depth ? 22 : 16);
+	/* The two kinds of the end are leaves, too. */
+	kind = kind >= (depth ? 20u : 14u) ? kind - (depth ? 20 : 14) + 20 : kind;
 
 	c.relation = (uint8_t)(CL_EQ + dice_below(&world->dice, 9));
 	c.match = (uint8_t)(CL_MATCH_CODE + dice_below(&world->dice, 7));
@@ -266,6 +298,31 @@ static struct cl_criterion random_criterion(struct world *world, uint16_t type, 
 		c.parameter = c.type == T_PATIENT ? P_LINK : type == T_PATIENT ? P_SUBJECT : P_DERIVED;
 		c.child_count = 1;
 		break;
+	case 20: {
+		uint32_t i = dice_below(&world->dice, sizeof(names) / sizeof(names[0]));
+		c.kind = CL_STRING;
+		c.match = CL_MATCH_EXACT;
+		c.parameter = P_NAME;
+		c.a = cl_str_of(dice_below(&world->dice, 2) ? written[i] : written_too[i]);
+		c.b = cl_str_of(names[i]);
+		break;
+	}
+	case 21:
+		c.kind = CL_GROUP;
+		c.parameter = P_PAIR;
+		c.children = CL_NEW_ARRAY(arena, struct cl_criterion, 2);
+		c.child_count = 2;
+		for (unsigned part = 0; part < 2; part++) {
+			struct cl_criterion *child = &c.children[part];
+			child->kind = part ? CL_QUANTITY : dice_below(&world->dice, 9) ? CL_TOKEN : CL_PRESENT;
+			child->parameter = !dice_below(&world->dice, 4) ? 0 : part ? P_WEIGHT : P_IDENTIFIER;
+			child->match = (uint8_t)(CL_MATCH_CODE + dice_below(&world->dice, 4));
+			child->relation = (uint8_t)(CL_EQ + dice_below(&world->dice, 9));
+			child->a = cl_str_of(dice_below(&world->dice, 3) ? "" : PICK(world, systems));
+			child->b = cl_str_of(dice_below(&world->dice, 3) ? PICK(world, codes) : "");
+			random_number(world, &child->low, &child->high);
+		}
+		return c;
 	default:
 		c.kind = CL_CARE_TEAM;
 		c.parameter = P_PARTICIPANT;

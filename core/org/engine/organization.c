@@ -2,6 +2,7 @@
 #include "org/engine/run.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "org/engine/reindex.h"
 #include "org/fhir/types.h"
 #include "org/flow/instance.h"
 #include <stdlib.h>
@@ -127,6 +128,8 @@ int cl_organization_open(const char *folder, const char *id, struct cl_rules *ru
 	int code = cl_store_open(folder, id, CL_STORE_WRITER, &organization->store, e);
 	if (!code)
 		code = name_types(organization->store, e);
+	if (!code)
+		code = cl_reindex(organization->store, e);
 	if (!code)
 		code = cl_audit_tail_open(folder, id, &organization->tail, e);
 	if (!code)

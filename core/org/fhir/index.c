@@ -13,7 +13,10 @@
 struct indexer {
 	struct cl_arena *arena;
 	struct cl_index *out;
+	const struct cl_json *resource;
 	size_t capacity;
+	int64_t groups; /* so far */
+	bool part; /* of a group: only what the rows of the part's parameter say */
 	bool full;
 	struct cl_index_value nowhere; /* takes what no longer fits */
 	/* The same name is folded for several parameters; keyed by where its text stands. */
@@ -147,6 +150,50 @@ static void add_string(struct indexer *ix, uint16_t parameter, struct cl_str tex
 		add(ix, parameter, CL_INDEX_STRING)->a = ix->folds[slot].folded;
 }
 
+/* A string parameter's value: folded for the index, and as it is written for :exact. */
+static void add_written(struct indexer *ix, uint16_t parameter, struct cl_str text)
+{
+	add_string(ix, parameter, text);
+	if (text.n && text.n <= CL_FHIR_INDEX_TEXT)
+		add(ix, parameter, CL_INDEX_EXACT)->a = text;
+}
+
+/* What :text compares with (R4 section 3.1.1.4.3): the words beside a code. */
+static void add_words(struct indexer *ix, uint16_t parameter, const struct cl_json *object, const char *member)
+{
+	if (!ix->part)
+		add_string(ix, parameter, cl_json_get_text(object, member));
+}
+
+static void add_member(struct indexer *ix, uint16_t parameter, int64_t group, unsigned part,
+                       const struct cl_index_value *value)
+{
+	struct cl_index_value *member = add(ix, parameter, CL_INDEX_MEMBER);
+	*member = *value;
+	member->parameter = parameter;
+	member->kind = CL_INDEX_MEMBER;
+	member->lower = group;
+	member->upper = CL_MEMBER_OF(part, value->kind);
+}
+
+/* identifier:of-type=system|code|value: type and value of one identifier make a group. */
+static void add_typed(struct indexer *ix, uint16_t parameter, const struct cl_json *identifier)
+{
+	const struct cl_json *codings = cl_json_path(identifier, "type", "coding", NULL);
+	struct cl_index_value value = {.kind = CL_INDEX_TOKEN, .b = cl_json_get_text(identifier, "value")};
+	if (ix->part || !codings || codings->kind != CL_JSON_ARRAY || !value.b.n || value.b.n > CL_FHIR_INDEX_TEXT)
+		return;
+	ix->groups++;
+	add_member(ix, parameter, ix->groups, 1, &value);
+	for (uint32_t i = 0; i < codings->count; i++) {
+		struct cl_index_value type = {.kind = CL_INDEX_TOKEN,
+		                              .a = cl_json_get_text(&codings->items[i], "system"),
+		                              .b = cl_json_get_text(&codings->items[i], "code")};
+		if (type.b.n && type.b.n <= CL_FHIR_INDEX_TEXT && type.a.n <= CL_FHIR_INDEX_TEXT)
+			add_member(ix, parameter, ix->groups, 0, &type);
+	}
+}
+
 static void add_date(struct indexer *ix, uint16_t parameter, int64_t lower, int64_t upper)
 {
 	struct cl_index_value *value = add(ix, parameter, CL_INDEX_DATE);
@@ -162,7 +209,7 @@ static void add_reference(struct indexer *ix, const struct cl_fhir_parameter *pa
 	struct cl_index_value *value = add(ix, parameter->number, CL_INDEX_REFERENCE);
 	value->a = type;
 	value->b = id;
-	if (parameter->compartment && cl_str_is(type, "Patient"))
+	if (parameter->compartment && !ix->part && cl_str_is(type, "Patient"))
 		add(ix, 0, CL_INDEX_COMPARTMENT)->b = id;
 }
 
@@ -207,14 +254,21 @@ static void index_token(struct indexer *ix, uint16_t parameter, unsigned data, c
 		break;
 	case CL_DATA_CODEABLE_CONCEPT:
 		codings = cl_json_get(value, "coding");
-		for (uint32_t i = 0; codings && codings->kind == CL_JSON_ARRAY && i < codings->count; i++)
+		for (uint32_t i = 0; codings && codings->kind == CL_JSON_ARRAY && i < codings->count; i++) {
 			add_token(ix, parameter, cl_json_get_text(&codings->items[i], "system"),
 			          cl_json_get_text(&codings->items[i], "code"));
+			add_words(ix, parameter, &codings->items[i], "display");
+		}
+		add_words(ix, parameter, value, "text");
 		break;
 	case CL_DATA_CODING:
 		add_token(ix, parameter, cl_json_get_text(value, "system"), cl_json_get_text(value, "code"));
+		add_words(ix, parameter, value, "display");
 		break;
 	case CL_DATA_IDENTIFIER:
+		add_words(ix, parameter, cl_json_get(value, "type"), "text");
+		add_typed(ix, parameter, value);
+		/* fall through */
 	case CL_DATA_CONTACT_POINT:
 		add_token(ix, parameter, cl_json_get_text(value, "system"), cl_json_get_text(value, "value"));
 		break;
@@ -231,7 +285,7 @@ static void index_string(struct indexer *ix, uint16_t parameter, unsigned data, 
 	static const char *const address_parts[] = {"text",  "line",       "city",    "district",
 	                                            "state", "postalCode", "country", NULL};
 	if (value->kind == CL_JSON_STRING) {
-		add_string(ix, parameter, value->text);
+		add_written(ix, parameter, value->text);
 		return;
 	}
 	const char *const *parts = data == CL_DATA_HUMAN_NAME ? name_parts
@@ -240,10 +294,10 @@ static void index_string(struct indexer *ix, uint16_t parameter, unsigned data, 
 	for (; parts && *parts; parts++) {
 		const struct cl_json *part = cl_json_get(value, *parts);
 		if (part && part->kind == CL_JSON_STRING)
-			add_string(ix, parameter, part->text);
+			add_written(ix, parameter, part->text);
 		for (uint32_t i = 0; part && part->kind == CL_JSON_ARRAY && i < part->count; i++) {
 			if (part->items[i].kind == CL_JSON_STRING)
-				add_string(ix, parameter, part->items[i].text);
+				add_written(ix, parameter, part->items[i].text);
 		}
 	}
 }
@@ -338,7 +392,7 @@ static void index_reference(struct indexer *ix, const struct cl_fhir_parameter *
 		add_reference(ix, parameter, CL_STR_NONE, text);
 	/* A logical reference: for the :identifier modifier. */
 	const struct cl_json *identifier = cl_json_get(value, "identifier");
-	if (identifier)
+	if (identifier && !ix->part)
 		add_token(ix, parameter->number, cl_json_get_text(identifier, "system"),
 		          cl_json_get_text(identifier, "value"));
 }
@@ -426,6 +480,30 @@ static void index_uri(struct indexer *ix, uint16_t parameter, unsigned data, con
 
 /* ---- the walk ---- */
 
+static void run_program(struct indexer *ix, const struct cl_fhir_program *program, const struct cl_json *value);
+
+/* One group of a composite: what its parts find, kept together when every part finds something. */
+static void index_group(struct indexer *ix, uint16_t parameter, const struct cl_fhir_group *group,
+                        const struct cl_json *value)
+{
+	struct cl_index found[4];
+	if (group->parts > sizeof(found) / sizeof(*found))
+		return;
+	for (unsigned i = 0; i < group->parts; i++) {
+		const struct cl_fhir_part *part = cl_fhir_part(group->first_part + i);
+		struct indexer inner = {.arena = ix->arena, .out = &found[i], .resource = ix->resource, .part = true};
+		found[i] = (struct cl_index){0};
+		run_program(&inner, &part->program, part->whole ? ix->resource : value);
+		ix->full |= inner.full;
+		if (!found[i].count)
+			return;
+	}
+	ix->groups++;
+	for (unsigned i = 0; i < group->parts; i++)
+		for (size_t k = 0; k < found[i].count; k++)
+			add_member(ix, parameter, ix->groups, i, &found[i].values[k]);
+}
+
 static void act(struct indexer *ix, const struct cl_fhir_action *action, const struct cl_json *value)
 {
 	const struct cl_fhir_parameter *parameter = cl_fhir_parameter_of(action);
@@ -434,6 +512,10 @@ static void act(struct indexer *ix, const struct cl_fhir_action *action, const s
 		bool dead = cl_json_is_true(cl_json_get(value, "deceasedBoolean")) ||
 		            cl_json_get(value, "deceasedDateTime");
 		add_token(ix, parameter->number, CL_STR_NONE, dead ? CL_STR("true") : CL_STR("false"));
+		return;
+	}
+	if (action->data == CL_FHIR_SPECIAL_GROUP) {
+		index_group(ix, parameter->number, cl_fhir_group(action->only), value);
 		return;
 	}
 	switch (parameter->kind) {
@@ -459,7 +541,7 @@ static void act(struct indexer *ix, const struct cl_fhir_action *action, const s
 		index_uri(ix, parameter->number, action->data, value);
 		break;
 	default:
-		break; /* composite: not in this version */
+		break;
 	}
 }
 
@@ -494,17 +576,23 @@ static void walk(struct indexer *ix, const struct cl_fhir_step *step, const stru
 		walk_children(ix, step->first_child, step->children, value);
 }
 
+static void run_program(struct indexer *ix, const struct cl_fhir_program *program, const struct cl_json *value)
+{
+	for (unsigned i = 0; i < program->actions; i++)
+		act(ix, cl_fhir_action(program->first_action + i), value);
+	if (value->kind == CL_JSON_OBJECT)
+		walk_children(ix, program->first_child, program->children, value);
+}
+
 int cl_fhir_index(struct cl_arena *arena, uint16_t type, const struct cl_json *resource, struct cl_index *out,
                   struct cl_err *e)
 {
 	const struct cl_fhir_program *program = cl_fhir_program(type);
-	struct indexer ix = {.arena = arena, .out = out};
+	struct indexer ix = {.arena = arena, .out = out, .resource = resource};
 	*out = (struct cl_index){0};
 	if (!program)
 		return cl_fail(e, CL_E_INTERNAL, "There is no resource type %u to index.", (unsigned)type);
-	for (unsigned i = 0; i < program->actions; i++)
-		act(&ix, cl_fhir_action(program->first_action + i), resource);
-	walk_children(&ix, program->first_child, program->children, resource);
+	run_program(&ix, program, resource);
 	struct cl_str id = cl_json_get_text(resource, "id");
 	if (type == CL_TYPE_PATIENT && id.n)
 		add(&ix, 0, CL_INDEX_COMPARTMENT)->b = id; /* a Patient is in its own compartment */

@@ -9,6 +9,10 @@
 /* Longer texts are indexed by their beginning (strings) or not at all (codes, addresses). In bytes. */
 #define CL_FHIR_INDEX_TEXT 1000
 
+/* Raised with every change to what cl_fhir_index gives: rows of other versions are indexed again when the organization
+ * starts. */
+#define CL_FHIR_INDEX_VERSION 2
+
 /* Fills `out` with the sorted, distinct values; everything lives in the arena or in `resource` or is static. Reads
  * what is there and skips what is not as FHIR defines it, so the resource need not be valid. `type` must be the
  * resource's. Contained resources and references to them give nothing. CL_E_LIMIT for more than

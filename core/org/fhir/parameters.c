@@ -4,6 +4,9 @@
 struct range {
 	uint16_t first, count;
 };
+struct compartment {
+	uint16_t compartment, type, first, count;
+};
 
 #include "org/fhir/generated/search.inc"
 
@@ -59,8 +62,35 @@ const char *cl_fhir_search_kind_name(unsigned kind)
 
 const uint16_t *cl_fhir_parameter_targets(const struct cl_fhir_parameter *parameter, unsigned *count)
 {
-	*count = parameter->targets;
-	return parameter->targets ? search_targets + parameter->first_target : NULL;
+	*count = parameter->kind == CL_SEARCH_COMPOSITE ? 0 : parameter->targets;
+	return *count ? search_targets + parameter->first_target : NULL;
+}
+
+const uint16_t *cl_fhir_parameter_parts(const struct cl_fhir_parameter *parameter, unsigned *count)
+{
+	*count = parameter->kind == CL_SEARCH_COMPOSITE ? parameter->targets : 0;
+	return *count ? search_targets + parameter->first_target : NULL;
+}
+
+const uint16_t *cl_fhir_compartment(uint16_t compartment, uint16_t type, unsigned *count)
+{
+	unsigned low = 0, high = sizeof(compartments) / sizeof(*compartments);
+	uint32_t wanted = (uint32_t)compartment << 16 | type;
+	*count = 0;
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+		const struct compartment *row = &compartments[middle];
+		uint32_t key = (uint32_t)row->compartment << 16 | row->type;
+		if (key == wanted) {
+			*count = row->count;
+			return compartment_parameters + row->first;
+		}
+		if (key < wanted)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
 }
 
 struct cl_str cl_fhir_parameter_system(const struct cl_fhir_parameter *parameter)
@@ -78,13 +108,33 @@ enum cl_index_kind cl_fhir_parameter_index_kind(const struct cl_fhir_parameter *
 	        [CL_SEARCH_REFERENCE] = CL_INDEX_REFERENCE,
 	        [CL_SEARCH_QUANTITY] = CL_INDEX_QUANTITY,
 	        [CL_SEARCH_URI] = CL_INDEX_URI,
+	        [CL_SEARCH_COMPOSITE] = 0,
+	        [CL_SEARCH_SPECIAL] = 0,
 	};
 	return parameter->indexed ? (enum cl_index_kind)kinds[parameter->kind] : (enum cl_index_kind)0;
+}
+
+bool cl_fhir_parameter_of_identifiers(const struct cl_fhir_parameter *parameter)
+{
+	for (size_t i = 0; i < sizeof(actions) / sizeof(*actions); i++)
+		if (&parameters[actions[i].parameter] == parameter && actions[i].data == CL_DATA_IDENTIFIER)
+			return true;
+	return false;
 }
 
 const struct cl_fhir_program *cl_fhir_program(uint16_t type)
 {
 	return type > 0 && type <= cl_fhir_type_count() ? &programs[type] : NULL;
+}
+
+const struct cl_fhir_group *cl_fhir_group(unsigned i)
+{
+	return &groups[i];
+}
+
+const struct cl_fhir_part *cl_fhir_part(unsigned i)
+{
+	return &parts[i];
 }
 
 const struct cl_fhir_step *cl_fhir_step(unsigned i)

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /* Chains and _has within each other. */
-#define DEEPEST 1
+#define DEEPEST 2
 
 static int refuse(struct cl_err *e, struct cl_str name, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
@@ -63,17 +63,20 @@ static int check_modifier(const struct cl_fhir_parameter *parameter, struct cl_s
 		const char *modifiers; /* separated by spaces */
 	} allowed[] = {
 	        {CL_SEARCH_STRING, "missing exact contains"},
-	        {CL_SEARCH_TOKEN, "missing not"},
+	        {CL_SEARCH_TOKEN, "missing not text of-type"},
 	        {CL_SEARCH_URI, "missing below"},
 	        {CL_SEARCH_REFERENCE, "missing identifier"},
 	        {CL_SEARCH_DATE, "missing"},
 	        {CL_SEARCH_NUMBER, "missing"},
 	        {CL_SEARCH_QUANTITY, "missing"},
+	        {CL_SEARCH_COMPOSITE, "missing"},
 	};
 	if (modifier.n == 0)
 		return 0;
 	if (parameter->kind == CL_SEARCH_REFERENCE && cl_fhir_type(modifier))
 		return 0;
+	if (cl_str_is(modifier, "of-type") && !cl_fhir_parameter_of_identifiers(parameter))
+		return refuse(e, name, "only identifiers have types that :of-type could ask for.");
 	for (size_t i = 0; i < sizeof(allowed) / sizeof(*allowed); i++) {
 		if (allowed[i].kind != parameter->kind)
 			continue;
@@ -140,13 +143,29 @@ static void negate(struct cl_search_reader *reader, struct cl_criterion *criteri
 	*criterion = (struct cl_criterion){.kind = CL_NOT, .children = child, .child_count = 1};
 }
 
-static int read_missing(struct cl_search_reader *reader, uint16_t parameter, struct cl_str name, struct cl_str value,
-                        struct cl_criterion *out, struct cl_err *e)
+static int read_missing(struct cl_search_reader *reader, const struct cl_fhir_parameter *parameter, struct cl_str name,
+                        struct cl_str value, struct cl_criterion *out, struct cl_err *e)
 {
 	bool missing = cl_str_is(value, "true");
 	if (!missing && !cl_str_is(value, "false"))
 		return refuse(e, name, ":missing takes true or false.");
-	*out = (struct cl_criterion){.kind = CL_PRESENT, .parameter = parameter};
+	if (!parameter) {
+		/* _id and _lastUpdated, which nothing lacks. */
+		*out = (struct cl_criterion){.kind = missing ? CL_FALSE : CL_TRUE};
+		return 0;
+	}
+	*out = (struct cl_criterion){.kind = CL_PRESENT, .parameter = parameter->number};
+	if (parameter->whole) {
+		unsigned count;
+		const uint16_t *parts = cl_fhir_parameter_parts(parameter, &count);
+		*out = (struct cl_criterion){.kind = CL_AND,
+		                             .children = CL_NEW_ARRAY(reader->arena, struct cl_criterion, count)};
+		while (out->child_count < count) {
+			out->children[out->child_count] =
+			        (struct cl_criterion){.kind = CL_PRESENT, .parameter = parts[out->child_count]};
+			out->child_count++;
+		}
+	}
 	if (missing)
 		negate(reader, out);
 	return 0;
@@ -175,6 +194,42 @@ static int read_updated(struct cl_search_reader *reader, const void *what, struc
 	if (++reader->values > CL_FHIR_SEARCH_VALUES)
 		return cl_fail(e, CL_E_LIMIT, "A search may compare with %d values at most.", CL_FHIR_SEARCH_VALUES);
 	return cl_search_date(reader, one->name, escaped, out, e);
+}
+
+/* ---- composites ---- */
+
+/* "8480-6$gt140": all parts hold within one group of elements. Parts of whole resources are parameters like any other. */
+static int read_composite(struct cl_search_reader *reader, const void *what, struct cl_str escaped,
+                          struct cl_criterion *out, struct cl_err *e)
+{
+	const struct one *one = what;
+	unsigned count, found = 1;
+	const uint16_t *parts = cl_fhir_parameter_parts(one->parameter, &count);
+	for (struct cl_str rest = escaped; cl_search_find(rest, '$') < rest.n; found++) {
+		size_t at = cl_search_find(rest, '$') + 1;
+		rest = (struct cl_str){rest.p + at, rest.n - at};
+	}
+	if (found != count)
+		return refuse(e, one->name, "it takes %u values joined by $, like code$value.", count);
+	*out = (struct cl_criterion){.kind = one->parameter->whole ? CL_AND : CL_GROUP,
+	                             .parameter = one->parameter->number,
+	                             .children = CL_NEW_ARRAY(reader->arena, struct cl_criterion, count)};
+	for (unsigned i = 0; i < count; i++) {
+		size_t at = cl_search_find(escaped, '$');
+		const struct cl_fhir_parameter *part = cl_fhir_parameter_by_number(parts[i]);
+		struct cl_criterion *child = &out->children[i];
+		int code = cl_search_value(reader, part, CL_STR_NONE, (struct cl_str){escaped.p, at}, child, e);
+		if (code)
+			return code;
+		/* The code of another system than the one that all values have. */
+		if (child->kind == CL_FALSE) {
+			*out = (struct cl_criterion){.kind = CL_FALSE};
+			return 0;
+		}
+		out->child_count++;
+		escaped = (struct cl_str){escaped.p + at + (at < escaped.n), escaped.n - at - (at < escaped.n)};
+	}
+	return 0;
 }
 
 /* ---- chains and _has ---- */
@@ -211,18 +266,25 @@ static int read_chain(struct cl_search_reader *reader, uint16_t type, struct cl_
 		return refuse(e, name, "it may refer to anything; say which type, like %.*s:Patient.%.*s.",
 		              CL_STR_ARGS(cl_fhir_parameter_code(first->parameter)), CL_STR_ARGS(rest));
 	struct cl_str plain = {rest.p, strcspn(rest.p, ":.")}; /* names are NUL-terminated copies */
+	bool has = cl_str_starts(rest, "_has:");
 	struct cl_criterion *any = CL_NEW_ARRAY(reader->arena, struct cl_criterion, wanted ? 1 : count);
 	size_t found = 0;
 	for (unsigned i = 0; i < (wanted ? 1 : count); i++) {
 		uint16_t target = wanted ? wanted : targets[i];
 		/* Without a type, the types that have no such parameter are passed over. */
 		if (!wanted && count > 1 && !cl_fhir_search_parameter(target, plain) && !cl_str_is(plain, "_id") &&
-		    !cl_str_is(plain, "_lastUpdated"))
+		    !cl_str_is(plain, "_lastUpdated") && !has)
 			continue;
 		struct cl_criterion *child = CL_NEW(reader->arena, struct cl_criterion);
-		int code = cl_search_read(reader, target, rest, value, depth + 1, child, e);
-		if (code)
+		struct cl_err problem = {0};
+		int code = cl_search_read(reader, target, rest, value, depth + 1, child, &problem);
+		/* What the other end of a _has never refers to is passed over, too. */
+		if (code == CL_E_INVALID && has && !wanted && (found || i + 1 < count))
+			continue;
+		if (code) {
+			*e = problem;
 			return code;
+		}
 		any[found++] = (struct cl_criterion){.kind = CL_CHAIN,
 		                                     .parameter = first->parameter->number,
 		                                     .type = target,
@@ -296,9 +358,16 @@ int cl_search_read(struct cl_search_reader *reader, uint16_t type, struct cl_str
 
 	bool id = cl_str_is(plain, "_id"), updated = cl_str_is(plain, "_lastUpdated");
 	if (id || updated) {
-		if (one.modifier.n || chained)
-			return refuse(e, name, "%.*s has no modifiers.", CL_STR_ARGS(plain));
-		return any_of(reader, value, id ? read_id : read_updated, &one, out, e);
+		if (cl_str_is(one.modifier, "missing") && !chained)
+			return read_missing(reader, NULL, name, value, out, e);
+		bool not = id && cl_str_is(one.modifier, "not");
+		if ((one.modifier.n && !not ) || chained)
+			return refuse(e, name, "%.*s takes the modifiers :missing%s.", CL_STR_ARGS(plain),
+			              id ? " and :not" : " only");
+		int code = any_of(reader, value, id ? read_id : read_updated, &one, out, e);
+		if (!code && not )
+			negate(reader, out);
+		return code;
 	}
 	one.parameter = cl_fhir_search_parameter(type, plain);
 	if (!one.parameter)
@@ -315,8 +384,9 @@ int cl_search_read(struct cl_search_reader *reader, uint16_t type, struct cl_str
 		return code;
 	reader->unknown = false;
 	if (cl_str_is(one.modifier, "missing"))
-		return read_missing(reader, one.parameter->number, name, value, out, e);
-	code = any_of(reader, value, read_one, &one, out, e);
+		return read_missing(reader, one.parameter, name, value, out, e);
+	code = any_of(reader, value, one.parameter->kind == CL_SEARCH_COMPOSITE ? read_composite : read_one, &one, out,
+	              e);
 	if (!code && cl_str_is(one.modifier, "not"))
 		negate(reader, out);
 	return code;

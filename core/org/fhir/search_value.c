@@ -157,6 +157,40 @@ static void read_token(struct cl_search_reader *reader, const struct cl_fhir_par
 	out->match = out->a.n == 0 ? CL_MATCH_NO_SYSTEM_CODE : out->b.n == 0 ? CL_MATCH_SYSTEM : CL_MATCH_SYSTEM_CODE;
 }
 
+/* "identifier:of-type=system|code|value": the type and the value of one identifier. */
+static int read_typed(struct cl_search_reader *reader, struct cl_str name, struct cl_str escaped,
+                      struct cl_criterion *out, struct cl_err *e)
+{
+	struct cl_str rest = escaped, system = cut(&rest, '|'), code = cut(&rest, '|');
+	if (!code.n || !rest.n || cl_search_find(rest, '|') < rest.n)
+		return refuse(e, name, escaped, "write system|code|value, with the type's system and code");
+	out->kind = CL_GROUP;
+	out->children = CL_NEW_ARRAY(reader->arena, struct cl_criterion, 2);
+	out->child_count = 2;
+	out->children[0] = (struct cl_criterion){.kind = CL_TOKEN,
+	                                         .match = system.n ? CL_MATCH_SYSTEM_CODE : CL_MATCH_CODE,
+	                                         .a = cl_search_unescape(reader->arena, system),
+	                                         .b = cl_search_unescape(reader->arena, code)};
+	out->children[1] = (struct cl_criterion){.kind = CL_TOKEN,
+	                                         .match = CL_MATCH_CODE,
+	                                         .parameter = out->parameter,
+	                                         .b = cl_search_unescape(reader->arena, rest)};
+	return 0;
+}
+
+/* What a string is compared with. */
+static int read_string(struct cl_search_reader *reader, struct cl_str name, struct cl_str escaped, uint8_t match,
+                       struct cl_criterion *out, struct cl_err *e)
+{
+	struct cl_str text = cl_search_unescape(reader->arena, escaped);
+	struct cl_str folded = cl_utf8_fold(reader->arena, text);
+	out->kind = CL_STRING;
+	out->match = match;
+	out->a = match == CL_MATCH_EXACT ? text : folded;
+	out->b = match == CL_MATCH_EXACT ? folded : CL_STR_NONE;
+	return folded.n ? 0 : refuse(e, name, escaped, "it has no letters or digits");
+}
+
 /* What a reference value looks like in the index. `modifier` is empty or a type's name. */
 static int read_reference(struct cl_search_reader *reader, const struct cl_fhir_parameter *parameter,
                           struct cl_str modifier, struct cl_str text, struct cl_criterion *out, struct cl_err *e)
@@ -203,16 +237,18 @@ int cl_search_value(struct cl_search_reader *reader, const struct cl_fhir_parame
 		return cl_fail(e, CL_E_LIMIT, "A search may compare with %d values at most.", CL_FHIR_SEARCH_VALUES);
 	switch (parameter->kind) {
 	case CL_SEARCH_TOKEN:
+		if (cl_str_is(modifier, "text"))
+			return read_string(reader, name, escaped, CL_MATCH_PREFIX, out, e);
+		if (cl_str_is(modifier, "of-type"))
+			return read_typed(reader, name, escaped, out, e);
 		read_token(reader, parameter, escaped, out);
 		return 0;
 	case CL_SEARCH_STRING:
-		out->kind = CL_STRING;
-		/* :exact compares folded texts too; the index has no others. */
-		out->match = cl_str_is(modifier, "exact")      ? CL_MATCH_WHOLE
-		             : cl_str_is(modifier, "contains") ? CL_MATCH_CONTAINS
-		                                               : CL_MATCH_PREFIX;
-		out->a = cl_utf8_fold(reader->arena, cl_search_unescape(reader->arena, escaped));
-		return out->a.n ? 0 : refuse(e, name, escaped, "it has no letters or digits");
+		return read_string(reader, name, escaped,
+		                   cl_str_is(modifier, "exact")      ? CL_MATCH_EXACT
+		                   : cl_str_is(modifier, "contains") ? CL_MATCH_CONTAINS
+		                                                     : CL_MATCH_PREFIX,
+		                   out, e);
 	case CL_SEARCH_DATE:
 		out->kind = CL_DATE;
 		return cl_search_date(reader, name, cl_search_unescape(reader->arena, escaped), out, e);
@@ -234,6 +270,6 @@ int cl_search_value(struct cl_search_reader *reader, const struct cl_fhir_parame
 		}
 		return read_reference(reader, parameter, modifier, cl_search_unescape(reader->arena, escaped), out, e);
 	default:
-		return refuse(e, name, escaped, "parameters of its kind are not supported yet");
+		return refuse(e, name, escaped, "it is a composite of other parameters");
 	}
 }

@@ -154,10 +154,42 @@ static uint8_t index_kind(uint8_t criterion_kind)
 static bool any_value_holds(const struct cl_criterion *criterion, const struct cl_index *values)
 {
 	const struct cl_index_value *value;
-	size_t count = cl_values_find(values, index_kind(criterion->kind), criterion->parameter, &value);
+	bool exact = criterion->kind == CL_STRING && criterion->match == CL_MATCH_EXACT;
+	size_t count = cl_values_find(values, exact ? CL_INDEX_EXACT : index_kind(criterion->kind),
+	                              criterion->parameter, &value);
 	for (size_t i = 0; i < count; i++)
 		if (value_holds(criterion, &value[i]))
 			return true;
+	return false;
+}
+
+/* Does every child hold for a member of its part? `count` members of one group. */
+static bool group_holds(const struct cl_criterion *criterion, const struct cl_index_value *members, size_t count)
+{
+	for (unsigned part = 0; part < criterion->child_count; part++) {
+		const struct cl_criterion *child = &criterion->children[part];
+		bool holds = false;
+		for (size_t i = 0; !holds && i < count; i++)
+			holds = CL_MEMBER_PART(members[i].upper) == part &&
+			        (child->kind == CL_PRESENT ||
+			         (CL_MEMBER_KIND(members[i].upper) == index_kind(child->kind) &&
+			          value_holds(child, &members[i])));
+		if (!holds)
+			return false;
+	}
+	return true;
+}
+
+static bool any_group_holds(const struct cl_criterion *criterion, const struct cl_index *values)
+{
+	const struct cl_index_value *members;
+	size_t count = cl_values_find(values, CL_INDEX_MEMBER, criterion->parameter, &members);
+	for (size_t first = 0, end; first < count; first = end) {
+		for (end = first + 1; end < count && members[end].lower == members[first].lower; end++)
+			;
+		if (group_holds(criterion, members + first, end - first))
+			return true;
+	}
 	return false;
 }
 
@@ -446,6 +478,9 @@ static int decide_kind(struct cl_decider *decider, const struct cl_criterion *cr
 	case CL_QUANTITY:
 	case CL_URI:
 		*out = any_value_holds(criterion, subject->values);
+		return 0;
+	case CL_GROUP:
+		*out = any_group_holds(criterion, subject->values);
 		return 0;
 	case CL_PRESENT:
 		*out = present(criterion, subject->values);

@@ -40,6 +40,17 @@ int cl_index_compare(const struct cl_index_value *x, const struct cl_index_value
 			return order;
 		order = cl_str_compare(x->a, y->a);
 		return order ? order : cl_str_compare(x->b, y->b);
+	case CL_INDEX_MEMBER:
+		order = compare_integer(x->lower, y->lower);
+		if (!order)
+			order = compare_integer(x->upper, y->upper);
+		if (!order)
+			order = compare_double(x->low, y->low);
+		if (!order)
+			order = compare_double(x->high, y->high);
+		if (!order)
+			order = cl_str_compare(x->a, y->a);
+		return order ? order : cl_str_compare(x->b, y->b);
 	default:
 		return cl_str_compare(x->a, y->a);
 	}

@@ -12,7 +12,16 @@ enum cl_index_kind {
 	CL_INDEX_QUANTITY, /* as number; a = system, b = code or unit */
 	CL_INDEX_URI, /* a = uri */
 	CL_INDEX_COMPARTMENT, /* b = patient id: member of that Patient's compartment; parameter is 0 */
+	/* Kept beside the resource only: without rows of their own, they decide on what other values' rows have found. */
+	CL_INDEX_EXACT, /* a = a string as it is written, for what asks for case and accents too */
+	CL_INDEX_MEMBER, /* a value within a group (composites, :of-type): lower = number of the group, upper = CL_MEMBER_OF;
+			    a, b, low, high as its own kind has them, with low and high 0 in tokens and references */
 };
+
+/* Which part of the group a member is, and the kind of its value: token, reference, number or quantity. */
+#define CL_MEMBER_OF(part, kind) ((int64_t)(part) << 8 | (kind))
+#define CL_MEMBER_PART(upper) ((unsigned)((upper) >> 8))
+#define CL_MEMBER_KIND(upper) ((uint8_t)((upper)&0xff))
 
 struct cl_index_value {
 	uint16_t parameter; /* number of (type, search parameter), from search-parameter-numbers.txt */

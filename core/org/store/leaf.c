@@ -65,7 +65,8 @@ bool cl_leaf_exact(const struct cl_criterion *criterion)
 	case CL_TOKEN:
 		return criterion->match == CL_MATCH_SYSTEM_CODE || criterion->match == CL_MATCH_NO_SYSTEM_CODE;
 	case CL_STRING:
-		return criterion->match != CL_MATCH_PREFIX && criterion->match != CL_MATCH_CONTAINS;
+		return criterion->match != CL_MATCH_PREFIX && criterion->match != CL_MATCH_CONTAINS &&
+		       criterion->match != CL_MATCH_EXACT;
 	case CL_URI:
 		return criterion->match != CL_MATCH_PREFIX;
 	case CL_REFERENCE:
@@ -277,8 +278,17 @@ static int scan_text(struct scan *scan, const struct cl_criterion *criterion, st
 {
 	if (criterion->kind == CL_URI || criterion->match == CL_MATCH_PREFIX)
 		return scan_prefix(scan, criterion, criterion->kind == CL_URI, e);
-	sqlite3_stmt *statement =
-	        cl_statement(scan->store, "SELECT row, folded FROM index_string WHERE parameter = ?1", e);
+	sqlite3_stmt *statement;
+	if (criterion->match == CL_MATCH_EXACT) {
+		statement = cl_statement(scan->store,
+		                         "SELECT row FROM index_string WHERE parameter = ?1 AND folded = ?2", e);
+		if (statement) {
+			sqlite3_bind_int(statement, 1, criterion->parameter);
+			cl_bind_text(statement, 2, criterion->b);
+		}
+		return run_scan(scan, statement, NULL, NULL, e);
+	}
+	statement = cl_statement(scan->store, "SELECT row, folded FROM index_string WHERE parameter = ?1", e);
 	if (statement)
 		sqlite3_bind_int(statement, 1, criterion->parameter);
 	return run_scan(scan, statement, keep_containing, &criterion->a, e);

@@ -14,7 +14,7 @@ enum cl_criterion_kind {
 	CL_ID, /* id == b */
 	CL_UPDATED, /* lastUpdated in [lower, upper) per `relation` */
 	CL_TOKEN, /* parameter has token; match says which of a (system) and b (code) count */
-	CL_STRING, /* parameter has folded string; match says prefix, contains, whole */
+	CL_STRING, /* parameter has folded string; match says prefix, contains, whole, or exact as written */
 	CL_DATE, /* relation of the stored interval to [lower, upper) */
 	CL_REFERENCE, /* parameter refers to a/b; a empty = any type */
 	CL_NUMBER, /* relation to [low, high) */
@@ -27,6 +27,8 @@ enum cl_criterion_kind {
 	CL_CARE_TEAM, /* the resource is in the compartment of a patient (or is that patient) for whom an active CareTeam has a
 			 participant among `members`; parameter = CareTeam participant, other = CareTeam patient,
 			 status = CareTeam status */
+	CL_GROUP, /* one group of `parameter` in which each child holds for its part; a child's own parameter has the rows that
+		     find candidates, 0 = none */
 };
 
 enum cl_match {
@@ -36,7 +38,8 @@ enum cl_match {
 	CL_MATCH_SYSTEM,
 	CL_MATCH_PREFIX,
 	CL_MATCH_CONTAINS,
-	CL_MATCH_WHOLE
+	CL_MATCH_WHOLE,
+	CL_MATCH_EXACT /* strings: a as written; b = the same, folded */
 };
 
 /* FHIR R4 search prefixes (section 3.1.1.4.6), on intervals. */

@@ -170,6 +170,8 @@ int cl_bind_value(struct cl_store *store, sqlite3_stmt *statement, const struct 
 static int write_value(struct cl_store *store, const char *const *texts, const struct cl_index_value *value,
                        int64_t row, struct cl_err *e)
 {
+	if (value->kind > CL_INDEX_COMPARTMENT) /* kept beside the resource only */
+		return 0;
 	sqlite3_stmt *statement = cl_statement(store, texts[value->kind], e);
 	if (!statement)
 		return cl_unprepared(e);
@@ -204,9 +206,10 @@ static int check_index(const struct cl_index *index, struct cl_err *e)
 {
 	for (size_t i = 0; i < index->count; i++) {
 		const struct cl_index_value *value = &index->values[i];
-		if (value->kind < CL_INDEX_TOKEN || value->kind > CL_INDEX_COMPARTMENT)
+		if (value->kind < CL_INDEX_TOKEN || value->kind > CL_INDEX_MEMBER)
 			return cl_fail(e, CL_E_INTERNAL, "index value of unknown kind %u", value->kind);
-		if ((value->kind == CL_INDEX_NUMBER || value->kind == CL_INDEX_QUANTITY) &&
+		if ((value->kind == CL_INDEX_NUMBER || value->kind == CL_INDEX_QUANTITY ||
+		     value->kind == CL_INDEX_MEMBER) &&
 		    (isnan(value->low) || isnan(value->high)))
 			return cl_fail(e, CL_E_INVALID, "a number to be indexed is not a number");
 		if (i && cl_index_compare(value - 1, value) >= 0)

@@ -19,11 +19,33 @@ bool cl_rows_listable(const struct cl_criterion *criterion)
 	case CL_CHAIN:
 	case CL_REVERSE:
 		return criterion->type && criterion->child_count == 1 && cl_rows_listable(&criterion->children[0]);
+	case CL_GROUP:
+		for (size_t i = 0; i < criterion->child_count; i++)
+			if (criterion->children[i].parameter && cl_leaf_listable(&criterion->children[i]))
+				return true;
+		return false;
 	case CL_CARE_TEAM:
 		return true;
 	default:
 		return cl_leaf_listable(criterion);
 	}
+}
+
+/* Drops the rows for which the criterion does not hold. */
+static int keep_holding(struct cl_decider *decider, const struct cl_criterion *criterion, struct cl_rows *rows,
+                        struct cl_err *e)
+{
+	size_t kept = 0;
+	int code = 0;
+
+	for (size_t i = 0; !code && i < rows->count; i++) {
+		bool holds;
+		code = cl_decide_row(decider, criterion, rows->items[i], &holds, e);
+		if (!code && holds)
+			rows->items[kept++] = rows->items[i];
+	}
+	rows->count = kept;
+	return code;
 }
 
 /* One look at every term, at `look` index rows of each; keeps the smallest of those that ended. */
@@ -83,22 +105,22 @@ static int list_all(struct cl_decider *decider, const struct cl_criterion *crite
                     struct cl_rows *out, bool *complete, struct cl_err *e)
 {
 	const struct cl_criterion *terms[CL_CRITERION_DEPTH];
-	size_t count = 0, chosen, kept = 0;
+	size_t count = 0, chosen;
+	bool group = criterion->kind == CL_GROUP;
 
 	for (size_t i = 0; i < criterion->child_count && count < CL_CRITERION_DEPTH; i++)
-		if (cl_rows_listable(&criterion->children[i]))
+		if ((!group || criterion->children[i].parameter) && cl_rows_listable(&criterion->children[i]))
 			terms[count++] = &criterion->children[i];
 	int code = cl_rows_pick(decider, terms, count, type, most, out, &chosen, complete, e);
-	if (code || !*complete)
-		return code;
-	for (size_t i = 0; !code && i < out->count; i++) {
-		bool holds;
-		code = cl_decide_row(decider, criterion, out->items[i], &holds, e);
-		if (!code && holds)
-			out->items[kept++] = out->items[i];
-	}
-	out->count = kept;
-	return code;
+	return code || !*complete ? code : keep_holding(decider, criterion, out, e);
+}
+
+/* A string as written: its folded form has the rows. */
+static int list_exact(struct cl_decider *decider, const struct cl_criterion *criterion, uint16_t type, size_t most,
+                      struct cl_rows *out, bool *complete, struct cl_err *e)
+{
+	int code = cl_leaf_list(decider->store, criterion, type, most, out, complete, e);
+	return code || !*complete ? code : keep_holding(decider, criterion, out, e);
 }
 
 static int list_any(struct cl_decider *decider, const struct cl_criterion *criterion, uint16_t type, size_t most,
@@ -277,7 +299,12 @@ static int list(struct cl_decider *decider, const struct cl_criterion *criterion
 	switch (criterion->kind) {
 	case CL_FALSE:
 		return 0;
+	case CL_STRING:
+		if (criterion->match != CL_MATCH_EXACT)
+			return cl_leaf_list(decider->store, criterion, type, most, out, complete, e);
+		return list_exact(decider, criterion, type, most, out, complete, e);
 	case CL_AND:
+	case CL_GROUP:
 		return list_all(decider, criterion, type, most, out, complete, e);
 	case CL_OR:
 		return list_any(decider, criterion, type, most, out, complete, e);

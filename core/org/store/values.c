@@ -33,6 +33,11 @@ static int add_symbol(struct cl_store *store, struct cl_buf *out, struct cl_str 
 	return code;
 }
 
+static bool is_measured(int64_t member)
+{
+	return CL_MEMBER_KIND(member) == CL_INDEX_NUMBER || CL_MEMBER_KIND(member) == CL_INDEX_QUANTITY;
+}
+
 int cl_values_encode(struct cl_store *store, const struct cl_index *index, struct cl_buf *out, struct cl_err *e)
 {
 	int code = 0;
@@ -63,7 +68,18 @@ int cl_values_encode(struct cl_store *store, const struct cl_index *index, struc
 			break;
 		case CL_INDEX_STRING:
 		case CL_INDEX_URI:
+		case CL_INDEX_EXACT:
 			add_text(out, value->a);
+			break;
+		case CL_INDEX_MEMBER:
+			add_number(out, (uint64_t)value->lower);
+			add_number(out, (uint64_t)value->upper);
+			if (is_measured(value->upper)) {
+				cl_buf_add(out, &value->low, 8);
+				cl_buf_add(out, &value->high, 8);
+			}
+			code = add_symbol(store, out, value->a, e);
+			add_text(out, value->b);
 			break;
 		case CL_INDEX_COMPARTMENT:
 			add_text(out, value->b);
@@ -127,8 +143,17 @@ static int take_value(struct cl_store *store, struct cl_values *values, struct r
 		return 0;
 	case CL_INDEX_STRING:
 	case CL_INDEX_URI:
+	case CL_INDEX_EXACT:
 		value->a = take_text(in);
 		return 0;
+	case CL_INDEX_MEMBER:
+		value->lower = (int64_t)take_number(in);
+		value->upper = (int64_t)take_number(in);
+		if (is_measured(value->upper)) {
+			take(in, &value->low, 8);
+			take(in, &value->high, 8);
+		}
+		break;
 	case CL_INDEX_COMPARTMENT:
 		value->b = take_text(in);
 		return 0;
