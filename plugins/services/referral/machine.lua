@@ -230,8 +230,8 @@ machine.help = {
 	partner_silent = "The partner did not answer; closed here, a late answer is attached",
 }
 
--- `parts`: setting, escalate (declaration functions) and guards, effects by event name, `silent` the number (or
--- setting) of escalations.
+-- `parts`: clock (setting name -> what `within` takes), escalate (declaration function) and guards, effects by event
+-- name, `silent` the number (or setting) of escalations.
 function machine.build(parts)
 	local workflow = {
 		summary = "A referral to another care team, until its outcome is back", subject = "ServiceRequest", start = "draft",
@@ -247,7 +247,7 @@ function machine.build(parts)
 			action = state.action, final = state.final,
 		}
 		if not state.final then
-			built.within = parts.setting(state.clock)
+			built.within = parts.clock(state.clock)
 			built.on = {}
 			if name == "draft" then
 				built.overdue = parts.escalate("referral_coordinator")

@@ -7,6 +7,7 @@ local machine = require "machine"
 local measures = require "measures"
 local messages = require "messages"
 local paper = require "paper"
+local terms = require "terms"
 local variants = require "variants"
 
 -- ---- guards ----
@@ -59,6 +60,24 @@ local function attempts_made(ctx, task)
 	return true
 end
 
+-- How long a step of this referral may take: the compact with the partner (on the side that sends), the kind of
+-- referral, the setting.
+local function time_for(ctx, task, name)
+	local request = task.focus and task.focus.reference and ctx:read(task.focus.reference)
+	local instance = task.id and ctx:instance("Task/" .. task.id) -- what is being started has neither yet
+	local recipient
+	if instance and instance.party ~= "recipient" then
+		recipient = select(2, messages.recipient(ctx, task))
+	end
+	return terms.duration(ctx, request, recipient, name)
+end
+
+local function clock(name)
+	return function (ctx, task)
+		return time_for(ctx, task, name)
+	end
+end
+
 -- When something last happened: a move, or a self-loop that is work (an attempt, a note); not a clock that started
 -- again.
 local function last_moved(moves)
@@ -89,7 +108,7 @@ local function partner_is_silent(ctx, task)
 	end
 	if instance.state == "scheduled" then
 		local start = last_start(ctx, reference)
-		if start and ctx:between(ctx:add(start, ctx.setting.report_within), ctx:now(), "minutes") < 0 then
+		if start and ctx:between(ctx:add(start, time_for(ctx, task, "report_within")), ctx:now(), "minutes") < 0 then
 			return false, "the visit or its report is still to come"
 		end
 	end
@@ -135,7 +154,9 @@ local news_for_recipient = {
 local function watch_urgent(ctx, reference)
 	local task = ctx:read(reference)
 	if messages.is_urgent(task.priority) then
-		ctx:set_timer("urgent:accept:" .. task.id, ctx.setting.urgent_accept_within, { task = reference, stage = "accept" })
+		ctx:set_timer("urgent:accept:" .. task.id, time_for(ctx, task, "urgent_accept_within"), {
+			task = reference, stage = "accept",
+		})
 		ctx:set_timer("urgent:visit:" .. task.id, ctx.setting.urgent_visit_within, { task = reference, stage = "visit" })
 	end
 end
@@ -219,7 +240,8 @@ local function remind_partners(ctx)
 			for _, instance in ipairs(ctx:instances("referral", { state = name, live = true })) do
 				if instance.party == "initiator" and instance.partner and instance.partner ~= "" then
 					local since = last_moved(ctx:transitions(instance.task))
-					if since and ctx:between(ctx:add(since, ctx.setting[state.clock]), ctx:now(), "minutes") > 0 then
+					local time = since and time_for(ctx, ctx:read(instance.task), state.clock)
+					if time and ctx:between(ctx:add(since, time), ctx:now(), "minutes") > 0 then
 						messages.remind(ctx, instance.task)
 					end
 				end
@@ -338,7 +360,8 @@ local function silent_partners(ctx)
 				row.open = row.open + 1
 				local moves = ctx:transitions(instance.task)
 				local since = last_moved(moves)
-				if ctx:between(ctx:add(since, ctx.setting[machine.states[name].clock]), ctx:now(), "minutes") > 0 then
+				local time = time_for(ctx, ctx:read(instance.task), machine.states[name].clock)
+				if ctx:between(ctx:add(since, time), ctx:now(), "minutes") > 0 then
 					row.overdue = row.overdue + 1
 					row.longest_wait_days = math.max(row.longest_wait_days, math.floor(ctx:between(since, ctx:now(), "days")))
 				end
@@ -449,7 +472,7 @@ local declaration = {
 	},
 
 	workflow "referral" (machine.build {
-		setting = setting, escalate = escalate, silent = setting "silent_clocks",
+		clock = clock, escalate = escalate, silent = setting "silent_clocks",
 		guards = {
 			send = messages.may_send, schedule = new_time_allowed, reschedule = new_time_allowed,
 			unable_to_reach = attempts_made,

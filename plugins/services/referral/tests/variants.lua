@@ -176,3 +176,35 @@ test("Luhn's check digit finds every single wrong digit", function (t)
 		end
 	end
 end)
+
+test("clocks: the compact goes before the kind of referral, the kind before the setting", function (t)
+	practice(t, { variants = { social = { clocks = { accept_within = "4 business days" } } } })
+	local function due(task)
+		t:transition(task, "send", {})
+		return string.sub(t:instance(task).due, 1, 10)
+	end
+	t:equal(due((refer(t, nil))), "2026-11-04", "the setting: two business days from Monday")
+	local social = { code = { text = "Food" } }
+	t:equal(due((refer(t, "social", social, "Organization/pantry"))), "2026-11-06", "the organization's own four")
+	t:as("coordinator")
+	t:create(compact.make("Organization/pantry", t:now(), { accept_within = "1 business day", channel = "phone" }))
+	t:equal(due((refer(t, "social", social, "Organization/pantry"))), "2026-11-03", "the compact's one")
+	t:as("coordinator")
+	t:at("2026-11-02T10:00:00-06:00")
+	t:create(compact.make("Organization/pantry", t:now(), {
+		accept_within = "9 business days", channel = "phone", valid_from = "2026-12-01",
+	}))
+	t:equal(due((refer(t, "social", social, "Organization/pantry"))), "2026-11-03", "not in force yet")
+end)
+
+test("a specialty visit has ten business days to be booked; silence is told by the same clock", function (t)
+	practice(t)
+	local task = refer(t, "specialty", { reasonCode = { { text = "Murmur" } }, note = { { text = "Echo?" } } })
+	t:transition(task, "send", {})
+	t:transition(task, "accept", {}, by_phone)
+	t:equal(string.sub(t:instance(task).due, 1, 10), "2026-11-16")
+	t:advance("9 business days")
+	t:equal(#t:view("silent_partners"), 0)
+	t:advance("2 business days")
+	t:equal(#t:view("silent_partners"), 1)
+end)
