@@ -14,5 +14,5 @@ files["plugins/**/*.lua"] = { read_globals = declarations, not_globals = removed
 files["config/orgs/**/*.lua"] = { read_globals = declarations, not_globals = removed }
 -- Tests are driven from outside the sandbox: ordinary Lua and `test`.
 files["plugins/**/tests/*.lua"] = {
-	read_globals = { "test", "debug" }, globals = { "package.path" }, ignore = { "212/self" },
+	read_globals = { "test", "debug", "io" }, globals = { "package.path" }, ignore = { "212/self" },
 }

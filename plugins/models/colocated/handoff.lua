@@ -4,6 +4,7 @@
 local codes = require "lib/codes"
 local dates = require "lib/dates"
 local resources = require "lib/resources"
+local screens = require "lib/screens"
 local team = require "lib/team"
 
 local handoff = {}
@@ -367,21 +368,7 @@ end
 
 -- ---- measures ----
 
-local consultant_types = { ["consultant-visit"] = true, ["consultant-call"] = true }
-
-local function consultant_type(encounter)
-	for _, concept in ipairs(encounter.type or {}) do
-		local code = resources.code(concept, codes.system.encounter)
-		if consultant_types[code] then
-			return code
-		end
-	end
-	return nil
-end
-
-local function start_of(encounter)
-	return encounter.period and encounter.period.start
-end
+local start_of = screens.start_of
 
 -- Same-day completion = consultant visits on the day of the request / handoffs requested (section 3.2).
 function handoff.same_day(ctx, month)
@@ -408,69 +395,11 @@ function handoff.same_day(ctx, month)
 	return { numerator = completed, denominator = requested }
 end
 
-local screen_codes = codes.loinc.phq9_total .. "," .. codes.loinc.phq2_total
+handoff.screened = screens.screened
 
--- Medical visits whose patient has a depression screen of that day or of the 14 days before (section 2.7, letter R; the
--- 14 days are those of CMS2).
-function handoff.screened(ctx, month)
-	local screened, visits = 0, 0
-	resources.each_of_month(ctx, month, "Encounter", "date", "class=AMB", start_of, function (encounter)
-		local patient = resources.reference(encounter.subject)
-		if not patient or consultant_type(encounter) or encounter.status == "cancelled" or encounter.status == "planned"
-			or encounter.status == "entered-in-error" then
-			return
-		end
-		visits = visits + 1
-		local day = dates.local_date(ctx, start_of(encounter))
-		for _, observation in ipairs(ctx:search("Observation", {
-			patient = patient, code = screen_codes, status = "final,amended,corrected", _count = 100,
-		})) do
-			local taken = dates.local_date(ctx, observation.effectiveDateTime)
-			if taken and taken <= day and dates.between(taken, day) <= 14 then
-				screened = screened + 1
-				return
-			end
-		end
-	end)
-	if visits == 0 then
-		return nil
-	end
-	return { numerator = screened, denominator = visits }
-end
-
-local function is_positive(ctx, observation)
-	local value = observation.valueQuantity and tonumber(observation.valueQuantity.value)
-	local long = resources.has_code(observation.code, codes.loinc.phq9_total)
-	local cut = long and ctx.setting.offer_at_phq9 or ctx.setting.offer_at_phq2
-	return value ~= nil and value >= cut
-end
-
--- Positive screens whose patient had contact with a consultant on the same day.
 function handoff.positive_contacted(ctx, month)
-	local contacted, positive = 0, 0
-	local counted = {}
-	resources.each_of_month(ctx, month, "Observation", "date", "code=" .. screen_codes, function (observation)
-		return observation.effectiveDateTime
-	end, function (observation)
-		local patient = resources.reference(observation.subject)
-		local day = dates.local_date(ctx, observation.effectiveDateTime)
-		local key = (patient or "") .. day
-		if not patient or observation.status == "entered-in-error" or not is_positive(ctx, observation) or counted[key] then
-			return
-		end
-		counted[key] = true -- a PHQ-2 and the PHQ-9 that followed are one screen
-		positive = positive + 1
-		for _, encounter in ipairs(ctx:search("Encounter", { patient = patient, _sort = "-date", _count = 100 })) do
-			if consultant_type(encounter) and start_of(encounter) and dates.local_date(ctx, start_of(encounter)) == day then
-				contacted = contacted + 1
-				return
-			end
-		end
-	end)
-	if positive == 0 then
-		return nil
-	end
-	return { numerator = contacted, denominator = positive }
+	return screens.positive_contacted(ctx, month,
+		{ phq9 = ctx.setting.offer_at_phq9, phq2 = ctx.setting.offer_at_phq2 })
 end
 
 -- The payer's rule for a consultant visit on the day of a medical one (section 2.6: a rule per payer, never a guess).

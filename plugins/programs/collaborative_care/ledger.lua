@@ -3,6 +3,7 @@
 -- provisional until the month is attested. Minutes count by the service date in the practice's zone.
 local codes = require "lib/codes"
 local dates = require "lib/dates"
+local working_time = require "lib/minutes"
 local resources = require "lib/resources"
 local payers = require "payers"
 
@@ -32,15 +33,7 @@ local function month_number(month)
 	return math.tointeger(string.sub(month, 1, 4)) * 12 + math.tointeger(string.sub(month, 6, 7))
 end
 
--- Seconds that really passed, whatever the clocks were set to in between.
-local function seconds(ctx, from, to)
-	return math.floor(ctx:between(from, to, "minutes") * 60 + 0.5)
-end
-
--- A dateTime with zone for a local one.
-local function instant(ctx, text)
-	return ctx:add(ctx:add(text, "1 minute"), "-1 minutes")
-end
+local seconds, instant = working_time.seconds, working_time.instant
 
 -- The first month of service, or one after a gap of so many whole months without (section 2.4 [S68]). `earlier` are the
 -- months with counted minutes before this one.
@@ -430,20 +423,10 @@ end
 
 -- ---- writing entries ----
 
--- Somebody's time is spent once, for one patient and one program: any other entry of the same person at that time.
 local function refuse_overlap(ctx, person, start, finish)
-	local from = ctx:local_date(start)
-	for _, item in ipairs(ctx:search("ChargeItem", {
-		["performer-actor"] = person, _count = 1000,
-		occurrence = { "ge" .. dates.add_days(from, -2), "le" .. dates.add_days(from, 2) },
-	})) do
-		local period = item.occurrencePeriod
-		if period and period.start and period["end"] and item.status ~= "entered-in-error"
-			and seconds(ctx, start, period["end"]) > 0 and seconds(ctx, period.start, finish) > 0 then
-			ctx:refuse(string.format("minutes overlap: %s has %s to %s in %s already; the same time is never counted twice "
-				.. "(domain.md 2.4)", person, ctx:local_time(period.start), ctx:local_time(period["end"]),
-				resources.of(item)), "Parameters.parameter")
-		end
+	local _, words = working_time.overlap(ctx, person, start, finish)
+	if words then
+		ctx:refuse(words, "Parameters.parameter")
 	end
 end
 
