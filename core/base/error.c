@@ -44,6 +44,7 @@ int cl_fail(struct cl_err *e, int code, const char *format, ...)
 	e->line = 0;
 	e->column = 0;
 	e->where[0] = 0;
+	e->allow = NULL;
 	errno = saved;
 	return code;
 }
@@ -111,6 +112,7 @@ static const struct {
         {CL_E_INTERNAL, 500, "internal"},
         {CL_E_MEDIA_TYPE, 415, "media-type"},
         {CL_E_CLOSED, 503, "closed"},
+        {CL_E_NOT_ACCEPTABLE, 406, "not-acceptable"},
 };
 
 int cl_code_http_status(int code)

@@ -13,7 +13,7 @@ enum cl_code {
 	CL_E_UNAUTHENTICATED = -7, /* 401: no usable credential */
 	CL_E_FORBIDDEN = -8, /* 403 */
 	CL_E_TOO_LARGE = -9, /* 413 */
-	CL_E_UNSUPPORTED = -10, /* 501 or 405: known, not served here */
+	CL_E_UNSUPPORTED = -10, /* 501, or 405 where `allow` says what is possible: known, not served here */
 	CL_E_LIMIT = -11, /* 429 or 422: a budget or a count was exceeded; the request changed nothing */
 	CL_E_BUSY = -12, /* 503 with Retry-After: try again later */
 	CL_E_FULL = -13, /* 507: storage is full */
@@ -22,8 +22,9 @@ enum cl_code {
 	CL_E_MEMORY = -16, /* 500 */
 	CL_E_PLUGIN = -17, /* 500: a plugin's own fault; message names file and line */
 	CL_E_INTERNAL = -18, /* 500: a defect of Careloop */
-	CL_E_MEDIA_TYPE = -19, /* 415 or 406 */
+	CL_E_MEDIA_TYPE = -19, /* 415: the body is in a form that is not understood */
 	CL_E_CLOSED = -20, /* peer closed, or shutting down */
+	CL_E_NOT_ACCEPTABLE = -21, /* 406: the answer cannot be given in a form that is wanted */
 };
 
 /* Caller-owned error report. Zero-initialize. Never holds health information in `message` when code is
@@ -33,6 +34,7 @@ struct cl_err {
 	int line, column; /* 1-based place in the input text, 0 when not applicable */
 	char message[480]; /* what was wrong and what to do; UTF-8, no newline */
 	char where[240]; /* FHIRPath expression, JSON path, or file:line; empty when unknown */
+	const char *allow; /* CL_E_UNSUPPORTED: the methods that are possible here, "GET, HEAD"; static; else NULL */
 };
 
 /* Fills `e` (may be NULL) and returns `code`, so that callers can write `return cl_fail(e, CL_E_RULE, ...)`. */

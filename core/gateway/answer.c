@@ -230,7 +230,7 @@ void cl_answer_head(struct cl_buf *out, const struct cl_response *response, cons
 {
 	struct cl_str type, disposition;
 	add_common(out, response, style, &type, &disposition);
-	if (type.n && !is_harmless(type)) {
+	if (type.n && (!is_harmless(type) || disposition.n)) {
 		bool named = disposition.n > 10 && strncasecmp(disposition.p, "attachment", 10) == 0;
 		struct cl_header own = {CL_STR("content-disposition"), disposition};
 		bool use = named && well_formed(&own);

@@ -89,7 +89,7 @@ struct cl_event {
 };
 
 /* Headers that are forwarded to an organization: accept, content-type, prefer, if-match, if-none-match, if-none-exist,
- * if-modified-since, idempotency-key, last-event-id, x-request-id, origin. */
+ * if-modified-since, idempotency-key, last-event-id, x-request-id, origin, x-security-context. */
 bool cl_request_header_known(struct cl_str lower_case_name);
 /* Value of a header, or an empty cl_str. `name` in lower case. */
 struct cl_str cl_request_header(const struct cl_request *request, const char *name);

@@ -69,6 +69,7 @@ static void errors(void **state)
 	        {CL_E_BUSY, "transient"},        {CL_E_FULL, "no-store"},
 	        {CL_E_IO, "exception"},          {CL_E_PLUGIN, "exception"},
 	        {CL_E_INTERNAL, "exception"},    {CL_E_MEDIA_TYPE, "not-supported"},
+	        {CL_E_NOT_ACCEPTABLE, "not-supported"},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct cl_buf out;

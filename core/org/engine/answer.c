@@ -1,45 +1,29 @@
 /* answer.c: what goes back: status, headers and body of an interaction (FHIR R4 http.html sections 3.1.0.1 and 3.1.0.6). */
 #include "org/engine/interaction.h"
-#include "base/date.h"
 #include "org/fhir/types.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include <strings.h>
 
 #define CL_FHIR_JSON "application/fhir+json; charset=utf-8"
 
-/* RFC 9110 section 5.6.7: "Sun, 22 Nov 2026 05:16:07 GMT". */
-static struct cl_str http_date(struct cl_arena *arena, cl_instant at)
-{
-	char text[40];
-	struct tm parts;
-	time_t seconds = (time_t)(at / CL_SECOND);
-	gmtime_r(&seconds, &parts);
-	size_t n = strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
-	return cl_arena_copy(arena, (struct cl_str){text, n});
-}
-
-int64_t cl_etag_version(struct cl_str etag)
-{
-	if (cl_str_starts(etag, "W/"))
-		etag = (struct cl_str){etag.p + 2, etag.n - 2};
-	if (etag.n < 3 || etag.n > 20 || etag.p[0] != '"' || etag.p[etag.n - 1] != '"')
-		return 0;
-	int64_t version = 0;
-	for (size_t i = 1; i + 1 < etag.n; i++) {
-		if (etag.p[i] < '0' || etag.p[i] > '9')
-			return 0;
-		version = version * 10 + (etag.p[i] - '0');
-	}
-	return version;
-}
-
+/* RFC 7240: "return=minimal; x=y, handling=strict". What is not known is as if it were not said. */
 static bool prefers(const struct cl_request *request, const char *value)
 {
-	struct cl_str prefer = cl_request_header(request, "prefer");
-	char wanted[64];
-	int n = snprintf(wanted, sizeof wanted, "return=%s", value);
-	return prefer.n && memmem(prefer.p, prefer.n, wanted, (size_t)n);
+	struct cl_str rest = cl_request_header(request, "prefer");
+	size_t n = strlen(value);
+	while (rest.n) {
+		size_t length = 0;
+		while (length < rest.n && rest.p[length] != ',' && rest.p[length] != ';')
+			length++;
+		struct cl_str one = {rest.p, length};
+		rest = length < rest.n ? (struct cl_str){rest.p + length + 1, rest.n - length - 1} : CL_STR_NONE;
+		while (one.n && one.p[0] == ' ')
+			one = (struct cl_str){one.p + 1, one.n - 1};
+		while (one.n && one.p[one.n - 1] == ' ')
+			one.n--;
+		if (one.n == 7 + n && strncasecmp(one.p, "return=", 7) == 0 && strncasecmp(one.p + 7, value, n) == 0)
+			return true;
+	}
+	return false;
 }
 
 void cl_interaction_answer_bytes(struct cl_interaction_context *context, int status, const char *content_type,
@@ -65,9 +49,10 @@ void cl_interaction_answer_version(struct cl_interaction_context *context, int s
 	struct cl_arena *arena = context->arena;
 	struct cl_response *response = context->response;
 	response->status = status;
+	context->modified = version->updated;
 	cl_response_add_header(arena, response, "etag",
 	                       cl_arena_printf(arena, "W/\"%lld\"", (long long)version->version));
-	cl_response_add_header(arena, response, "last-modified", http_date(arena, version->updated));
+	cl_response_add_header(arena, response, "last-modified", cl_http_date(arena, version->updated));
 	if (location)
 		cl_response_add_header(arena, response, "location",
 		                       cl_arena_printf(arena, "%.*s/fhir/%.*s/%.*s/_history/%lld",
@@ -88,6 +73,18 @@ void cl_interaction_answer_version(struct cl_interaction_context *context, int s
 	response->body = version->body;
 }
 
+void cl_interaction_answer_deletion(struct cl_interaction_context *context, const struct cl_version *version)
+{
+	struct cl_arena *arena = context->arena;
+	context->response->status = 204;
+	context->modified = version->updated;
+	if (!version->version)
+		return;
+	cl_response_add_header(arena, context->response, "etag",
+	                       cl_arena_printf(arena, "W/\"%lld\"", (long long)version->version));
+	cl_response_add_header(arena, context->response, "last-modified", cl_http_date(arena, version->updated));
+}
+
 void cl_interaction_answer_error(struct cl_arena *arena, const struct cl_issues *issues, const struct cl_err *e,
                                  struct cl_response *response)
 {
@@ -99,8 +96,10 @@ void cl_interaction_answer_error(struct cl_arena *arena, const struct cl_issues 
 		cl_outcome_write_error(&text, e);
 	*response = (struct cl_response){.status = cl_code_http_status(e->code)};
 	/* A path that exists but not for this method: RFC 9110 section 15.5.6. */
-	if (e->code == CL_E_UNSUPPORTED)
+	if (e->allow) {
 		response->status = 405;
+		cl_response_add_header(arena, response, "allow", cl_str_of(e->allow));
+	}
 	response->body = cl_arena_copy(arena, cl_buf_str(&text));
 	cl_buf_free(&text);
 	cl_response_add_header(arena, response, "content-type", CL_STR(CL_FHIR_JSON));
@@ -110,21 +109,10 @@ void cl_interaction_answer_error(struct cl_arena *arena, const struct cl_issues 
 		cl_response_add_header(arena, response, "retry-after", CL_STR("1"));
 }
 
-static bool is_json_type(struct cl_str type)
-{
-	const char *semicolon = type.n ? memchr(type.p, ';', type.n) : NULL;
-	size_t n = semicolon ? (size_t)(semicolon - type.p) : type.n;
-	while (n && type.p[n - 1] == ' ')
-		n--;
-	struct cl_str bare = {type.p, n};
-	return cl_str_is(bare, "application/fhir+json") || cl_str_is(bare, "application/json") ||
-	       cl_str_is(bare, "text/json") || cl_str_is(bare, "json") || cl_str_is(bare, "application/json+fhir");
-}
-
 int cl_interaction_body(struct cl_interaction_context *context, struct cl_json **out, struct cl_err *e)
 {
 	struct cl_str type = cl_request_header(context->request, "content-type");
-	if (!is_json_type(type))
+	if (!cl_format_is_json(type))
 		return cl_fail(e, CL_E_MEDIA_TYPE, "send application/fhir+json; '%.*s' is not understood",
 		               CL_STR_ARGS(type));
 	if (!context->request->body.n)

@@ -12,8 +12,9 @@ enum cl_route_kind {
 	CL_ROUTE_HISTORY, /* GET  /fhir/Type/id/_history, /fhir/Type/_history, /fhir/_history */
 	CL_ROUTE_SEARCH, /* GET  /fhir/Type?..., POST /fhir/Type/_search, GET /fhir/Patient/id/Type?... */
 	CL_ROUTE_CREATE, /* POST /fhir/Type */
-	CL_ROUTE_UPDATE, /* PUT  /fhir/Type/id */
-	CL_ROUTE_DELETE, /* DELETE /fhir/Type/id */
+	CL_ROUTE_UPDATE, /* PUT  /fhir/Type/id, /fhir/Type?condition */
+	CL_ROUTE_PATCH, /* PATCH /fhir/Type/id, /fhir/Type?condition */
+	CL_ROUTE_DELETE, /* DELETE /fhir/Type/id, /fhir/Type?condition */
 	CL_ROUTE_BUNDLE, /* POST /fhir */
 	CL_ROUTE_CAPABILITY, /* GET  /fhir/metadata */
 	CL_ROUTE_OPERATION, /* POST /fhir/$name, /fhir/Type/$name, /fhir/Type/id/$name */
@@ -31,13 +32,25 @@ struct cl_route {
 	int64_t version;
 	struct cl_str operation; /* "$transition" */
 	struct cl_str name; /* view or metric */
-	struct cl_str query; /* after '?', undecoded; for POST _search the body */
+	struct cl_str query; /* after '?', undecoded, without _format and _pretty; for POST _search the body, too */
+	struct cl_str format; /* _format, decoded; empty when it was not said */
 	struct cl_str compartment; /* patient id for compartment searches */
 	bool head;
 };
 
 /* Finds what a request wants. CL_E_NOT_FOUND, CL_E_UNSUPPORTED (method not allowed; `e` names the allowed ones). */
 int cl_route_find(struct cl_arena *arena, const struct cl_request *request, struct cl_route *out, struct cl_err *e);
+/* What _format or Accept wants, as far as it can be said before the resource is known: CL_E_NOT_ACCEPTABLE. */
+int cl_format_check(const struct cl_request *request, const struct cl_route *route, struct cl_err *e);
+/* Moves _format out of the route's query, and _pretty away. */
+void cl_format_cut(struct cl_arena *arena, struct cl_route *route);
+/* A Content-Type that may hold a FHIR resource. */
+bool cl_format_is_json(struct cl_str content_type);
+/* Is the type, without its parameters, this one? */
+bool cl_format_is(struct cl_str content_type, const char *name);
+/* Binary (binary.html section 2.43.3): should its content go out, and not the resource around it? */
+bool cl_format_wants_content(const struct cl_request *request, const struct cl_route *route,
+                             struct cl_str content_type);
 /* Which thread may run it. */
 enum cl_lane { CL_LANE_LOOP, CL_LANE_SEARCH, CL_LANE_WRITER };
 enum cl_lane cl_route_lane(const struct cl_route *route, const struct cl_rules *rules);
@@ -59,6 +72,7 @@ struct cl_interaction_context {
 	struct cl_organization *organization;
 	struct cl_unit *unit;
 	struct cl_version *answer; /* version that is the answer's body, for kept answers; NULL otherwise */
+	cl_instant modified; /* of the version that the answer is about; 0 when there is none */
 	bool streams; /* the response opens an event stream */
 };
 
@@ -71,7 +85,7 @@ int cl_interaction_views(struct cl_interaction_context *context, struct cl_err *
 int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err *e);
 /* Writes: on the writer's connection, inside a unit. */
 int cl_interaction_create(struct cl_interaction_context *context, struct cl_err *e);
-int cl_interaction_update(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_update(struct cl_interaction_context *context, struct cl_err *e); /* and patch */
 int cl_interaction_delete(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_operation(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_console(struct cl_interaction_context *context, struct cl_err *e);
@@ -85,7 +99,10 @@ struct cl_write {
 	uint16_t type;
 	struct cl_str id; /* update, delete; create: empty, or the id chosen before (transactions) */
 	struct cl_json *resource;
-	struct cl_str if_match; /* ETag or empty */
+	struct cl_json *patch; /* updates: what makes the resource of the one that is there (JSON Patch); else NULL */
+	struct cl_str condition; /* update, delete: the search that stands for the id; empty when there is an id */
+	bool resolved; /* the condition was looked at before: `id` is what it found, or what is to be made */
+	struct cl_str if_match; /* ETags or empty */
 	struct cl_str if_none_exist; /* search or empty */
 	struct cl_str if_none_match; /* "*": only what is not there yet may be written */
 	struct cl_version version; /* out */
@@ -93,6 +110,21 @@ struct cl_write {
 	bool created; /* out: update-as-create */
 };
 int cl_write_run(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e);
+
+/* The resources that match a condition and may be seen: `count` is 0, 1 or 2 (for more), `found` the first with its body. */
+int cl_condition_find(struct cl_interaction_context *context, uint16_t type, struct cl_str search,
+                      struct cl_version *found, size_t *count, struct cl_err *e);
+/* Turns write->condition into write->id, which stays empty for a deletion of nothing; the resource gets the id. */
+int cl_condition_resolve(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e);
+
+/* Binary: is the request's body the content, and no resource? */
+bool cl_binary_is_raw(const struct cl_interaction_context *context);
+/* The resource around the request's body. */
+int cl_binary_wrap(struct cl_interaction_context *context, struct cl_json **out, struct cl_err *e);
+/* Binary.data decoded. */
+int cl_binary_content(struct cl_arena *arena, struct cl_str data, struct cl_str *out, struct cl_err *e);
+/* Answers a read with the content or with the resource, as the client wants. */
+int cl_binary_answer(struct cl_interaction_context *context, const struct cl_version *version, struct cl_err *e);
 
 /* The criterion of a search text ("identifier=x&active=true"), for conditional interactions. */
 int cl_interaction_condition(struct cl_interaction_context *context, uint16_t type, struct cl_str text,
@@ -102,6 +134,8 @@ int cl_interaction_body(struct cl_interaction_context *context, struct cl_json *
 /* Status, ETag, Last-Modified, Location, body per Prefer. */
 void cl_interaction_answer_version(struct cl_interaction_context *context, int status, const struct cl_version *version,
                                    bool location);
+/* 204, with the ETag of the version that says it is gone; that of none when it was not there. */
+void cl_interaction_answer_deletion(struct cl_interaction_context *context, const struct cl_version *version);
 void cl_interaction_answer_json(struct cl_interaction_context *context, int status, const struct cl_json *body);
 void cl_interaction_answer_bytes(struct cl_interaction_context *context, int status, const char *content_type,
                                  struct cl_str body);
@@ -110,6 +144,12 @@ void cl_interaction_answer_error(struct cl_arena *arena, const struct cl_issues 
                                  struct cl_response *response);
 /* "W/\"3\"" -> 3; 0 when it is none. */
 int64_t cl_etag_version(struct cl_str etag);
+/* Is the version one of a list of ETags, or the list "*"? */
+bool cl_etag_matches(struct cl_str list, int64_t version);
+/* RFC 9110 section 5.6.7: "Sun, 22 Nov 2026 05:16:07 GMT". */
+struct cl_str cl_http_date(struct cl_arena *arena, cl_instant at);
+/* Nothing newer than `since`, an HTTP date or a FHIR instant? What is neither is as if it were not said. */
+bool cl_unmodified_since(struct cl_str since, cl_instant updated);
 /* Runs a read-only route with access and audit; used by the loop and search threads and by the writer. */
 void cl_interaction_run_read(struct cl_interaction_context *context, struct cl_audit_tail *tail);
 /* The leaf of a read, or of an operation, that is part of a writer's unit, in its transaction: context->target and rule say of

@@ -50,6 +50,7 @@ void cl_organization_close(struct cl_organization *organization);
 struct cl_outcome {
 	struct cl_response response;
 	struct cl_change *changes; /* for event streams; published after the commit only */
+	cl_instant modified; /* of the version that the response is about; 0 when there is none */
 	bool lost; /* SQLite rolled the whole transaction back: rerun alone (pitfalls 3) */
 };
 

@@ -13,8 +13,8 @@ static bool not_modified(const struct cl_interaction_context *context, const str
 {
 	struct cl_str match = cl_request_header(context->request, "if-none-match");
 	if (match.n)
-		return cl_etag_version(match) == version->version || cl_str_is(match, "*");
-	return false;
+		return cl_etag_matches(match, version->version);
+	return cl_unmodified_since(cl_request_header(context->request, "if-modified-since"), version->updated);
 }
 
 /* The decision on what one version says, by its text: old versions have no index rows. */
@@ -101,6 +101,8 @@ int cl_interaction_read(struct cl_interaction_context *context, struct cl_err *e
 		context->response->body = CL_STR_NONE;
 		return 0;
 	}
+	if (cl_str_is(name, "Binary"))
+		return cl_binary_answer(context, &version, e);
 	cl_interaction_answer_version(context, 200, &version, false);
 	return 0;
 }

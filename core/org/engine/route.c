@@ -64,9 +64,13 @@ static int split(struct cl_arena *arena, struct cl_str target, struct cl_path *p
 	return 0;
 }
 
+/* `allowed` is static: it becomes the Allow header (RFC 9110 section 15.5.6). */
 static int not_allowed(struct cl_err *e, struct cl_str method, const char *allowed)
 {
-	return cl_fail(e, CL_E_UNSUPPORTED, "%.*s is not possible here; allowed: %s", CL_STR_ARGS(method), allowed);
+	cl_fail(e, CL_E_UNSUPPORTED, "%.*s is not possible here; allowed: %s", CL_STR_ARGS(method), allowed);
+	if (e)
+		e->allow = allowed;
+	return CL_E_UNSUPPORTED;
 }
 
 static int need_type(struct cl_str name, uint16_t *type, struct cl_err *e)
@@ -92,15 +96,14 @@ static int route_system(struct cl_str method, const struct cl_path *path, struct
 	bool get = cl_str_is(method, "GET") || cl_str_is(method, "HEAD");
 	if (path->count == 1) {
 		if (!cl_str_is(method, "POST"))
-			return not_allowed(e, method,
-			                   "POST (a Bundle); GET /fhir/metadata tells what this server does");
+			return not_allowed(e, method, "POST");
 		out->kind = CL_ROUTE_BUNDLE;
 		return 0;
 	}
 	struct cl_str first = path->segments[1];
 	if (cl_str_is(first, "metadata") || cl_str_is(first, "_history")) {
 		if (!get)
-			return not_allowed(e, method, "GET");
+			return not_allowed(e, method, "GET, HEAD");
 		out->kind = cl_str_is(first, "metadata") ? CL_ROUTE_CAPABILITY : CL_ROUTE_HISTORY;
 		return 0;
 	}
@@ -117,8 +120,15 @@ static int route_type(struct cl_arena *arena, struct cl_str method, const struct
 {
 	bool get = cl_str_is(method, "GET") || cl_str_is(method, "HEAD");
 	if (path->count == 2) {
-		out->kind = get ? CL_ROUTE_SEARCH : CL_ROUTE_CREATE;
-		return get || cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "GET (search), POST (create)");
+		/* Without a condition these would mean every resource of the type. */
+		bool conditional = out->query.n > 0;
+		out->kind = get                                          ? CL_ROUTE_SEARCH
+		            : cl_str_is(method, "POST")                  ? CL_ROUTE_CREATE
+		            : conditional && cl_str_is(method, "PUT")    ? CL_ROUTE_UPDATE
+		            : conditional && cl_str_is(method, "PATCH")  ? CL_ROUTE_PATCH
+		            : conditional && cl_str_is(method, "DELETE") ? CL_ROUTE_DELETE
+		                                                         : CL_ROUTE_NONE;
+		return out->kind ? 0 : not_allowed(e, method, "GET, HEAD, POST");
 	}
 	struct cl_str second = path->segments[2];
 	if (cl_str_is(second, "_search") && path->count == 3) {
@@ -126,15 +136,16 @@ static int route_type(struct cl_arena *arena, struct cl_str method, const struct
 		if (!cl_str_is(method, "POST"))
 			return not_allowed(e, method, "POST");
 		/* Parameters of the address count, too (http.html section 3.1.0.9). */
-		out->query = !path->query.n     ? request->body
-		             : !request->body.n ? path->query
-		                                : cl_arena_printf(arena, "%.*s&%.*s", CL_STR_ARGS(path->query),
+		out->query = !out->query.n      ? request->body
+		             : !request->body.n ? out->query
+		                                : cl_arena_printf(arena, "%.*s&%.*s", CL_STR_ARGS(out->query),
 		                                                  CL_STR_ARGS(request->body));
+		cl_format_cut(arena, out);
 		return 0;
 	}
 	if (cl_str_is(second, "_history") && path->count == 3) {
 		out->kind = CL_ROUTE_HISTORY;
-		return get ? 0 : not_allowed(e, method, "GET");
+		return get ? 0 : not_allowed(e, method, "GET, HEAD");
 	}
 	if (second.p[0] == '$' && path->count == 3) {
 		out->kind = CL_ROUTE_OPERATION;
@@ -153,14 +164,15 @@ static int route_instance(struct cl_str method, const struct cl_path *path, stru
 	if (path->count == 3) {
 		out->kind = get                           ? CL_ROUTE_READ
 		            : cl_str_is(method, "PUT")    ? CL_ROUTE_UPDATE
+		            : cl_str_is(method, "PATCH")  ? CL_ROUTE_PATCH
 		            : cl_str_is(method, "DELETE") ? CL_ROUTE_DELETE
 		                                          : CL_ROUTE_NONE;
-		return out->kind ? 0 : not_allowed(e, method, "GET, HEAD, PUT, DELETE");
+		return out->kind ? 0 : not_allowed(e, method, "GET, HEAD, PUT, PATCH, DELETE");
 	}
 	struct cl_str third = path->segments[3];
 	if (cl_str_is(third, "_history")) {
 		if (!get)
-			return not_allowed(e, method, "GET");
+			return not_allowed(e, method, "GET, HEAD");
 		out->kind = path->count == 4 ? CL_ROUTE_HISTORY : CL_ROUTE_VREAD;
 		if (path->count == 4)
 			return 0;
@@ -196,6 +208,7 @@ static int route_fhir(struct cl_arena *arena, struct cl_path *path, const struct
 			path->segments[i - 1] = path->segments[i];
 		path->count--;
 	}
+	cl_format_cut(arena, out);
 	int code = path->count <= 2 ? route_system(request->method, path, out, e) : CL_E_NOT_FOUND;
 	if (code != CL_E_NOT_FOUND || out->kind)
 		return code;
@@ -227,18 +240,20 @@ int cl_route_find(struct cl_arena *arena, const struct cl_request *request, stru
 	out->query = path.query;
 	out->head = cl_str_is(request->method, "HEAD");
 	struct cl_str first = path.count ? path.segments[0] : CL_STR("");
-	if (cl_str_is(first, "fhir"))
-		return route_fhir(arena, &path, request, out, e);
+	if (cl_str_is(first, "fhir")) {
+		code = route_fhir(arena, &path, request, out, e);
+		return code ? code : cl_format_check(request, out, e);
+	}
 	if (cl_str_is(first, "views") || cl_str_is(first, "metrics")) {
 		out->kind = cl_str_is(first, "views") ? CL_ROUTE_VIEWS : CL_ROUTE_METRICS;
 		out->name = path.count > 1 ? path.segments[1] : CL_STR_NONE;
 		if (path.count > 2)
 			return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path");
-		return get ? 0 : not_allowed(e, request->method, "GET");
+		return get ? 0 : not_allowed(e, request->method, "GET, HEAD");
 	}
 	if (cl_str_is(first, "events") && path.count == 1) {
 		out->kind = CL_ROUTE_EVENTS;
-		return get ? 0 : not_allowed(e, request->method, "GET");
+		return get ? 0 : not_allowed(e, request->method, "GET, HEAD");
 	}
 	return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path; the FHIR interface is at /fhir");
 }
@@ -248,6 +263,8 @@ enum cl_lane cl_route_lane(const struct cl_route *route, const struct cl_rules *
 	switch (route->kind) {
 	case CL_ROUTE_READ:
 	case CL_ROUTE_VREAD:
+		/* A Binary is taken apart for its content, which may be long. */
+		return cl_str_is(cl_fhir_type_name(route->type), "Binary") ? CL_LANE_SEARCH : CL_LANE_LOOP;
 	case CL_ROUTE_EVENTS:
 		return CL_LANE_LOOP;
 	case CL_ROUTE_HISTORY:

@@ -213,7 +213,7 @@ static void add_header(struct cl_arena *arena, struct cl_json *headers, const st
 /* Creates and updates whose version is the input itself keep it by reference. Tasks are rewritten by their machines. */
 static bool input_by_reference(const struct cl_route *route)
 {
-	return (route->kind == CL_ROUTE_CREATE || route->kind == CL_ROUTE_UPDATE) &&
+	return (route->kind == CL_ROUTE_CREATE || (route->kind == CL_ROUTE_UPDATE && route->id.n)) &&
 	       !cl_str_is(cl_fhir_type_name(route->type), "Task");
 }
 
@@ -241,6 +241,12 @@ static int append_input(struct cl_interaction_context *context, struct cl_str ke
 	struct cl_json *headers = cl_json_set_object(arena, detail, "headers");
 	add_header(arena, headers, context->request, "if-match");
 	add_header(arena, headers, context->request, "if-none-exist");
+	if (!input_by_reference(context->route)) {
+		/* How the body is to be read, when it is no resource as such. */
+		if (!cl_format_is(cl_request_header(context->request, "content-type"), "application/fhir+json"))
+			add_header(arena, headers, context->request, "content-type");
+		add_header(arena, headers, context->request, "x-security-context");
+	}
 	if (context->principal->kind.n && cl_str_is(context->principal->kind, "partner"))
 		add_header(arena, headers, context->request, "idempotency-key");
 	struct cl_buf text;
@@ -269,6 +275,7 @@ static int dispatch(struct cl_interaction_context *context, struct cl_err *e)
 	case CL_ROUTE_CREATE:
 		return cl_interaction_create(context, e);
 	case CL_ROUTE_UPDATE:
+	case CL_ROUTE_PATCH:
 		return cl_interaction_update(context, e);
 	case CL_ROUTE_DELETE:
 		return cl_interaction_delete(context, e);
@@ -375,6 +382,7 @@ static void run_write(struct cl_organization *organization, struct cl_interactio
 		return;
 	}
 	out->changes = unit.changes;
+	out->modified = context->modified;
 	organization->timers_changed |= unit.timers_changed;
 	organization->outbox_changed |= unit.outbox_changed;
 }
@@ -447,6 +455,7 @@ void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, con
 	if (cl_route_lane(&route, organization->rules) != CL_LANE_WRITER || route.kind == CL_ROUTE_VIEWS ||
 	    route.kind == CL_ROUTE_METRICS) {
 		cl_interaction_run_read(&context, organization->tail);
+		out->modified = context.modified;
 		/* Even reading can lose the transaction: SQLite may have to write to read on (pitfalls 3). */
 		out->lost = !cl_store_in_transaction(organization->store);
 		return;

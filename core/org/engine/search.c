@@ -289,6 +289,7 @@ int cl_interaction_capability(struct cl_interaction_context *context, struct cl_
 	        .date = cl_instant_text(arena, context->now),
 	        .software = CL_STR(CL_VERSION),
 	        .name = context->rules->facts->name,
+	        .json_patch = true,
 	        .operations = operations,
 	        .operation_count = count,
 	};

@@ -1,7 +1,7 @@
-/* write.c: create, update and delete: permission before and after parsing, conditions, the change, its answer. */
+/* write.c: create, update, patch and delete: permission before and after parsing, conditions, the change, its answer. */
 #include "org/engine/interaction.h"
+#include "base/json_patch.h"
 #include "org/fhir/index.h"
-#include "org/fhir/search.h"
 #include "org/fhir/types.h"
 #include "org/flow/instance.h"
 
@@ -18,41 +18,24 @@ static int decide_new(struct cl_interaction_context *context, enum cl_interactio
 	                        type, id, &values, &context->rule, e);
 }
 
-/* If-None-Exist (http.html 3.1.0.8.1): one match answers with it, several refuse. */
-static int find_existing(struct cl_interaction_context *context, uint16_t type, struct cl_str search,
-                         struct cl_version *found, size_t *count, struct cl_err *e)
-{
-	struct cl_query query = {.type = type, .limit = 2, .bodies = true};
-	struct cl_search_result result;
-	if (search.n && search.p[0] == '?')
-		search = (struct cl_str){search.p + 1, search.n - 1};
-	int code = cl_interaction_condition(context, type, search, &query.where, e);
-	if (!code && !query.where)
-		code = cl_fail(e, CL_E_INVALID, "If-None-Exist needs at least one search parameter");
-	if (!code)
-		code = cl_access_predicate(context->rules->access, context->arena, context->principal, CL_ACCESS_SEARCH,
-		                           type, &query.access, &context->rule, e);
-	if (!code)
-		code = cl_store_search(context->store, context->arena, &query, &result, e);
-	if (code)
-		return code;
-	*count = result.count;
-	if (result.count)
-		*found = result.items[0];
-	return 0;
-}
-
-/* If-Match (RFC 9110 section 13.1.1): "*" is any version that is there. */
 static bool is_matched(struct cl_str if_match, const struct cl_version *current)
 {
-	return !if_match.n || cl_str_is(if_match, "*") || cl_etag_version(if_match) == current->version;
+	return !if_match.n || cl_etag_matches(if_match, current->version);
+}
+
+static int refuse_version(const struct cl_write *write, const struct cl_version *current, struct cl_err *e)
+{
+	return cl_fail(e, CL_E_PRECONDITION,
+	               "%.*s/%.*s is at version %lld, not %.*s; read it again and repeat your change",
+	               CL_STR_ARGS(cl_fhir_type_name(write->type)), CL_STR_ARGS(write->id), (long long)current->version,
+	               (int)(write->if_match.n < 60 ? write->if_match.n : 60), write->if_match.p);
 }
 
 static int write_create(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
 {
 	size_t count = 0;
 	if (write->if_none_exist.n) {
-		int code = find_existing(context, write->type, write->if_none_exist, &write->version, &count, e);
+		int code = cl_condition_find(context, write->type, write->if_none_exist, &write->version, &count, e);
 		if (code)
 			return code;
 		if (count > 1)
@@ -98,12 +81,51 @@ static int decide_move(struct cl_interaction_context *context, const struct cl_w
 	                            write->type, current->row, instance.workflow, &context->rule, e);
 }
 
+/* What stands there as an update makes it of the patch: FHIR's rules for updates hold for the result (http.html section 3.1.0.6). */
+static int apply_patch(struct cl_interaction_context *context, struct cl_write *write, const struct cl_version *current,
+                       struct cl_err *e)
+{
+	struct cl_str name = cl_fhir_type_name(write->type);
+	struct cl_json *resource;
+	int code = cl_json_parse(context->arena, current->body, NULL, &resource, e);
+	if (!code)
+		code = cl_json_patch(context->arena, resource, write->patch, e);
+	if (code)
+		return code;
+	cl_json_patch_prune(context->arena, resource, write->patch);
+	if (!cl_str_equal(cl_json_get_text(resource, "resourceType"), name) ||
+	    !cl_str_equal(cl_json_get_text(resource, "id"), write->id)) {
+		cl_fail(e, CL_E_RULE, "a patch cannot change what the resource is: resourceType and id stay");
+		return cl_fail_at(e, "%.*s.id", CL_STR_ARGS(name));
+	}
+	write->resource = resource;
+	return 0;
+}
+
+static int update_new(struct cl_interaction_context *context, struct cl_write *write, const struct cl_version *current,
+                      struct cl_err *e)
+{
+	struct cl_str name = cl_fhir_type_name(write->type);
+	if (write->patch)
+		return cl_fail(e, current->version ? CL_E_GONE : CL_E_NOT_FOUND, "%.*s/%.*s %s", CL_STR_ARGS(name),
+		               CL_STR_ARGS(write->id), current->version ? "was deleted" : "is not known here");
+	write->created = true;
+	int code = decide_new(context, CL_ACCESS_CREATE, write->type, write->id, write->resource, e);
+	if (!code && write->if_match.n)
+		code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is not there, so it has no version %.*s",
+		               CL_STR_ARGS(name), CL_STR_ARGS(write->id),
+		               (int)(write->if_match.n < 60 ? write->if_match.n : 60), write->if_match.p);
+	context->unit->rule = context->rule;
+	return code ? code
+	            : cl_change_create(context->unit, write->resource, write->id, &write->version, context->issues, e);
+}
+
 static int write_update(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
 {
-	struct cl_version current;
+	struct cl_version current = {0};
 	struct cl_str given = cl_json_get_text(write->resource, "id");
 	struct cl_str name = cl_fhir_type_name(write->type);
-	if (!given.n || !cl_str_equal(given, write->id)) {
+	if (!write->patch && (!given.n || !cl_str_equal(given, write->id))) {
 		cl_fail(e, CL_E_INVALID, "the resource's id must be '%.*s', as in the address", CL_STR_ARGS(write->id));
 		return cl_fail_at(e, "%.*s.id", CL_STR_ARGS(name));
 	}
@@ -112,29 +134,21 @@ static int write_update(struct cl_interaction_context *context, struct cl_write 
 		return code;
 	bool exists = !code && current.operation != CL_OP_DELETE;
 	*e = (struct cl_err){0};
-	int64_t expected = cl_etag_version(write->if_match);
-	if (!exists) {
-		write->created = true;
-		code = decide_new(context, CL_ACCESS_CREATE, write->type, write->id, write->resource, e);
-		if (!code && write->if_match.n)
-			code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is not there, so it has no version %.*s",
-			               CL_STR_ARGS(name), CL_STR_ARGS(write->id), CL_STR_ARGS(write->if_match));
-		context->unit->rule = context->rule;
-		return code ? code
-		            : cl_change_create(context->unit, write->resource, write->id, &write->version,
-		                               context->issues, e);
-	}
+	if (!exists)
+		return update_new(context, write, &current, e);
 	/* Permission first: the conditions' answers tell which version there is. */
 	code = cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal,
 	                            CL_ACCESS_UPDATE, write->type, current.row, &context->rule, e);
+	if (!code && write->patch) {
+		/* A patch depends on what it patches: a stale one is not even tried. */
+		code = is_matched(write->if_match, &current) ? apply_patch(context, write, &current, e)
+		                                             : refuse_version(write, &current, e);
+	}
 	if (!code)
 		code = decide_new(context, CL_ACCESS_UPDATE, write->type, write->id, write->resource, e);
 	if (!code && !is_matched(write->if_match, &current))
-		code = cl_fail(e, CL_E_PRECONDITION,
-		               "%.*s/%.*s is at version %lld, not %.*s; read it again and repeat your change",
-		               CL_STR_ARGS(name), CL_STR_ARGS(write->id), (long long)current.version,
-		               CL_STR_ARGS(write->if_match));
-	if (!code && (cl_str_is(write->if_none_match, "*") || cl_etag_version(write->if_none_match) == current.version))
+		code = refuse_version(write, &current, e);
+	if (!code && write->if_none_match.n && cl_etag_matches(write->if_none_match, current.version))
 		code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is there already, at version %lld", CL_STR_ARGS(name),
 		               CL_STR_ARGS(write->id), (long long)current.version);
 	if (!code)
@@ -142,7 +156,8 @@ static int write_update(struct cl_interaction_context *context, struct cl_write 
 	if (code)
 		return code;
 	context->unit->rule = context->rule;
-	code = cl_change_update(context->unit, write->resource, expected, &write->version, context->issues, e);
+	code = cl_change_update(context->unit, write->resource, write->if_match.n ? current.version : 0,
+	                        &write->version, context->issues, e);
 	write->existed = !code && write->version.version == current.version;
 	return code;
 }
@@ -150,8 +165,8 @@ static int write_update(struct cl_interaction_context *context, struct cl_write 
 static int write_delete(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
 {
 	struct cl_version current;
-	struct cl_str name = cl_fhir_type_name(write->type);
-	int code = cl_store_get(context->store, context->arena, write->type, write->id, &current, e);
+	int code = write->id.n ? cl_store_get(context->store, context->arena, write->type, write->id, &current, e)
+	                       : CL_E_NOT_FOUND;
 	if (code == CL_E_NOT_FOUND || (!code && current.operation == CL_OP_DELETE)) {
 		/* Deleting what is not there succeeds (http.html 3.1.0.7.1). */
 		*e = (struct cl_err){0};
@@ -164,12 +179,11 @@ static int write_delete(struct cl_interaction_context *context, struct cl_write 
 	                            CL_ACCESS_DELETE, write->type, current.row, &context->rule, e);
 	if (code)
 		return code;
-	int64_t expected = cl_etag_version(write->if_match);
 	if (!is_matched(write->if_match, &current))
-		return cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is at version %lld, not %.*s", CL_STR_ARGS(name),
-		               CL_STR_ARGS(write->id), (long long)current.version, CL_STR_ARGS(write->if_match));
+		return refuse_version(write, &current, e);
 	context->unit->rule = context->rule;
-	return cl_change_delete(context->unit, write->type, write->id, expected, &write->version, e);
+	return cl_change_delete(context->unit, write->type, write->id, write->if_match.n ? current.version : 0,
+	                        &write->version, e);
 }
 
 int cl_write_run(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
@@ -183,13 +197,20 @@ int cl_write_run(struct cl_interaction_context *context, struct cl_write *write,
 	int code = cl_access_may(context->rules->access, context->principal, wanted, write->type, &context->rule, e);
 	if (code)
 		return code;
-	if (write->operation != CL_OP_DELETE) {
+	if (write->operation != CL_OP_DELETE && !write->patch) {
 		struct cl_str given = cl_json_get_text(write->resource, "resourceType");
 		if (!cl_str_equal(given, name)) {
 			cl_fail(e, CL_E_INVALID, "resourceType is '%.*s'; this address takes %.*s", CL_STR_ARGS(given),
 			        CL_STR_ARGS(name));
 			return cl_fail_at(e, "resourceType");
 		}
+	}
+	if (write->condition.n) {
+		code = cl_condition_resolve(context, write, e);
+		context->target = cl_arena_printf(context->arena, "%.*s%s%.*s", CL_STR_ARGS(name),
+		                                  write->id.n ? "/" : "", CL_STR_ARGS(write->id));
+		if (code)
+			return code;
 	}
 	switch (write->operation) {
 	case CL_OP_CREATE:
@@ -201,6 +222,28 @@ int cl_write_run(struct cl_interaction_context *context, struct cl_write *write,
 	}
 }
 
+static int read_patch(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
+{
+	struct cl_str type = cl_request_header(context->request, "content-type");
+	if (!cl_format_is(type, "application/json-patch+json"))
+		return cl_fail(e, CL_E_MEDIA_TYPE, "PATCH takes application/json-patch+json; '%.*s' is not understood",
+		               (int)(type.n < 80 ? type.n : 80), type.p);
+	return cl_json_parse(context->arena, context->request->body, NULL, &write->patch, e);
+}
+
+static int read_body(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
+{
+	if (context->route->kind == CL_ROUTE_PATCH)
+		return read_patch(context, write, e);
+	if (cl_binary_is_raw(context))
+		return cl_binary_wrap(context, &write->resource, e);
+	/* So that what is wrong with it is shown with line and column. */
+	int code = cl_interaction_body(context, &write->resource, e);
+	context->unit->source = context->request->body;
+	context->unit->source_of = code ? NULL : write->resource;
+	return code;
+}
+
 static int run_single(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e)
 {
 	struct cl_str rule;
@@ -210,13 +253,12 @@ static int run_single(struct cl_interaction_context *context, struct cl_write *w
 	if (write->operation != CL_OP_DELETE) {
 		code = cl_access_may(context->rules->access, context->principal, wanted, write->type, &rule, e);
 		if (!code)
-			code = cl_interaction_body(context, &write->resource, e);
+			code = read_body(context, write, e);
 	}
 	if (code)
 		return code;
-	/* So that what is wrong with it is shown with line and column. */
-	context->unit->source = context->request->body;
-	context->unit->source_of = write->resource;
+	if (!write->id.n && write->operation != CL_OP_CREATE)
+		write->condition = context->route->query;
 	write->if_match = cl_request_header(context->request, "if-match");
 	write->if_none_match = cl_request_header(context->request, "if-none-match");
 	code = cl_write_run(context, write, e);
@@ -245,7 +287,7 @@ int cl_interaction_update(struct cl_interaction_context *context, struct cl_err 
 	struct cl_write write = {.operation = CL_OP_UPDATE, .type = context->route->type, .id = context->route->id};
 	int code = run_single(context, &write, e);
 	if (!code)
-		cl_interaction_answer_version(context, write.created ? 201 : 200, &write.version, write.created);
+		cl_interaction_answer_version(context, write.created ? 201 : 200, &write.version, true);
 	return code;
 }
 
@@ -256,9 +298,6 @@ int cl_interaction_delete(struct cl_interaction_context *context, struct cl_err 
 	if (code)
 		return code;
 	context->answer = NULL;
-	context->response->status = 204;
-	if (!write.existed)
-		cl_response_add_header(context->arena, context->response, "etag",
-		                       cl_arena_printf(context->arena, "W/\"%lld\"", (long long)write.version.version));
+	cl_interaction_answer_deletion(context, &write.version);
 	return 0;
 }

@@ -74,8 +74,10 @@ static void write_type(struct cl_buf *out, const struct cl_capability *capabilit
 	cl_buf_printf(out, "{\"type\":\"%.*s\",\"profile\":\"http://hl7.org/fhir/StructureDefinition/%.*s\",",
 	              CL_STR_ARGS(name), CL_STR_ARGS(name));
 	write_interactions(out, capability->json_patch ? with_patch : without);
-	cl_buf_add_cstring(out, ",\"versioning\":\"versioned\",\"readHistory\":true,\"updateCreate\":true,"
-	                        "\"conditionalCreate\":true,\"referencePolicy\":[\"literal\",\"logical\",\"local\"]");
+	cl_buf_add_cstring(out,
+	                   ",\"versioning\":\"versioned\",\"readHistory\":true,\"updateCreate\":true,"
+	                   "\"conditionalCreate\":true,\"conditionalRead\":\"full-support\",\"conditionalUpdate\":true,"
+	                   "\"conditionalDelete\":\"single\",\"referencePolicy\":[\"literal\",\"logical\",\"local\"]");
 	write_includes(out, type);
 	write_parameters(out, type);
 	write_operations(out, capability, type);

@@ -69,6 +69,7 @@ const char *cl_issue_code_of(const struct cl_err *e)
 		return "too-long";
 	case CL_E_UNSUPPORTED:
 	case CL_E_MEDIA_TYPE:
+	case CL_E_NOT_ACCEPTABLE:
 		return "not-supported";
 	case CL_E_LIMIT:
 		return cl_code_http_status(CL_E_LIMIT) == 429 ? "throttled" : "too-costly";

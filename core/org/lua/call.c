@@ -178,6 +178,7 @@ static int code_for_request(int code)
 	case CL_E_TOO_LARGE:
 	case CL_E_UNAUTHENTICATED:
 	case CL_E_MEDIA_TYPE:
+	case CL_E_NOT_ACCEPTABLE:
 		return CL_E_RULE;
 	default:
 		return code;
