@@ -22,8 +22,8 @@
 bool cl_request_header_known(struct cl_str lower_case_name)
 {
 	static const char *const known[] = {
-	        "accept",        "content-type",      "prefer",          "if-match",      "if-none-match",
-	        "if-none-exist", "if-modified-since", "idempotency-key", "last-event-id", "x-request-id",
+	        "accept",        "content-type",       "prefer",          "if-match",      "if-none-match",
+	        "if-none-exist", "if-modified-since",  "idempotency-key", "last-event-id", "x-request-id",
 	        "origin",        "x-security-context",
 	};
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)

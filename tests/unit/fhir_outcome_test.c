@@ -61,14 +61,22 @@ static void errors(void **state)
 		int code;
 		const char *issue;
 	} cases[] = {
-	        {CL_E_INVALID, "invalid"},       {CL_E_RULE, "business-rule"},
-	        {CL_E_NOT_FOUND, "not-found"},   {CL_E_GONE, "deleted"},
-	        {CL_E_CONFLICT, "conflict"},     {CL_E_PRECONDITION, "conflict"},
-	        {CL_E_UNAUTHENTICATED, "login"}, {CL_E_FORBIDDEN, "forbidden"},
-	        {CL_E_TOO_LARGE, "too-long"},    {CL_E_UNSUPPORTED, "not-supported"},
-	        {CL_E_BUSY, "transient"},        {CL_E_FULL, "no-store"},
-	        {CL_E_IO, "exception"},          {CL_E_PLUGIN, "exception"},
-	        {CL_E_INTERNAL, "exception"},    {CL_E_MEDIA_TYPE, "not-supported"},
+	        {CL_E_INVALID, "invalid"},
+	        {CL_E_RULE, "business-rule"},
+	        {CL_E_NOT_FOUND, "not-found"},
+	        {CL_E_GONE, "deleted"},
+	        {CL_E_CONFLICT, "conflict"},
+	        {CL_E_PRECONDITION, "conflict"},
+	        {CL_E_UNAUTHENTICATED, "login"},
+	        {CL_E_FORBIDDEN, "forbidden"},
+	        {CL_E_TOO_LARGE, "too-long"},
+	        {CL_E_UNSUPPORTED, "not-supported"},
+	        {CL_E_BUSY, "transient"},
+	        {CL_E_FULL, "no-store"},
+	        {CL_E_IO, "exception"},
+	        {CL_E_PLUGIN, "exception"},
+	        {CL_E_INTERNAL, "exception"},
+	        {CL_E_MEDIA_TYPE, "not-supported"},
 	        {CL_E_NOT_ACCEPTABLE, "not-supported"},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
