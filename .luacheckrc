@@ -6,7 +6,7 @@ max_line_length = 120
 local removed = { "os", "io", "debug", "load", "loadfile", "dofile", "loadstring", "coroutine", "collectgarbage", "package" }
 local declarations = {
 	"plugin", "workflow", "metric", "view", "on", "every", "timer", "receive", "operation", "setting", "escalate", "fire",
-	"tier", "due_from",
+	"tier", "due_from", "rule",
 	"started", "entered", "reached", "elapsed", "instances", "list", "plain", "null",
 }
 

@@ -52,6 +52,16 @@ static const struct bad bad_entries[] = {
         {"timer '' (function () end)", "timer: needs a name"},
         {"unknown_word 'x' {}", ":2: unknown name 'unknown_word'"},
         {"x = os.time()", "there is no 'os' here: time comes from ctx:now() and ctx:today()"},
+        /* rules */
+        {"rule 'r' {}", "rule 'r': needs of = "},
+        {"rule 'r' { of = 'Patient' }", "rule 'r': needs check = function"},
+        {"rule 'r' { of = 'Patiens', check = function () end }", "'of' must be a type of FHIR R4"},
+        {"rule 'r' { of = 'Patient?nonsense=1', check = function () end }",
+         "services/probe/plugin.lua:2: rule 'r': of: "},
+        {"rule 'r' { of = 'Patient?_sort=name', check = function () end }", "only what a resource is like counts"},
+        {"rule 'r' { of = 'Patient', exclusive = true, flag = true }", "flag belongs to a check"},
+        {"rule 'r' { of = 'Patient', check = function () end, severity = 'awful' }", "'severity' must be one of"},
+        {"rule 'r' { of = 'Patient', check = function () end, flag = 'nobody' }", "rule 'r': 'nobody' is no role"},
         /* settings */
         {"settings = { a = {} }", "setting 'a': needs a type"},
         {"settings = { a = { type = 'durration' } }",

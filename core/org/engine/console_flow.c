@@ -368,6 +368,8 @@ static int explain(struct cl_console *c, struct cl_err *e)
 		explain_line(c, "metric", catalog->metrics[i].name, &catalog->metrics[i].origin, what);
 	for (size_t i = 0; i < catalog->view_count; i++)
 		explain_line(c, "view", catalog->views[i].name, &catalog->views[i].origin, what);
+	for (size_t i = 0; i < catalog->rule_count; i++)
+		explain_line(c, "rule", catalog->rules[i].name, &catalog->rules[i].origin, what);
 	for (size_t i = 0; i < catalog->role_count; i++)
 		explain_line(c, "role", catalog->roles[i].name, &catalog->roles[i].origin, what);
 	for (size_t i = 0; i < catalog->handler_count; i++)

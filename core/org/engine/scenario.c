@@ -183,6 +183,14 @@ static int organization_open(lua_State *L)
 	return 1;
 }
 
+static int handle_free(lua_State *L)
+{
+	struct cl_handle **box = luaL_checkudata(L, 1, CL_HANDLE);
+	free(*box);
+	*box = NULL;
+	return 0;
+}
+
 static int organization_id(lua_State *L)
 {
 	lua_pushstring(L, handle_of(L, 1)->id);
@@ -640,6 +648,8 @@ static void open_driver(lua_State *L, struct cl_scenario *test)
 	lua_newtable(L);
 	lua_setfield(L, LUA_REGISTRYINDEX, "careloop.handles");
 	luaL_newmetatable(L, CL_HANDLE);
+	lua_pushcfunction(L, handle_free);
+	lua_setfield(L, -2, "__gc");
 	lua_pop(L, 1);
 	luaL_newmetatable(L, CL_CLOCK);
 	luaL_newlib(L, clock_methods);

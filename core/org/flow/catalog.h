@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/json.h"
 #include "org/flow/calendar.h"
+#include "org/store/query.h"
 
 #define CL_NO_FUNCTION 0
 
@@ -215,6 +216,22 @@ struct cl_role_rule {
 	struct cl_origin origin;
 };
 
+/* What is right of data of a kind, or who may write it. Looked at by data_rule.c. */
+struct cl_data_rule {
+	struct cl_str name, plugin, summary, source;
+	struct cl_str of; /* "Observation?code=http://loinc.org|44261-6", as declared */
+	uint16_t type;
+	const struct cl_criterion *where; /* of `of`; NULL = all of the type */
+	int check; /* (ctx, resource, former) -> nothing when right, else words; CL_NO_FUNCTION: none */
+	bool flags; /* what is wrong is kept as a DetectedIssue; else it is refused */
+	struct cl_str tell; /* role that gets a Task for it, or empty */
+	struct cl_str severity; /* of the DetectedIssue: high, moderate, low */
+	bool exclusive; /* only `writers` (the plugin and what extends it) and these roles write such resources */
+	struct cl_str *writers, *roles;
+	size_t writer_count, role_count;
+	struct cl_origin origin;
+};
+
 struct cl_setting {
 	struct cl_str plugin, name, type, help, source;
 	struct cl_json *value; /* after the organization's override */
@@ -249,6 +266,8 @@ struct cl_catalog {
 	size_t operation_count;
 	struct cl_role_rule *roles;
 	size_t role_count;
+	struct cl_data_rule *rules;
+	size_t rule_count;
 	struct cl_setting *settings;
 	size_t setting_count;
 };

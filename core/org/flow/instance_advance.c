@@ -202,7 +202,11 @@ static int write_transition(struct cl_unit *unit, const struct cl_move *move, co
 /* The change that carries the Task's new version is also the transition: handlers hear of both at once. */
 static void tell(struct cl_unit *unit, const struct cl_move *move, struct cl_str from)
 {
-	struct cl_change *change = cl_unit_last_change(unit);
+	/* Rules of right data may have added an issue after it. */
+	struct cl_change *change = unit->changes;
+	for (struct cl_change *each = change; each; each = each->next)
+		if (each->type == CL_TYPE_TASK && cl_str_equal(each->id, move->instance.task))
+			change = each;
 	change->workflow = move->workflow->name;
 	change->event = move->event;
 	change->from = from;

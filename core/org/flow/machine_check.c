@@ -342,6 +342,17 @@ static void check_view(struct report *report, const struct cl_catalog *catalog, 
 		check_named_state(report, workflow, "view", view->name, view->states[i], &view->origin);
 }
 
+static void check_rule(struct report *report, const struct cl_catalog *catalog, const struct cl_data_rule *rule)
+{
+	if (rule->tell.n && !cl_catalog_has_role(catalog, rule->tell))
+		report_problem(report, &rule->origin, "rule '%.*s': '%.*s' is no role", CL_STR_ARGS(rule->name),
+		               CL_STR_ARGS(rule->tell));
+	for (size_t i = 0; i < rule->role_count; i++)
+		if (!cl_catalog_has_role(catalog, rule->roles[i]))
+			report_problem(report, &rule->origin, "rule '%.*s': '%.*s' is no role", CL_STR_ARGS(rule->name),
+			               CL_STR_ARGS(rule->roles[i]));
+}
+
 int cl_catalog_check(const struct cl_catalog *catalog, struct cl_buf *all, struct cl_err *e)
 {
 	struct report report = {.all = all, .e = e};
@@ -351,5 +362,7 @@ int cl_catalog_check(const struct cl_catalog *catalog, struct cl_buf *all, struc
 		check_metric(&report, catalog, &catalog->metrics[i]);
 	for (size_t i = 0; i < catalog->view_count; i++)
 		check_view(&report, catalog, &catalog->views[i]);
+	for (size_t i = 0; i < catalog->rule_count; i++)
+		check_rule(&report, catalog, &catalog->rules[i]);
 	return report.failed ? CL_E_PLUGIN : 0;
 }

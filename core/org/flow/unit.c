@@ -1,4 +1,5 @@
 /* unit.c: one change is one change: a version with its index, its event, its audit leaf and its place in the queue. */
+#include "org/flow/data_rule.h"
 #include "org/flow/unit_internal.h"
 #include "base/date.h"
 #include "base/id.h"
@@ -228,6 +229,7 @@ static int put_body(struct cl_unit *unit, struct cl_version *version, struct cl_
                     const struct cl_json *former, struct cl_issues *issues, struct cl_err *e)
 {
 	struct cl_index before = {0}, after = {0};
+	struct cl_rule_findings findings;
 	char digits[24];
 	int n = snprintf(digits, sizeof digits, "%lld", (long long)version->version);
 	set_meta(unit, resource, (struct cl_str){digits, (size_t)n}, cl_instant_text(unit->arena, unit->now));
@@ -236,10 +238,14 @@ static int put_body(struct cl_unit *unit, struct cl_version *version, struct cl_
 		code = cl_fhir_index(unit->arena, version->type, resource, &after, e);
 	if (!code && former)
 		code = cl_fhir_index(unit->arena, version->type, former, &before, e);
+	if (!code)
+		code = cl_data_rules_ask(unit, version->type, version->id, resource, former, &before, &after, &findings,
+		                         e);
 	if (code)
 		return code;
 	version->body = cl_json_arena_text(unit->arena, resource);
-	return record(unit, version, resource, status_of(former), &before, &after, e);
+	code = record(unit, version, resource, status_of(former), &before, &after, e);
+	return code ? code : cl_data_rules_keep(unit, version->type, version->id, resource, &findings, e);
 }
 
 int cl_unit_put_over(struct cl_unit *unit, enum cl_operation operation, uint16_t type, struct cl_str id,
@@ -266,9 +272,15 @@ int cl_unit_put_over(struct cl_unit *unit, enum cl_operation operation, uint16_t
 	}
 	if (operation == CL_OP_DELETE) {
 		struct cl_index before = {0}, after = {0};
+		struct cl_rule_findings findings;
 		code = cl_fhir_index(unit->arena, type, former_tree, &before, e);
 		if (!code)
+			code = cl_data_rules_ask(unit, type, version.id, NULL, former_tree, &before, &after, &findings,
+			                         e);
+		if (!code)
 			code = record(unit, &version, NULL, status_of(former_tree), &before, &after, e);
+		if (!code)
+			code = cl_data_rules_keep(unit, type, version.id, NULL, &findings, e);
 	} else {
 		const struct cl_json *meta = cl_json_get(resource, "meta");
 		if (meta && meta->kind != CL_JSON_OBJECT) {

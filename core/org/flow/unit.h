@@ -42,6 +42,10 @@ struct cl_script {
 	/* A clock's function: a duration, dateTime or date as text, into the unit's arena. `data` is the instance's. */
 	int (*clock)(void *context, struct cl_unit *unit, int function, struct cl_str task,
 	             const struct cl_json *resource, const struct cl_json *data, struct cl_str *out, struct cl_err *e);
+	/* A data rule: words when the resource is wrong ("?": the rule's own), else nothing. `former` may be NULL. */
+	int (*check)(void *context, struct cl_unit *unit, int function, uint16_t type, struct cl_str id,
+	             const struct cl_json *resource, const struct cl_json *former, struct cl_str *words,
+	             struct cl_err *e);
 	/* A metric's function: fills numerator and denominator, or value (denominator = NAN) and the cases it rests on (-1 = unstated). */
 	int (*metric)(void *context, struct cl_unit *unit, int function, cl_instant from, cl_instant to,
 	              double *numerator, double *denominator, int64_t *cases, struct cl_err *e);

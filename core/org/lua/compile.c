@@ -196,6 +196,7 @@ void cl_compile(lua_State *L)
 	cl_compile_workflows(L, index);
 	cl_compile_metrics(L, index);
 	cl_compile_views(L, index);
+	cl_compile_data_rules(L, index);
 	cl_compile_handlers(L, index);
 	cl_compile_roles(L, index);
 }

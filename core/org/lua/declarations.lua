@@ -400,7 +400,35 @@ local function read_operation(body, at, what, name)
 	return read
 end
 
-local readers = { workflow = read_workflow, metric = read_metric, view = read_view, operation = read_operation }
+-- "Observation?code=x": compile_rules.c reads the search.
+local function searched(value, at, what)
+	local type_name = prelude.is_text(value) and string.match(value, "^(%a+)%f[?%z]")
+	if not type_name or not core.is_type(type_name) then
+		return expect(at, what, 'a type of FHIR R4, perhaps with a search: "Observation?code=x"', value)
+	end
+	return value
+end
+
+local function flag_or_texts(value, at, what)
+	return value == true or texts(value, at, what)
+end
+
+local rule_fields = {
+	of = searched, summary = text, source = text, check = func, exclusive = flag_or_texts,
+	severity = one_of("high", "moderate", "low"),
+	flag = function (value, at, what)
+		return value == true or text(value, at, what)
+	end,
+}
+
+local function read_rule(body, at, what, name)
+	check_plain_name(name, at, what)
+	return read_fields(body, rule_fields, at, what)
+end
+
+local readers = {
+	rule = read_rule, workflow = read_workflow, metric = read_metric, view = read_view, operation = read_operation,
+}
 
 -- What the parts must be together is looked at after merging.
 local plugin_fields = {

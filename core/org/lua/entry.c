@@ -125,6 +125,64 @@ static int run_clock(void *context, struct cl_unit *unit, int function, struct c
 	return code;
 }
 
+/* ---- rules of right data ---- */
+
+struct checking {
+	const struct cl_json *resource, *former;
+	struct cl_str words;
+};
+
+static int push_checked(lua_State *L, struct cl_call *call)
+{
+	const struct checking *checking = call->context;
+	cl_push_view(L, checking->resource, CL_STR_NONE, 0);
+	if (checking->former)
+		cl_push_view(L, checking->former, CL_STR_NONE, 0);
+	else
+		lua_pushnil(L);
+	return 2;
+}
+
+/* Nothing or true: right. Words, or false and words: wrong. */
+static void take_words(lua_State *L, struct cl_call *call)
+{
+	struct checking *checking = call->context;
+	int at = lua_type(L, -2) == LUA_TSTRING ? lua_gettop(L) - 1 : lua_gettop(L);
+	if (lua_isnil(L, -2) || (lua_isboolean(L, -2) && lua_toboolean(L, -2)))
+		return;
+	if (lua_type(L, at) == LUA_TSTRING)
+		checking->words = cl_ctx_optional_text(L, at, "rule", "words");
+	else if (lua_isboolean(L, -2))
+		checking->words = CL_STR("?");
+	else
+		cl_raise_misuse(L, "a rule's check gives nothing when the data are right, else words; not a %s",
+		                luaL_typename(L, -2));
+	if (!checking->words.n)
+		checking->words = CL_STR("?");
+}
+
+static int run_check(void *context, struct cl_unit *unit, int function, uint16_t type, struct cl_str id,
+                     const struct cl_json *resource, const struct cl_json *former, struct cl_str *words,
+                     struct cl_err *e)
+{
+	struct checking checking = {.resource = resource, .former = former};
+	struct cl_call call = {
+	        .lua = context,
+	        .unit = unit,
+	        .function = function,
+	        .type = cl_fhir_type_name(type),
+	        .instance = id,
+	        .read_only = true,
+	        .results = 2,
+	        .push = push_checked,
+	        .take = take_words,
+	        .context = &checking,
+	};
+	int code = cl_call_run(&call, e);
+	*words = checking.words;
+	return code;
+}
+
 struct month {
 	cl_instant from, to;
 	double numerator, denominator;
@@ -205,6 +263,7 @@ struct cl_script cl_entry_script(struct cl_lua *lua)
 	        .guard = run_guard,
 	        .effect = run_effect,
 	        .clock = run_clock,
+	        .check = run_check,
 	        .metric = run_metric,
 	};
 }

@@ -263,6 +263,7 @@ CL_MAY_LJMP void cl_compile(lua_State *L);
 CL_MAY_LJMP void cl_compile_workflows(lua_State *L, int index);
 CL_MAY_LJMP void cl_compile_metrics(lua_State *L, int index);
 CL_MAY_LJMP void cl_compile_views(lua_State *L, int index);
+CL_MAY_LJMP void cl_compile_data_rules(lua_State *L, int index);
 CL_MAY_LJMP void cl_compile_handlers(lua_State *L, int index);
 CL_MAY_LJMP void cl_compile_roles(lua_State *L, int index);
 CL_MAY_LJMP void cl_compile_settings(lua_State *L, int index);

@@ -305,6 +305,59 @@ local function finish_view(view, workflows)
 	declarations.check_columns(view, view.name)
 end
 
+local function finish_rule(rule)
+	local what = "rule '" .. rule.name .. "'"
+	if not rule.of then
+		problem(rule.at, what .. ": needs of = \"Type\" or \"Type?search\": what it is about")
+	end
+	if not rule.check and not rule.exclusive then
+		problem(rule.at, what .. ": needs check = function (ctx, resource, former) ... end, or exclusive = true")
+	elseif rule.flag and not rule.check then
+		problem(rule.at, what .. ": flag belongs to a check")
+	end
+	rule.tell = type(rule.flag) == "string" and rule.flag or nil
+	rule.flags = rule.flag and true or false
+	rule.roles = type(rule.exclusive) == "table" and rule.exclusive or {}
+	rule.exclusive = rule.exclusive and true or false
+	rule.writers = {}
+	for _, plugin in ipairs(plugins) do
+		if plugin.root and plugin.root.name == rule.scope then
+			append(rule.writers, { plugin.name })
+		end
+	end
+end
+
+-- Who looks for wrong data finds it in one place, whichever plugin's rule it was.
+local function add_issues_view(views, list, rules)
+	if views.data_issues then
+		return
+	end
+	for _, rule in ipairs(rules) do
+		if rule.flags then
+			list[#list + 1] = {
+				name = "data_issues", scope = rule.scope, at = rule.at, by = rule.by,
+				summary = "Wrong data that rules have found and nobody has put right",
+				columns = { "rule", "severity", "patient", "resource", "detail", "since", "issue" },
+				rows = function (ctx)
+					local rows = {}
+					for issue in ctx:each("DetectedIssue", { code = "urn:careloop:rule|" }) do
+						if issue.status == "preliminary" then
+							rows[#rows + 1] = {
+								rule = issue.code.coding[1].code, severity = issue.severity,
+								patient = issue.patient and issue.patient.reference,
+								resource = issue.implicated[1].reference, detail = issue.detail,
+								since = issue.identifiedDateTime, issue = "DetectedIssue/" .. issue.id,
+							}
+						end
+					end
+					return rows
+				end,
+			}
+			return
+		end
+	end
+end
+
 local operations = { create = 1, update = 2, delete = 3 } -- enum cl_operation
 
 -- "Appointment.noshow", "Task.create", "callback.done"
@@ -465,7 +518,9 @@ function merge.finish(given_settings, given_metrics)
 	local workflows, metrics, _
 	workflows, out.workflows = gather(wholes, "workflow")
 	metrics, out.metrics = gather(wholes, "metric")
-	_, out.views = gather(wholes, "view")
+	local views
+	views, out.views = gather(wholes, "view")
+	_, out.rules = gather(wholes, "rule")
 	_, out.operations = gather(wholes, "operation")
 	override_metrics(given_metrics, metrics)
 	for _, workflow in ipairs(out.workflows) do
@@ -474,6 +529,10 @@ function merge.finish(given_settings, given_metrics)
 	for _, metric in ipairs(out.metrics) do
 		finish_metric(metric, workflows, wholes[metric.scope].settings)
 	end
+	for _, rule in ipairs(out.rules) do
+		finish_rule(rule)
+	end
+	add_issues_view(views, out.views, out.rules)
 	for _, view in ipairs(out.views) do
 		finish_view(view, workflows)
 	end

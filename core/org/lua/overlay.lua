@@ -176,12 +176,15 @@ local function lay_setting(base, layer)
 	return base
 end
 
-local lay_kind = { workflow = lay_workflow, metric = lay_fields, view = lay_fields, operation = lay_fields }
+local lay_kind = {
+	workflow = lay_workflow, metric = lay_fields, view = lay_fields, operation = lay_fields, rule = lay_fields,
+}
 
 -- One plugin and its extensions: named things by kind, handlers and recurrences in lists.
 function overlay.lay_plugin(root)
 	local whole = {
-		workflow = {}, metric = {}, view = {}, operation = {}, timer = {}, receive = {}, on = {}, every = {}, roles = {},
+		workflow = {}, metric = {}, view = {}, operation = {}, rule = {}, timer = {}, receive = {}, on = {},
+		every = {}, roles = {},
 		settings = {},
 	}
 	for _, layer in ipairs(layers_of(root)) do
