@@ -49,7 +49,7 @@ end
 words.workflow = named("workflow", "table", 'workflow "callback" { start = "asked", ... }')
 words.metric = named("metric", "table", 'metric "callback_done" { of = started "callback", ... }')
 words.view = named("view", "table", 'view "callbacks" { of = instances "callback", ... }')
-words.rule = named("rule", "table", 'rule "score_range" { of = "Observation?code=x", check = function (ctx, x) ... end }')
+words.rule = named("rule", "table", 'rule "score_range" { of = "Basic?code=x", check = function ... end }')
 words.operation = named("operation", "table", 'operation "$screen" { run = function (ctx, input, target) ... end }')
 words.on = named("on", "function", 'on "callback.done" (function (ctx, change) ... end)')
 words.timer = named("timer", "function", 'timer "key" (function (ctx, data) ... end)')
