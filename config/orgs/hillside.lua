@@ -14,7 +14,7 @@ return {
 
 	model = "integrated",
 	programs = { "collaborative_care" },
-	services = { "governance" },
+	services = { "governance", "pathways" },
 	plugins = {}, -- own plugins, in config/orgs/hillside/<name>/
 
 	partners = {},

@@ -48,4 +48,41 @@ roles.record = {
 	"MedicationRequest", "MedicationStatement", "Observation", "Procedure", "QuestionnaireResponse", "ServiceRequest",
 }
 
+local everyday = {
+	"Task", "Communication", "ServiceRequest", "DocumentReference", "Consent", "Organization", "HealthcareService",
+}
+
+-- The two sides of a referral; the service "referral" brings them along, whatever the model.
+roles.referral_coordinator = {
+	summary = "Sends referrals, follows them, records what partners say by phone or fax",
+	allow = {
+		{ "read search history", types = roles.directory },
+		{ "read search history", types = everyday },
+		{
+			"create update", types = {
+				"Task", "Communication", "ServiceRequest", "DocumentReference", "Consent", "Appointment", "Patient",
+				"HealthcareService", "Organization",
+			},
+		},
+		{ "transition", types = { "Task" } },
+		{ "events metrics", types = { "*" } },
+	},
+}
+
+roles.intake = {
+	summary = "Answers the referrals that partners send us",
+	allow = {
+		{ "read search history", types = roles.directory, except_labels = roles.beyond_treating },
+		{
+			"read search", types = {
+				"Task", "Communication", "ServiceRequest", "Consent", "DocumentReference", "Observation", "Condition",
+			},
+			except_labels = roles.beyond_treating,
+		},
+		{ "create update", types = { "Task", "Communication", "Appointment", "Patient", "DocumentReference" } },
+		{ "transition", types = { "Task" } },
+		{ "events metrics", types = { "*" } },
+	},
+}
+
 return roles

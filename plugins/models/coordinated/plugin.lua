@@ -91,46 +91,14 @@ local function coordinator_worklist(ctx)
 	return rows
 end
 
-local everyday = {
-	"Task", "Communication", "ServiceRequest", "DocumentReference", "Consent", "Organization", "HealthcareService",
-}
-
 return plugin {
 	name = "coordinated", api = 1, summary = "Separate organizations that refer to each other",
 
 	settings = safety.settings {},
 
 	roles = {
-		referral_coordinator = {
-			summary = "Sends referrals, follows them, records what partners say by phone or fax",
-			allow = {
-				{ "read search history", types = roles.directory },
-				{ "read search history", types = everyday },
-				{
-					"create update", types = {
-						"Task", "Communication", "ServiceRequest", "DocumentReference", "Consent", "Appointment", "Patient",
-						"HealthcareService", "Organization",
-					},
-				},
-				{ "transition", types = { "Task" } },
-				{ "events metrics", types = { "*" } },
-			},
-		},
-		intake = {
-			summary = "Answers the referrals that partners send us",
-			allow = {
-				{ "read search history", types = roles.directory, except_labels = roles.beyond_treating },
-				{
-					"read search", types = {
-						"Task", "Communication", "ServiceRequest", "Consent", "DocumentReference", "Observation", "Condition",
-					},
-					except_labels = roles.beyond_treating,
-				},
-				{ "create update", types = { "Task", "Communication", "Appointment", "Patient", "DocumentReference" } },
-				{ "transition", types = { "Task" } },
-				{ "events metrics", types = { "*" } },
-			},
-		},
+		referral_coordinator = roles.referral_coordinator,
+		intake = roles.intake,
 		clinician = {
 			summary = "Refers patients and reads what comes back; the chart only of patients in whose care team they are",
 			allow = {

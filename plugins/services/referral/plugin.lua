@@ -2,6 +2,7 @@
 -- measures in measures.lua. Rules: domain.md sections 0 (rows 1, 2, 13), 2.8, 2.18, 3.1; [d] marks values without
 -- outside authority.
 local resources = require "lib/resources"
+local roles = require "lib/roles"
 local team = require "lib/team"
 local machine = require "machine"
 local measures = require "measures"
@@ -469,6 +470,20 @@ local declaration = {
 		kept_visit_revenue = {
 			type = "number", default = 0, help = "Average revenue of a kept referral visit; 0: the measure is not computed",
 		},
+	},
+
+	roles = {
+		referral_coordinator = roles.referral_coordinator,
+		intake = roles.intake,
+		clinician = {
+			summary = "Refers patients and reads what comes back",
+			allow = {
+				{ "read search create update", types = { "Task" } },
+				{ "create update", types = { "ServiceRequest" }, where = "care team" },
+				{ "transition", types = { "Task" }, workflow = "referral" },
+			},
+		},
+		manager = roles.manager,
 	},
 
 	workflow "referral" (machine.build {
