@@ -110,7 +110,7 @@ static void add_header(struct cl_buf *out, struct cl_str name, struct cl_str val
 	out->n += name.n + value.n + 4;
 }
 
-static void add_number(struct cl_buf *out, const char *name, size_t number)
+static void add_number(struct cl_buf *out, const char *name, uint64_t number)
 {
 	char digits[24], *at = digits + sizeof digits;
 	do
@@ -216,7 +216,7 @@ static void add_common(struct cl_buf *out, const struct cl_response *response, c
 	if (!cached)
 		add_header(out, CL_STR("Cache-Control"), CL_STR("no-store"));
 	if (!response->stream && has_body)
-		add_number(out, "Content-Length", response->body.n);
+		add_number(out, "Content-Length", response->file ? response->file->size : response->body.n);
 	if (response->stream)
 		add_header(out, CL_STR("X-Accel-Buffering"), CL_STR("no"));
 	cl_buf_add(out, always, sizeof always - 1);

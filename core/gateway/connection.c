@@ -202,6 +202,11 @@ void cl_connection_advance(struct cl_connection *connection)
 			evbuffer_free(exchange->answer);
 			exchange->answer = NULL;
 		}
+		if (!exchange->ready && exchange->file >= 0) {
+			cl_exchange_send_file(exchange);
+			if (connection->dead)
+				return;
+		}
 		if (!exchange->ready)
 			break;
 		bool close = exchange->close;
@@ -358,6 +363,11 @@ static void on_written(struct bufferevent *bev, void *context)
 	(void)bev;
 	if (connection->dead || connection->phase == CL_CONNECTION_HANDSHAKE)
 		return;
+	struct cl_exchange *first = TAILQ_FIRST(&connection->pipeline);
+	if (first && first->file >= 0) {
+		cl_connection_advance(connection);
+		return;
+	}
 	finish_when_flushed(connection);
 	resume(connection);
 }

@@ -7,10 +7,15 @@
 #include "gateway/credential.h"
 #include "gateway/stream.h"
 #include <event2/buffer.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define REFERENCE_MIN ((size_t)16 * 1024) /* bodies from this size on are sent without a copy */
 #define POOLED_EXCHANGES 1024
+#define FILE_PIECE ((size_t)128 * 1024) /* of a file's bytes, read at once */
+#define FILE_AHEAD ((size_t)256 * 1024) /* of them, in memory for one client */
 
 /* The pipeline */
 
@@ -36,6 +41,7 @@ static struct cl_exchange *begin(struct cl_connection *connection)
 		cl_die("out of memory (exchange)");
 	}
 	exchange->connection = connection;
+	exchange->file = -1;
 	exchange->head_only = exchange->close = exchange->alias = exchange->ready = exchange->streaming = false;
 	give_id(server, exchange);
 	exchange->held = connection->held;
@@ -57,6 +63,9 @@ void cl_exchange_drop(struct cl_exchange *exchange)
 	if (exchange->answer)
 		evbuffer_free(exchange->answer);
 	exchange->answer = NULL;
+	if (exchange->file >= 0)
+		close(exchange->file);
+	exchange->file = -1;
 	cl_call_release(&exchange->call);
 	if (server->pooled_exchanges < POOLED_EXCHANGES) {
 		SLIST_INSERT_HEAD(&server->exchanges, exchange, free_entry);
@@ -215,9 +224,60 @@ static void open_stream(struct cl_exchange *exchange, const struct cl_response *
 	cl_connection_advance(connection);
 }
 
+void cl_exchange_send_file(struct cl_exchange *exchange)
+{
+	struct cl_connection *connection = exchange->connection;
+	struct evbuffer *output = cl_connection_output(connection);
+	while (exchange->file_at < exchange->file_size && evbuffer_get_length(output) < FILE_AHEAD) {
+		struct evbuffer_iovec space;
+		uint64_t rest = exchange->file_size - exchange->file_at;
+		size_t piece = rest < FILE_PIECE ? (size_t)rest : FILE_PIECE;
+		if (evbuffer_reserve_space(output, (ev_ssize_t)piece, &space, 1) != 1)
+			cl_die("out of memory (file)");
+		ssize_t n = pread(exchange->file, space.iov_base, piece, (off_t)exchange->file_at);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			/* The head promised more: an answer that just ends would look whole. */
+			cl_connection_cut(connection, "file-cut-short");
+			return;
+		}
+		space.iov_len = (size_t)n;
+		evbuffer_commit_space(output, &space, 1);
+		exchange->file_at += (uint64_t)n;
+	}
+	exchange->ready = exchange->file_at == exchange->file_size;
+}
+
+/* The descriptor in the response is lent for the time of the call. */
+static void answer_file(struct cl_exchange *exchange, const struct cl_response *response)
+{
+	struct cl_connection *connection = exchange->connection;
+	struct cl_server *server = connection->server;
+	int file = exchange->head_only ? -1 : fcntl(response->file->descriptor, F_DUPFD_CLOEXEC, 0);
+	if (file < 0 && !exchange->head_only) {
+		refuse(exchange, 503, "too many files are open; try again soon", 2);
+		return;
+	}
+	struct cl_answer_style style = style_of(exchange);
+	cl_buf_clear(&server->output);
+	cl_answer_head(&server->output, response, &style);
+	put(exchange, cl_buf_str(&server->output));
+	exchange->file = file;
+	exchange->file_at = 0;
+	exchange->file_size = response->file->size;
+	exchange->ready = file < 0;
+	cl_connection_advance(connection);
+}
+
 static void on_answered(struct cl_call *call, const struct cl_response *response, struct cl_arena *owned)
 {
 	struct cl_exchange *exchange = (struct cl_exchange *)call;
+	if (response->file) {
+		answer_file(exchange, response);
+		cl_arena_free(owned);
+		return;
+	}
 	if (!response->stream) {
 		answer(exchange, response, owned);
 		return;

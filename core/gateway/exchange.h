@@ -13,6 +13,8 @@ struct cl_exchange {
 	bool ready; /* the answer is complete */
 	bool streaming;
 	size_t held; /* bytes of the request's body, counted by limits */
+	int file; /* the body, when it is a file that is read as the client takes it; else -1 */
+	uint64_t file_at, file_size;
 	struct evbuffer *answer; /* what cannot be sent yet because earlier answers are not out */
 	TAILQ_ENTRY(cl_exchange) entry;
 	SLIST_ENTRY(cl_exchange) free_entry;
@@ -27,4 +29,7 @@ void cl_exchange_refuse(struct cl_connection *connection, int status, const char
 void cl_exchange_heartbeat(struct cl_exchange *exchange);
 /* Takes it out of the pipeline; cancels its call. */
 void cl_exchange_drop(struct cl_exchange *exchange);
+/* Reads the next piece of the file into the connection's output; `ready` once it was the last. Its turn must have come. The
+ * connection is dead afterwards when the file was shorter than promised. */
+void cl_exchange_send_file(struct cl_exchange *exchange);
 void cl_exchange_pool_free(struct cl_server *server);

@@ -80,6 +80,12 @@ static const struct rule watchdog_rules[] = {
         {.name = "lua_milliseconds", .kind = RULE_INTEGER, .least = 100, .most = 600000, .otherwise = "2000"},
         {.name = NULL},
 };
+static const struct rule exports_rules[] = {
+        {.name = "keep_hours", .kind = RULE_INTEGER, .least = 1, .most = 24 * 366, .otherwise = "24"},
+        {.name = "running", .kind = RULE_INTEGER, .least = 1, .most = 64, .otherwise = "4"},
+        {.name = "free_megabytes", .kind = RULE_INTEGER, .least = 0, .most = INT64_C(1) << 30, .otherwise = "256"},
+        {.name = NULL},
+};
 static const struct rule root_rules[] = {
         {.name = "data", .kind = RULE_PATH, .required = true},
         {.name = "organizations_folder", .kind = RULE_PATH, .otherwise = "orgs"},
@@ -94,6 +100,7 @@ static const struct rule root_rules[] = {
         {.name = "timeouts", .kind = RULE_TABLE, .inside = timeouts_rules},
         {.name = "courier", .kind = RULE_TABLE, .inside = courier_rules},
         {.name = "watchdog", .kind = RULE_TABLE, .inside = watchdog_rules},
+        {.name = "exports", .kind = RULE_TABLE, .inside = exports_rules},
         {.name = "log", .kind = RULE_CHOICE, .choices = " debug info warning error ", .otherwise = "info"},
         {.name = NULL},
 };

@@ -2,7 +2,7 @@
  *
  * request   id[16] flags u8 credential u8 deadline i64 | anchor name fingerprint token address method target base |
  *           headers u16 (name value)* | body u32 [bytes]
- * response  status u16 flags u8 | headers u16 (name value)* | body u32 [bytes]
+ * response  status u16 flags u8 | headers u16 (name value)* | body u32 [bytes], or the size u64 of a file that is the body
  * event     sequence u64 incarnation u64 | kind type id detail
  * Every text is its length as u32 and its bytes. The body's bytes are absent when flags say that they are in the file. */
 #include "wire/frame.h"
@@ -15,6 +15,7 @@
 #define FLAG_RESENT 1 /* request */
 #define FLAG_STREAM 1 /* response */
 #define FLAG_FILE 2
+#define FLAG_OWN_FILE 4 /* response: the body is the file itself, to be read when it is sent on */
 
 #define HEADERS_MAX 128
 #define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
@@ -182,14 +183,29 @@ int cl_request_encode(struct cl_buf *out, const struct cl_request *request, int 
 
 int cl_response_encode(struct cl_buf *out, const struct cl_response *response, int *descriptor, struct cl_err *e)
 {
-	size_t size = 2 + 1 + 4 + headers_size(response->headers, response->header_count);
+	struct cl_body_file *file = response->file;
+	struct cl_str body = file ? CL_STR_NONE : response->body;
+	size_t size = 2 + 1 + (file ? 8u : 4u) + headers_size(response->headers, response->header_count);
 	char *at;
-	int code = begin(out, size, response->header_count, response->body, &at, descriptor, e);
+	int code = begin(out, size, response->header_count, body, &at, descriptor, e);
 	if (code)
 		return code;
+	if (file) {
+		*descriptor = fcntl(file->descriptor, F_DUPFD_CLOEXEC, 0);
+		if (*descriptor < 0)
+			return cl_fail(e, CL_E_BUSY, "cannot pass a file on: %s", strerror(errno));
+	}
 	at = put(at, (uint64_t)response->status, 2);
-	at = put(at, (response->stream ? FLAG_STREAM : 0u) | (*descriptor >= 0 ? FLAG_FILE : 0u), 1);
+	at = put(at,
+	         (response->stream ? FLAG_STREAM : 0u) | (file               ? FLAG_OWN_FILE
+	                                                  : *descriptor >= 0 ? FLAG_FILE
+	                                                                     : 0u),
+	         1);
 	at = put_headers(at, response->headers, response->header_count);
+	if (file) {
+		put(at, file->size, 8);
+		return 0;
+	}
 	at = put(at, response->body.n, 4);
 	if (*descriptor < 0)
 		put_bytes(at, response->body);
@@ -347,6 +363,23 @@ int cl_request_decode(struct cl_arena *arena, struct cl_str payload, int descrip
 	return get_body(&reader, arena, flags & FLAG_FILE, descriptor, &out->body, e);
 }
 
+/* Not sealed and not read here: who sends it on takes what is there, and stops when it is less than was said. */
+static int get_own_file(struct reader *reader, struct cl_arena *arena, uint64_t flags, int descriptor,
+                        struct cl_body_file **out, struct cl_err *e)
+{
+	struct stat status;
+	uint64_t size = get(reader, 8);
+	if (reader->failed || reader->at != reader->end || flags & (FLAG_STREAM | FLAG_FILE) || descriptor < 0)
+		return cl_fail(e, CL_E_INVALID, "a response frame cannot be read");
+	if (fstat(descriptor, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size < 0 ||
+	    (uint64_t)status.st_size < size)
+		return cl_fail(e, CL_E_INVALID,
+		               "a passed descriptor is no regular file of the size that its frame says");
+	*out = CL_NEW(arena, struct cl_body_file);
+	**out = (struct cl_body_file){descriptor, size};
+	return 0;
+}
+
 int cl_response_decode(struct cl_arena *arena, struct cl_str payload, int descriptor, struct cl_response *out,
                        struct cl_err *e)
 {
@@ -358,8 +391,11 @@ int cl_response_decode(struct cl_arena *arena, struct cl_str payload, int descri
 	uint64_t flags = get(&reader, 1);
 	out->stream = flags & FLAG_STREAM;
 	out->headers = get_headers(&reader, arena, &out->header_count);
-	if (reader.failed || flags & ~(uint64_t)(FLAG_STREAM | FLAG_FILE) || out->status < 100 || out->status > 599)
+	if (reader.failed || flags & ~(uint64_t)(FLAG_STREAM | FLAG_FILE | FLAG_OWN_FILE) || out->status < 100 ||
+	    out->status > 599)
 		return cl_fail(e, CL_E_INVALID, "a response frame cannot be read");
+	if (flags & FLAG_OWN_FILE)
+		return get_own_file(&reader, arena, flags, descriptor, &out->file, e);
 	return get_body(&reader, arena, flags & FLAG_FILE, descriptor, &out->body, e);
 }
 

@@ -70,12 +70,20 @@ struct cl_request {
 	struct cl_str body; /* inline, or read from the passed descriptor into the arena on decode */
 };
 
+/* An open file that is the body: what is too large for memory, such as a file of an export. Sent as its descriptor. */
+struct cl_body_file {
+	int descriptor;
+	uint64_t size; /* bytes from its beginning */
+};
+
 struct cl_response {
 	int status;
 	struct cl_header
 	        *headers; /* content-type, etag, last-modified, location, retry-after, ...; never content-length */
 	size_t header_count;
 	struct cl_str body;
+	/* Instead of `body`, or NULL. Encoding borrows the descriptor; decoding lends the one that came with the frame. */
+	struct cl_body_file *file;
 	bool stream; /* 200 text/event-stream that stays open: EVENT frames with this id follow */
 };
 
@@ -99,7 +107,8 @@ void cl_response_add_header(struct cl_arena *arena, struct cl_response *response
                             struct cl_str value);
 
 /* Encoding appends the payload to `out`. When the body is larger than CL_BODY_INLINE_MAX it is written to a sealed memory
- * file and *descriptor is set (caller closes it after sending); otherwise *descriptor is -1. */
+ * file and *descriptor is set (caller closes it after sending); otherwise *descriptor is -1. A response's own file is passed as
+ * a duplicate. */
 int cl_request_encode(struct cl_buf *out, const struct cl_request *request, int *descriptor, struct cl_err *e);
 int cl_response_encode(struct cl_buf *out, const struct cl_response *response, int *descriptor, struct cl_err *e);
 void cl_event_encode(struct cl_buf *out, const struct cl_event *event);

@@ -367,6 +367,9 @@ static int run_read_entry(struct cl_interaction_context *own, const struct cl_en
 	case CL_ROUTE_HISTORY:
 		code = cl_interaction_history(own, e);
 		break;
+	case CL_ROUTE_EVERYTHING:
+		code = cl_interaction_everything(own, e);
+		break;
 	default:
 		return cl_fail(e, CL_E_UNSUPPORTED, "a transaction can read, search, create, update and delete");
 	}

@@ -7,6 +7,7 @@
 #include <seccomp.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -183,6 +184,10 @@ static int confine_calls(struct cl_err *e)
 	/* ENOSYS makes the C library fall back to clone; EPERM would break pthread_create (pitfalls 8). */
 	if (!code)
 		code = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+	/* A thread may put itself behind others (exporter.c), and nobody else. */
+	if (!code)
+		code = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2, SCMP_A0(SCMP_CMP_EQ, PRIO_PROCESS),
+		                        SCMP_A1(SCMP_CMP_EQ, 0));
 	if (!code)
 		code = seccomp_load(filter);
 	seccomp_release(filter);

@@ -20,6 +20,8 @@ static void job_free(struct cl_job *job)
 {
 	if (job->link)
 		link_release(job->link);
+	if (job->outcome.response.file)
+		close(job->outcome.response.file->descriptor);
 	cl_rules_release(job->rules);
 	cl_arena_free(job->arena);
 	free(job);
@@ -204,6 +206,7 @@ static void on_completed(evutil_socket_t fd, short what, void *context)
 	engine->head_new = engine->outbox_new = engine->reload_done = false;
 	pthread_mutex_unlock(&engine->completed_lock);
 	if (published) {
+		cl_exports_set_rules(engine->exports, published);
 		cl_rules_release(engine->rules);
 		engine->rules = published;
 	}
@@ -247,6 +250,7 @@ static void answer_on_loop(struct cl_engine *engine, struct cl_job *job, const s
 	        .now = cl_clock_now(engine->organization->clock),
 	        .response = &job->outcome.response,
 	        .issues = &issues,
+	        .exports = engine->exports,
 	};
 	/* One look at the file for all that the answer needs: the text and what decides on it are of one version. */
 	struct cl_err ignored = {0};
@@ -465,6 +469,8 @@ static int start_threads(struct cl_engine *engine, struct cl_err *e)
 	for (int i = 0; i < CL_ENGINE_SEARCHERS; i++)
 		if (pthread_create(&engine->search_threads[i], NULL, cl_engine_searcher, engine))
 			return cl_fail(e, CL_E_INTERNAL, "cannot start a search thread");
+	if (pthread_create(&engine->export_thread, NULL, cl_engine_exporter, engine))
+		return cl_fail(e, CL_E_INTERNAL, "cannot start the export thread");
 	return 0;
 }
 
@@ -491,7 +497,8 @@ static void send_the_rest(struct cl_engine *engine)
 	}
 }
 
-int cl_engine_run(struct cl_organization *organization, const char *folder, int listener, int control, struct cl_err *e)
+int cl_engine_run(struct cl_organization *organization, const char *folder, int listener, int control,
+                  const struct cl_export_settings *exports, struct cl_err *e)
 {
 	static const struct cl_channel_callbacks control_callbacks = {.frame = on_control, .closed = on_control_closed};
 	struct cl_engine *engine = calloc(1, sizeof *engine);
@@ -508,6 +515,8 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	cl_lane_init(&engine->writer);
 	cl_lane_init(&engine->searcher);
 	int code = cl_store_open(folder, organization->id.p, CL_STORE_READER, &engine->reader, e);
+	if (!code)
+		code = cl_exports_open(folder, exports, organization->rules, &engine->exports, e);
 	if (code)
 		return code;
 	engine->base = event_base_new();
@@ -538,10 +547,13 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	atomic_store(&engine->stopping, true);
 	cl_lane_stop(&engine->writer);
 	cl_lane_stop(&engine->searcher);
+	cl_exports_stop(engine->exports);
 	pthread_join(engine->writer_thread, NULL);
 	for (int i = 0; i < CL_ENGINE_SEARCHERS; i++)
 		pthread_join(engine->search_threads[i], NULL);
+	pthread_join(engine->export_thread, NULL);
 	send_the_rest(engine);
+	cl_exports_close(engine->exports);
 	cl_store_close(engine->reader);
 	cl_rules_release(engine->rules);
 	return 0;

@@ -2,7 +2,7 @@
  * thread owns Lua and the only connection that writes; search threads run searches on read-only connections. Jobs travel
  * loop -> lane -> loop, one way round. */
 #pragma once
-#include "org/engine/interaction.h"
+#include "org/engine/export.h"
 #include "wire/channel.h"
 #include <event2/event.h>
 #include <pthread.h>
@@ -82,7 +82,8 @@ struct cl_engine {
 	struct event *retry; /* for what found no room in a channel's queue */
 	int completed_fd;
 	struct cl_lane_queue writer, searcher;
-	pthread_t writer_thread, search_threads[CL_ENGINE_SEARCHERS];
+	pthread_t writer_thread, search_threads[CL_ENGINE_SEARCHERS], export_thread;
+	struct cl_exports *exports;
 	pthread_rwlock_t
 	        gate; /* searches hold it for reading; a checkpoint that restarts the log holds it for writing */
 	/* Finished jobs on their way back to the loop, and notes from the writer. */
@@ -101,11 +102,12 @@ struct cl_engine {
 
 /* Serves on the listening socket until told to stop. `control` is the supervisor's channel descriptor or -1. */
 int cl_engine_run(struct cl_organization *organization, const char *folder, int listener, int control,
-                  struct cl_err *e);
+                  const struct cl_export_settings *exports, struct cl_err *e);
 
-/* writer.c, searcher.c: the bodies of the threads. */
+/* writer.c, searcher.c, exporter.c: the bodies of the threads. */
 void *cl_engine_writer(void *engine);
 void *cl_engine_searcher(void *engine);
+void *cl_engine_exporter(void *engine);
 /* Any thread: hands a finished list of jobs back to the loop. */
 void cl_engine_complete(struct cl_engine *engine, struct cl_job *first);
 void cl_engine_poke(struct cl_engine *engine);

@@ -5,6 +5,8 @@
 #include "org/engine/organization.h"
 #include "org/fhir/issue.h"
 
+struct cl_exports; /* export.h */
+
 enum cl_route_kind {
 	CL_ROUTE_NONE = 0,
 	CL_ROUTE_READ, /* GET  /fhir/Type/id */
@@ -17,6 +19,11 @@ enum cl_route_kind {
 	CL_ROUTE_DELETE, /* DELETE /fhir/Type/id, /fhir/Type?condition */
 	CL_ROUTE_BUNDLE, /* POST /fhir */
 	CL_ROUTE_CAPABILITY, /* GET  /fhir/metadata */
+	CL_ROUTE_EVERYTHING, /* GET, POST /fhir/Patient/id/$everything */
+	CL_ROUTE_EXPORT, /* GET, POST /fhir/$export, /fhir/Patient/$export, /fhir/Group/id/$export */
+	CL_ROUTE_EXPORT_STATUS, /* GET /exports/id */
+	CL_ROUTE_EXPORT_CANCEL, /* DELETE /exports/id */
+	CL_ROUTE_EXPORT_FILE, /* GET /exports/id/Type.ndjson */
 	CL_ROUTE_OPERATION, /* POST /fhir/$name, /fhir/Type/$name, /fhir/Type/id/$name */
 	CL_ROUTE_VIEWS, /* GET  /views, /views/name */
 	CL_ROUTE_METRICS, /* GET  /metrics, /metrics/name?months=12 */
@@ -31,7 +38,8 @@ struct cl_route {
 	struct cl_str id;
 	int64_t version;
 	struct cl_str operation; /* "$transition" */
-	struct cl_str name; /* view or metric */
+	struct cl_str name; /* view, metric or export */
+	struct cl_str file; /* of an export */
 	struct cl_str query; /* after '?', undecoded, without _format and _pretty; for POST _search the body, too */
 	struct cl_str format; /* _format, decoded; empty when it was not said */
 	struct cl_str compartment; /* patient id for compartment searches */
@@ -73,6 +81,7 @@ struct cl_interaction_context {
 	struct cl_unit *unit;
 	struct cl_version *answer; /* version that is the answer's body, for kept answers; NULL otherwise */
 	cl_instant modified; /* of the version that the answer is about; 0 when there is none */
+	struct cl_exports *exports; /* export.h; NULL where none can be asked for: in batches */
 	bool streams; /* the response opens an event stream */
 };
 
@@ -81,6 +90,7 @@ int cl_interaction_read(struct cl_interaction_context *context, struct cl_err *e
 int cl_interaction_history(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_search(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_capability(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_everything(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_views(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err *e);
 /* Writes: on the writer's connection, inside a unit. */

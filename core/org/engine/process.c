@@ -181,8 +181,8 @@ static int open_organization(const struct cl_process_options *options, const str
 	return code;
 }
 
-static int serve(const struct cl_process_options *options, const struct cl_json *archive, const char *folder,
-                 struct cl_err *e)
+static int serve(const struct cl_process_options *options, const struct cl_json *config,
+                 const struct cl_json *archive, const char *folder, struct cl_err *e)
 {
 	static struct cl_clock clock;
 	struct cl_organization *organization;
@@ -194,7 +194,8 @@ static int serve(const struct cl_process_options *options, const struct cl_json 
 		atomic_store(&watch->kind, (uint32_t)CL_WATCH_IDLE);
 	if (code)
 		return code;
-	code = cl_engine_run(organization, folder, options->listener, options->control, e);
+	struct cl_export_settings exports = cl_settings_exports(config);
+	code = cl_engine_run(organization, folder, options->listener, options->control, &exports, e);
 	cl_organization_close(organization);
 	return code;
 }
@@ -224,7 +225,7 @@ int cl_organization_main(int argc, char **argv)
 	if (!code)
 		code = cl_settings_archive(arena, options.config, config, options.id, &archive, &e);
 	if (!code)
-		code = options.stage ? stage(archive, folder, &e) : serve(&options, archive, folder, &e);
+		code = options.stage ? stage(archive, folder, &e) : serve(&options, config, archive, folder, &e);
 	else if (options.stage)
 		fprintf(stderr, "%s%s%s\n", e.where, e.where[0] ? ": " : "", e.message);
 	if (code && !options.stage)

@@ -107,6 +107,10 @@ static int route_system(struct cl_str method, const struct cl_path *path, struct
 		out->kind = cl_str_is(first, "metadata") ? CL_ROUTE_CAPABILITY : CL_ROUTE_HISTORY;
 		return 0;
 	}
+	if (cl_str_is(first, "$export")) {
+		out->kind = CL_ROUTE_EXPORT;
+		return get || cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "GET, POST");
+	}
 	if (first.p[0] == '$') {
 		out->kind = CL_ROUTE_OPERATION;
 		out->operation = first;
@@ -147,6 +151,10 @@ static int route_type(struct cl_arena *arena, struct cl_str method, const struct
 		out->kind = CL_ROUTE_HISTORY;
 		return get ? 0 : not_allowed(e, method, "GET, HEAD");
 	}
+	if (cl_str_is(second, "$export") && path->count == 3) {
+		out->kind = CL_ROUTE_EXPORT;
+		return get || cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "GET, POST");
+	}
 	if (second.p[0] == '$' && path->count == 3) {
 		out->kind = CL_ROUTE_OPERATION;
 		out->operation = second;
@@ -184,6 +192,11 @@ static int route_instance(struct cl_str method, const struct cl_path *path, stru
 			out->version = out->version * 10 + (path->segments[4].p[i] - '0');
 		}
 		return 0;
+	}
+	bool everything = cl_str_is(third, "$everything") && cl_str_is(path->segments[1], "Patient");
+	if ((everything || cl_str_is(third, "$export")) && path->count == 4) {
+		out->kind = everything ? CL_ROUTE_EVERYTHING : CL_ROUTE_EXPORT;
+		return get || cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "GET, POST");
 	}
 	if (third.p[0] == '$' && path->count == 4) {
 		out->kind = CL_ROUTE_OPERATION;
@@ -251,6 +264,15 @@ int cl_route_find(struct cl_arena *arena, const struct cl_request *request, stru
 			return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path");
 		return get ? 0 : not_allowed(e, request->method, "GET, HEAD");
 	}
+	if (cl_str_is(first, "exports") && (path.count == 2 || path.count == 3)) {
+		bool delete = cl_str_is(request->method, "DELETE") && path.count == 2;
+		out->kind = path.count == 3 ? CL_ROUTE_EXPORT_FILE
+		            : delete        ? CL_ROUTE_EXPORT_CANCEL
+		                            : CL_ROUTE_EXPORT_STATUS;
+		out->name = path.segments[1];
+		out->file = path.count == 3 ? path.segments[2] : CL_STR_NONE;
+		return get || delete ? 0 : not_allowed(e, request->method, path.count == 2 ? "GET, DELETE" : "GET");
+	}
 	if (cl_str_is(first, "events") && path.count == 1) {
 		out->kind = CL_ROUTE_EVENTS;
 		return get ? 0 : not_allowed(e, request->method, "GET, HEAD");
@@ -266,10 +288,15 @@ enum cl_lane cl_route_lane(const struct cl_route *route, const struct cl_rules *
 		/* A Binary is taken apart for its content, which may be long. */
 		return cl_str_is(cl_fhir_type_name(route->type), "Binary") ? CL_LANE_SEARCH : CL_LANE_LOOP;
 	case CL_ROUTE_EVENTS:
+	case CL_ROUTE_EXPORT_STATUS:
+	case CL_ROUTE_EXPORT_CANCEL:
+	case CL_ROUTE_EXPORT_FILE:
 		return CL_LANE_LOOP;
 	case CL_ROUTE_HISTORY:
 	case CL_ROUTE_SEARCH:
 	case CL_ROUTE_CAPABILITY:
+	case CL_ROUTE_EVERYTHING:
+	case CL_ROUTE_EXPORT:
 		return CL_LANE_SEARCH;
 	case CL_ROUTE_VIEWS: {
 		/* Views and metrics that a plugin computes need Lua, and Lua belongs to the writer. */

@@ -1,5 +1,5 @@
 /* run_read.c: a read-only interaction from permission to answer, with its audit leaf before the reply (pitfalls 2). */
-#include "org/engine/interaction.h"
+#include "org/engine/export.h"
 #include "org/fhir/types.h"
 
 static int open_events(struct cl_interaction_context *context, struct cl_err *e)
@@ -26,6 +26,16 @@ static int dispatch(struct cl_interaction_context *context, struct cl_err *e)
 		return cl_interaction_views(context, e);
 	case CL_ROUTE_METRICS:
 		return cl_interaction_metrics(context, e);
+	case CL_ROUTE_EVERYTHING:
+		return cl_interaction_everything(context, e);
+	case CL_ROUTE_EXPORT:
+		return cl_export_ask(context, e);
+	case CL_ROUTE_EXPORT_STATUS:
+		return cl_export_status(context, e);
+	case CL_ROUTE_EXPORT_CANCEL:
+		return cl_export_cancel(context, e);
+	case CL_ROUTE_EXPORT_FILE:
+		return cl_export_fetch(context, e);
 	case CL_ROUTE_EVENTS:
 		return open_events(context, e);
 	default:
@@ -46,7 +56,13 @@ static const char *action_of(const struct cl_route *route)
 		return "metric";
 	case CL_ROUTE_EVENTS:
 		return "stream";
+	case CL_ROUTE_EXPORT:
+	case CL_ROUTE_EXPORT_FILE:
+		return "export";
+	case CL_ROUTE_EXPORT_CANCEL:
+		return "export-delete";
 	case CL_ROUTE_OPERATION:
+	case CL_ROUTE_EVERYTHING:
 		return "operation";
 	default:
 		return "read";
@@ -74,8 +90,9 @@ void cl_interaction_run_read(struct cl_interaction_context *context, struct cl_a
 	bool refused = code == CL_E_FORBIDDEN || code == CL_E_UNAUTHENTICATED;
 	if (code)
 		cl_interaction_answer_error(context->arena, context->issues, &problem, context->response);
-	/* What could not be read because it is not there is no access; metadata is no one's data. */
-	if ((code && !refused) || context->route->kind == CL_ROUTE_CAPABILITY)
+	/* What could not be read because it is not there is no access; metadata and how far an export is are no one's data. */
+	if ((code && !refused) || context->route->kind == CL_ROUTE_CAPABILITY ||
+	    context->route->kind == CL_ROUTE_EXPORT_STATUS)
 		return;
 	struct cl_audit_record record = {
 	        .at = context->now,

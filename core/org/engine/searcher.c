@@ -36,6 +36,7 @@ static void run_search(struct cl_engine *engine, struct cl_store *store, struct 
 	        .now = now,
 	        .response = &job->outcome.response,
 	        .issues = &issues,
+	        .exports = engine->exports,
 	};
 	pthread_rwlock_rdlock(&engine->gate);
 	cl_store_set_progress(store, is_late, job);

@@ -89,3 +89,17 @@ int cl_settings_folder(struct cl_arena *arena, const char *config_path, const st
 		return cl_fail(e, CL_E_IO, "cannot make %s: %s", *out, strerror(errno));
 	return 0;
 }
+
+struct cl_export_settings cl_settings_exports(const struct cl_json *config)
+{
+	struct cl_export_settings out = CL_EXPORT_SETTINGS;
+	const struct cl_json *exports = cl_json_get(config, "exports");
+	int64_t value;
+	if (cl_json_integer(cl_json_get(exports, "keep_hours"), &value))
+		out.keep = value * CL_HOUR;
+	if (cl_json_integer(cl_json_get(exports, "running"), &value))
+		out.running = (unsigned)value;
+	if (cl_json_integer(cl_json_get(exports, "free_megabytes"), &value))
+		out.reserve = value << 20;
+	return out;
+}

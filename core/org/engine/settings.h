@@ -1,6 +1,7 @@
 /* settings.h: what an organization needs of the server's configuration: its folder, its plugins, its trust anchors. */
 #pragma once
 #include "base/json.h"
+#include "org/engine/export.h"
 
 /* A path of the configuration, relative to the file that names it. */
 char *cl_settings_path(struct cl_arena *arena, const char *config, struct cl_str path);
@@ -12,3 +13,5 @@ int cl_settings_archive(struct cl_arena *arena, const char *config_path, const s
 /* <data>/organizations/<id>, made when it is missing. */
 int cl_settings_folder(struct cl_arena *arena, const char *config_path, const struct cl_json *config, const char *id,
                        char **out, struct cl_err *e);
+/* How long files of exports stay, how many are made at once, how much of the disk they leave. */
+struct cl_export_settings cl_settings_exports(const struct cl_json *config);
