@@ -11,9 +11,11 @@
 #include <cmocka.h>
 
 static const char config[] =
-        "return { name = 'Test Clinic', zone = 'America/Chicago', plugins = { 'own' }, reference = 'Organization/test',\n"
+        "return { name = 'Test Clinic', zone = 'America/Chicago', plugins = { 'own' }, reference = "
+        "'Organization/test',\n"
         "  principals = { ehr = { kind = 'client', roles = { 'all' }, certificate = 'urn:ehr' },\n"
-        "    ana = { kind = 'person', roles = { 'clinician' }, certificate = 'urn:ana', reference = 'Practitioner/ana' },\n"
+        "    ana = { kind = 'person', roles = { 'clinician' }, certificate = 'urn:ana', reference = 'Practitioner/ana' "
+        "},\n"
         "    bo = { kind = 'person', roles = { 'clinician', 'codes' }, certificate = 'urn:bo', reference = "
         "'Practitioner/bo' },\n"
         "    cy = { kind = 'person', roles = { 'codes' }, certificate = 'urn:cy', reference = 'Practitioner/cy' },\n"
@@ -160,8 +162,8 @@ static struct cl_response ask(struct fixture *f, const char *who, const char *me
 	*made = request(f, who, method, cl_arena_copy(f->arena, cl_str_of(target)), cl_str_of(body), prefer);
 	cl_issues_init(&issues, f->arena, 0);
 	if (cl_route_find(f->arena, made, &route, &e) ||
-	    cl_interaction_principal(f->organization->rules, f->reader, f->arena, made, &route, f->clock.now, &principal,
-	                             &e)) {
+	    cl_interaction_principal(f->organization->rules, f->reader, f->arena, made, &route, f->clock.now,
+	                             &principal, &e)) {
 		cl_interaction_answer_error(f->arena, NULL, &e, &response);
 		return response;
 	}
@@ -333,10 +335,11 @@ static void add(struct cl_buf *bundle, const char *type, const char *id, const c
 	va_start(arguments, format);
 	vsnprintf(text, sizeof text, format, arguments);
 	va_end(arguments);
-	cl_buf_printf(bundle,
-	              "%s{\"resource\":{\"resourceType\":\"%s\",\"id\":\"%s\",%s},\"request\":{\"method\":\"PUT\",\"url\":"
-	              "\"%s/%s\"}}",
-	              bundle->p[bundle->n - 1] == '[' ? "" : ",", type, id, text, type, id);
+	cl_buf_printf(
+	        bundle,
+	        "%s{\"resource\":{\"resourceType\":\"%s\",\"id\":\"%s\",%s},\"request\":{\"method\":\"PUT\",\"url\":"
+	        "\"%s/%s\"}}",
+	        bundle->p[bundle->n - 1] == '[' ? "" : ",", type, id, text, type, id);
 }
 
 static void fill(struct fixture *f)
@@ -361,8 +364,8 @@ static void fill(struct fixture *f)
 			snprintf(subject, sizeof subject, "\"subject\":{\"reference\":\"Patient/p%u\"},", draw(6));
 		snprintf(id, sizeof id, "o%d", i);
 		add(&bundle, "Observation", id,
-		    "%s%s\"status\":\"final\",\"code\":{\"coding\":[{\"system\":\"urn:x\",\"code\":\"%u\"}]}", random_label(),
-		    subject, draw(3));
+		    "%s%s\"status\":\"final\",\"code\":{\"coding\":[{\"system\":\"urn:x\",\"code\":\"%u\"}]}",
+		    random_label(), subject, draw(3));
 	}
 	add(&bundle, "Organization", "here", "\"name\":\"Here\"");
 	add(&bundle, "Group", "g",
@@ -421,13 +424,15 @@ static void shows_one_moment(void **state)
 	const char *status = begin(f, "urn:ehr", "/fhir/$export?_type=Observation,Patient,Group,CareTeam,Organization");
 	/* CareTeams, the Group, and the first 500 Observations. */
 	work(f, 3);
-	static const char body[] = "{\"resourceType\":\"Observation\",\"id\":\"%s\",\"status\":\"amended\",\"code\":{\"text\":\"x\"}}";
+	static const char body[] =
+	        "{\"resourceType\":\"Observation\",\"id\":\"%s\",\"status\":\"amended\",\"code\":{\"text\":\"x\"}}";
 	static const char *const changed[] = {"o3", "o1200", "o1201", "new"};
 	for (size_t i = 0; i < 4; i++) {
 		char text[300], target[60];
 		snprintf(text, sizeof text, body, changed[i]);
 		snprintf(target, sizeof target, "/fhir/Observation/%s", changed[i]);
-		set_add(&late, run(f, "urn:ehr", "PUT", target, cl_arena_copy(f->arena, cl_str_of(text)), i == 3 ? 201 : 200));
+		set_add(&late,
+		        run(f, "urn:ehr", "PUT", target, cl_arena_copy(f->arena, cl_str_of(text)), i == 3 ? 201 : 200));
 	}
 	run(f, "urn:ehr", "DELETE", "/fhir/Observation/o1202", CL_STR_NONE, 204);
 	work(f, 1000);
@@ -437,7 +442,8 @@ static void shows_one_moment(void **state)
 
 	/* From there on, exactly what has changed since. */
 	char target[200];
-	snprintf(target, sizeof target, "/fhir/$export?_since=%.*s", CL_STR_ARGS(cl_json_get_text(first, "transactionTime")));
+	snprintf(target, sizeof target, "/fhir/$export?_since=%.*s",
+	         CL_STR_ARGS(cl_json_get_text(first, "transactionTime")));
 	f->clock.now += CL_SECOND;
 	status = begin(f, "urn:ehr", target);
 	work(f, 1000);
@@ -446,7 +452,8 @@ static void shows_one_moment(void **state)
 	for (size_t i = 0; i < all.count; i++) /* what was written at that very time comes again */
 		for (size_t l = 0; l < late.count; l++)
 			if (strcmp(all.items[i], late.items[l]) == 0) {
-				found_late.items = realloc(found_late.items, (found_late.count + 1) * sizeof *all.items);
+				found_late.items =
+				        realloc(found_late.items, (found_late.count + 1) * sizeof *all.items);
 				memcpy(found_late.items[found_late.count++], all.items[i], sizeof *all.items);
 			}
 	free(all.items);
@@ -558,10 +565,13 @@ static void a_full_disk_ends_it(void **state)
 static void parameters_are_strict_or_lenient(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const bad[] = {
-	        "/fhir/$export?_type=Patiend", "/fhir/$export?_since=yesterday", "/fhir/$export?_outputFormat=text/csv",
-	        "/fhir/$export?includeAssociatedData=x", "/fhir/$export?_typeFilter=Patient%3Fnonsense%3Dx",
-	        "/fhir/$export?patient=Patient/p1", "/fhir/Patient/$export?patient=Practitioner/x"};
+	static const char *const bad[] = {"/fhir/$export?_type=Patiend",
+	                                  "/fhir/$export?_since=yesterday",
+	                                  "/fhir/$export?_outputFormat=text/csv",
+	                                  "/fhir/$export?includeAssociatedData=x",
+	                                  "/fhir/$export?_typeFilter=Patient%3Fnonsense%3Dx",
+	                                  "/fhir/$export?patient=Patient/p1",
+	                                  "/fhir/Patient/$export?patient=Practitioner/x"};
 	fill(f);
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		assert_int_equal(ask(f, "urn:ehr", "GET", bad[i], "", "respond-async").status, 400);
@@ -569,9 +579,9 @@ static void parameters_are_strict_or_lenient(void **state)
 	assert_int_equal(ask(f, "urn:ehr", "GET", "/fhir/Group/none/$export", "", "respond-async").status, 404);
 	assert_int_equal(ask(f, "urn:ehr", "GET", "/fhir/Observation/$export", "", "respond-async").status, 404);
 	/* Lenient: done without, and said. */
-	struct cl_response response = ask(f, "urn:ehr", "GET",
-	                                  "/fhir/Patient/$export?_type=Patient,Organization&_magic=1&_outputFormat=ndjson",
-	                                  "", "respond-async, handling=lenient");
+	struct cl_response response = ask(
+	        f, "urn:ehr", "GET", "/fhir/Patient/$export?_type=Patient,Organization&_magic=1&_outputFormat=ndjson",
+	        "", "respond-async, handling=lenient");
 	assert_int_equal(response.status, 202);
 	work(f, 1000);
 	const char *status = cl_arena_cstring(f->arena, cl_response_header(&response, "content-location"));
@@ -589,11 +599,13 @@ static void parameters_are_strict_or_lenient(void **state)
 	assert_int_equal(response.status, 202);
 	work(f, 1000);
 	status = cl_arena_cstring(f->arena, cl_response_header(&response, "content-location"));
-	struct set found = fetch(f, "urn:ehr", manifest(f, "urn:ehr", status + strlen("https://test.localhost")), "output");
+	struct set found =
+	        fetch(f, "urn:ehr", manifest(f, "urn:ehr", status + strlen("https://test.localhost")), "output");
 	struct set wanted = searched(f, "urn:ehr", "Observation", 0);
 	free(wanted.items);
 	wanted = (struct set){0};
-	struct cl_json *bundle = run(f, "urn:ehr", "GET", "/fhir/Observation?code=1&subject=Patient/p1&_count=1000", CL_STR_NONE, 200);
+	struct cl_json *bundle =
+	        run(f, "urn:ehr", "GET", "/fhir/Observation?code=1&subject=Patient/p1&_count=1000", CL_STR_NONE, 200);
 	const struct cl_json *entries = cl_json_get(bundle, "entry");
 	for (uint32_t i = 0; i < entries->count; i++)
 		set_add(&wanted, cl_json_get(&entries->items[i], "resource"));

@@ -186,8 +186,8 @@ static int confine_calls(struct cl_err *e)
 		code = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	/* A thread may put itself behind others (exporter.c), and nobody else. */
 	if (!code)
-		code = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2, SCMP_A0(SCMP_CMP_EQ, PRIO_PROCESS),
-		                        SCMP_A1(SCMP_CMP_EQ, 0));
+		code = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2,
+		                        SCMP_A0(SCMP_CMP_EQ, PRIO_PROCESS), SCMP_A1(SCMP_CMP_EQ, 0));
 	if (!code)
 		code = seccomp_load(filter);
 	seccomp_release(filter);

@@ -103,8 +103,7 @@ static int take(struct everything *all, struct cl_str name, struct cl_str value,
 		all->count = n > COUNT_MAX ? COUNT_MAX : (uint32_t)n;
 		return 0;
 	}
-	cl_fail(e, CL_E_INVALID,
-	        "$everything has no parameter '%.*s'; start, end, _since, _type and _count are known",
+	cl_fail(e, CL_E_INVALID, "$everything has no parameter '%.*s'; start, end, _since, _type and _count are known",
 	        (int)(name.n < 80 ? name.n : 80), name.p);
 	return cl_fail_at(e, "%.*s", (int)(name.n < 80 ? name.n : 80), name.p);
 }
@@ -195,13 +194,10 @@ static int read_place(const struct everything *all, struct place *out, struct cl
 		return cl_fail(e, CL_E_INVALID, "this is no next link of this $everything; start with the first page");
 	const char *plain = cl_arena_cstring(all->arena, (struct cl_str){sealed.p + 16, sealed.n - 16});
 	tag_of(all, (struct cl_str){plain, sealed.n - 16}, tag);
-	if (!cl_equal_secret(tag, sealed.p, 16) ||
-	    sscanf(plain, "%llu %u %u %n", &sequence, &support, &type, &end) < 3)
+	if (!cl_equal_secret(tag, sealed.p, 16) || sscanf(plain, "%llu %u %u %n", &sequence, &support, &type, &end) < 3)
 		return cl_fail(e, CL_E_INVALID, "this is no next link of this $everything; start with the first page");
-	*out = (struct place){.sequence = sequence,
-	                      .support = support,
-	                      .type = (uint16_t)type,
-	                      .after = cl_str_of(plain + end)};
+	*out = (struct place){
+	        .sequence = sequence, .support = support, .type = (uint16_t)type, .after = cl_str_of(plain + end)};
 	return 0;
 }
 
@@ -289,15 +285,16 @@ static bool is_late(struct everything *all, const struct cl_version *version)
 	struct cl_version first;
 	if (version->sequence <= all->place.sequence)
 		return false;
-	return version->version == 1 || cl_store_get_version(all->context->store, all->arena, version->type, version->id,
-	                                                     1, &first, NULL) ||
+	return version->version == 1 ||
+	       cl_store_get_version(all->context->store, all->arena, version->type, version->id, 1, &first, NULL) ||
 	       first.sequence > all->place.sequence;
 }
 
 static void add_entry(struct everything *all, const struct cl_version *version, const char *mode)
 {
 	struct cl_str base = all->context->request->base, name = cl_fhir_type_name(version->type);
-	cl_buf_printf(&all->out, "%s{\"fullUrl\":\"%.*s/fhir/%.*s/%.*s\",\"resource\":", all->any ? "," : ",\"entry\":[",
+	cl_buf_printf(&all->out,
+	              "%s{\"fullUrl\":\"%.*s/fhir/%.*s/%.*s\",\"resource\":", all->any ? "," : ",\"entry\":[",
 	              CL_STR_ARGS(base), CL_STR_ARGS(name), CL_STR_ARGS(version->id));
 	cl_buf_add_str(&all->out, version->body);
 	cl_buf_printf(&all->out, ",\"search\":{\"mode\":\"%s\"}}", mode);
@@ -317,7 +314,8 @@ static int add_compartment(struct everything *all, struct cl_err *e)
 	for (uint16_t step = all->place.type; step < end; step++) {
 		uint16_t type = step ? step : patient;
 		struct cl_str after = step == all->place.type ? all->place.after : CL_STR_NONE;
-		if ((step && type == patient) || !cl_export_in_compartment(type) || (!all->any_type && !all->types[type]))
+		if ((step && type == patient) || !cl_export_in_compartment(type) ||
+		    (!all->any_type && !all->types[type]))
 			continue;
 		do {
 			struct cl_search_result found;
@@ -364,8 +362,9 @@ static int note_link(void *context, enum cl_fhir_link kind, struct cl_json *text
 		if (!support->texts)
 			cl_die("out of memory (everything)");
 	}
-	support->texts[support->count++] = cl_arena_printf(
-	        support->all->arena, "%.*s/%.*s", CL_STR_ARGS(cl_fhir_type_name(reference.type)), CL_STR_ARGS(reference.id));
+	support->texts[support->count++] =
+	        cl_arena_printf(support->all->arena, "%.*s/%.*s", CL_STR_ARGS(cl_fhir_type_name(reference.type)),
+	                        CL_STR_ARGS(reference.id));
 	return 0;
 }
 
@@ -506,11 +505,13 @@ static void add_link(struct everything *all, const char *relation, struct cl_str
 {
 	struct cl_str self = cl_buf_str(&all->self);
 	cl_buf_printf(&all->out, "{\"relation\":\"%s\",\"url\":", relation);
-	cl_json_write_text(&all->out,
-	                   cl_arena_printf(all->arena, "%.*s/fhir/Patient/%.*s/$everything%s%.*s%s%.*s",
-	                                   CL_STR_ARGS(all->context->request->base), CL_STR_ARGS(all->id),
-	                                   self.n || place.n ? "?" : "", CL_STR_ARGS(self),
-	                                   !place.n ? "" : self.n ? "&_page=" : "_page=", CL_STR_ARGS(place)));
+	cl_json_write_text(&all->out, cl_arena_printf(all->arena, "%.*s/fhir/Patient/%.*s/$everything%s%.*s%s%.*s",
+	                                              CL_STR_ARGS(all->context->request->base), CL_STR_ARGS(all->id),
+	                                              self.n || place.n ? "?" : "", CL_STR_ARGS(self),
+	                                              !place.n ? ""
+	                                              : self.n ? "&_page="
+	                                                       : "_page=",
+	                                              CL_STR_ARGS(place)));
 	cl_buf_add_byte(&all->out, '}');
 }
 

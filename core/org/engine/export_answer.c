@@ -46,9 +46,9 @@ static void add_file(struct cl_arena *arena, struct cl_json *list, const struct 
 	                 index < job->type_count    ? cl_fhir_type_name(job->types[index])
 	                 : index == job->type_count ? CL_STR("Bundle")
 	                                            : CL_STR("OperationOutcome"));
-	cl_json_set_text(arena, entry, "url",
-	                 cl_arena_printf(arena, "%.*s/exports/%s/%.*s", CL_STR_ARGS(job->base), job->id,
-	                                 CL_STR_ARGS(text)));
+	cl_json_set_text(
+	        arena, entry, "url",
+	        cl_arena_printf(arena, "%.*s/exports/%s/%.*s", CL_STR_ARGS(job->base), job->id, CL_STR_ARGS(text)));
 	cl_json_set_integer(arena, entry, "count", (int64_t)file->count);
 }
 

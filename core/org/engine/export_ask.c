@@ -74,8 +74,8 @@ static int add_filter(struct asked *asked, struct cl_str text, struct cl_err *e)
 	struct cl_err problem = {0};
 	uint16_t type = cl_fhir_type(name);
 	if (!type)
-		return refuse(asked, CL_STR("_typeFilter"), "_typeFilter '%s' does not begin with a resource type and ?",
-		              text, e);
+		return refuse(asked, CL_STR("_typeFilter"),
+		              "_typeFilter '%s' does not begin with a resource type and ?", text, e);
 	if (cl_interaction_condition(asked->context, type, query, &ignored, &problem)) {
 		if (!asked->lenient) {
 			*e = problem;
@@ -157,8 +157,10 @@ static int take(struct asked *asked, struct cl_str name, struct cl_str value, st
 		asked->since = value;
 		return 0;
 	}
-	return refuse(asked, name, "an export has no parameter '%s' here; _type, _since, _elements, _typeFilter, patient and "
-	              "_outputFormat are known", name, e);
+	return refuse(asked, name,
+	              "an export has no parameter '%s' here; _type, _since, _elements, _typeFilter, patient and "
+	              "_outputFormat are known",
+	              name, e);
 }
 
 static int take_query(struct asked *asked, struct cl_str query, struct cl_err *e)
@@ -243,8 +245,7 @@ static int read_group(struct asked *asked, struct cl_str id, struct cl_err *e)
 		code = cl_json_parse(context->arena, group.body, NULL, &resource, e);
 	if (code)
 		return code;
-	struct cl_json *members = cl_json_get(resource, "member"),
-	               *chosen = cl_json_new(context->arena, CL_JSON_ARRAY);
+	struct cl_json *members = cl_json_get(resource, "member"), *chosen = cl_json_new(context->arena, CL_JSON_ARRAY);
 	for (uint32_t i = 0; members && i < members->count; i++) {
 		struct cl_str text = cl_json_text(cl_json_path(&members->items[i], "entity", "reference", NULL));
 		struct cl_fhir_reference reference = cl_fhir_reference_parse(text);
@@ -425,7 +426,9 @@ int cl_export_ask(struct cl_interaction_context *context, struct cl_err *e)
 	int code = take_query(&asked, route->query, e);
 	if (!code)
 		code = take_body(&asked, e);
-	enum cl_export_level level = !route->type ? CL_EXPORT_SYSTEM : route->id.n ? CL_EXPORT_GROUP : CL_EXPORT_PATIENT;
+	enum cl_export_level level = !route->type  ? CL_EXPORT_SYSTEM
+	                             : route->id.n ? CL_EXPORT_GROUP
+	                                           : CL_EXPORT_PATIENT;
 	if (!code && level == CL_EXPORT_SYSTEM && asked.has_patient) {
 		cl_fail(e, CL_E_INVALID, "'patient' is for exports of patients and groups");
 		code = cl_fail_at(e, "patient");
@@ -450,8 +453,7 @@ int cl_export_ask(struct cl_interaction_context *context, struct cl_err *e)
 	cl_interaction_answer_bytes(context, 202, "application/fhir+json; charset=utf-8",
 	                            cl_arena_copy(arena, cl_buf_str(&text)));
 	cl_buf_free(&text);
-	cl_response_add_header(
-	        arena, context->response, "content-location",
-	        cl_arena_printf(arena, "%.*s/exports/%s", CL_STR_ARGS(context->request->base), id));
+	cl_response_add_header(arena, context->response, "content-location",
+	                       cl_arena_printf(arena, "%.*s/exports/%s", CL_STR_ARGS(context->request->base), id));
 	return 0;
 }

@@ -52,8 +52,7 @@ static int replace_file(const char *path, struct cl_str text, bool durable, stru
 	char fresh[4200];
 	snprintf(fresh, sizeof fresh, "%s.new", path);
 	int descriptor = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (descriptor < 0 || write_at(descriptor, text, 0) || (durable && fsync(descriptor)) ||
-	    rename(fresh, path)) {
+	if (descriptor < 0 || write_at(descriptor, text, 0) || (durable && fsync(descriptor)) || rename(fresh, path)) {
 		int code = disk_problem(e, "cannot write", path);
 		if (descriptor >= 0)
 			close(descriptor);
@@ -95,9 +94,7 @@ struct cl_str cl_export_file_name(const struct cl_export *job, size_t index, cha
 
 const struct cl_export_file *cl_export_file_of(const struct cl_export *job, size_t index)
 {
-	return index < job->type_count    ? &job->files[index]
-	       : index == job->type_count ? &job->deleted
-	                                  : &job->errors;
+	return index < job->type_count ? &job->files[index] : index == job->type_count ? &job->deleted : &job->errors;
 }
 
 int cl_export_append(const char *folder, const struct cl_export *job, struct cl_str name, uint64_t at,

@@ -220,7 +220,9 @@ static int run(struct slice *slice, struct cl_arena *arena, cl_instant now, stru
 	                       .after = slice->job->after,
 	                       .sequence = slice->job->sequence,
 	                       .wanted = wanted,
-	                       .where = both ? both : access ? access : slice->filter,
+	                       .where = both     ? both
+	                                : access ? access
+	                                         : slice->filter,
 	                       .visit = visit,
 	                       .context = slice};
 	code = cl_store_snapshot_begin(slice->store, e);

@@ -5,16 +5,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #define NICENESS 10 /* of 19: others' requests come first, but who waits for the gate does not wait long */
 
 static void wait_for_work(struct cl_exports *exports, int64_t most)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	most = most > 3600 * CL_SECOND ? 3600 * CL_SECOND : most;
-	until.tv_sec += most / CL_SECOND;
+	int64_t end = cl_monotonic() + (most > CL_HOUR ? CL_HOUR : most);
+	struct timespec until = {end / CL_SECOND, (end % CL_SECOND) * 1000};
 	pthread_mutex_lock(&exports->lock);
 	bool idle = !exports->stop;
 	for (struct cl_export *job = exports->first; job; job = job->next)

@@ -181,8 +181,8 @@ static int open_organization(const struct cl_process_options *options, const str
 	return code;
 }
 
-static int serve(const struct cl_process_options *options, const struct cl_json *config,
-                 const struct cl_json *archive, const char *folder, struct cl_err *e)
+static int serve(const struct cl_process_options *options, const struct cl_json *config, const struct cl_json *archive,
+                 const char *folder, struct cl_err *e)
 {
 	static struct cl_clock clock;
 	struct cl_organization *organization;

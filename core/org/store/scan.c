@@ -83,8 +83,8 @@ int cl_store_scan(struct cl_store *store, struct cl_scan *scan, uint32_t limit, 
 	struct cl_decider decider = {.store = store};
 	uint32_t looked = 0;
 	int code = 0;
-	sqlite3_stmt *statement = cl_statement(
-	        store, "SELECT " HEAD " FROM resource WHERE row > ?1 AND row <= ?2 ORDER BY row", e);
+	sqlite3_stmt *statement =
+	        cl_statement(store, "SELECT " HEAD " FROM resource WHERE row > ?1 AND row <= ?2 ORDER BY row", e);
 	if (!statement)
 		return cl_unprepared(e);
 	int64_t after = scan->after > cl_row_first(scan->type) ? scan->after : cl_row_first(scan->type);
@@ -100,9 +100,8 @@ int cl_store_scan(struct cl_store *store, struct cl_scan *scan, uint32_t limit, 
 		}
 		borrow(statement, &version);
 		looked++;
-		code = version.sequence <= scan->sequence
-		               ? visit_current(store, scan, &decider, statement, &version, e)
-		               : visit_former(store, scan, version.row, e);
+		code = version.sequence <= scan->sequence ? visit_current(store, scan, &decider, statement, &version, e)
+		                                          : visit_former(store, scan, version.row, e);
 		if (code >= 0)
 			scan->after = version.row;
 	}
