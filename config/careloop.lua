@@ -60,8 +60,8 @@ return {
 	-- the budgets inside the organization, which count CPU time.
 	-- watchdog = { lua_milliseconds = 2000 },
 
-	-- Bulk exports: hours that their files stay, how many an organization makes at once, and how much of the disk they leave
-	-- free; an export that would need it ends with an error.
+	-- Bulk exports: hours that their files stay, how many an organization makes at once, and how much of the disk they
+	-- leave free; an export that would need it ends with an error.
 	-- exports = { keep_hours = 24, running = 4, free_megabytes = 256 },
 
 	-- debug, info, warning or error; the console's `log level` changes it while the server runs.
