@@ -5,6 +5,7 @@
 -- The texts of PHQ and GAD may be reproduced, translated and distributed without permission (phqscreeners.com).
 local codes = require "lib/codes"
 local resources = require "lib/resources"
+local surveys = require "lib/surveys"
 
 local instruments = {}
 
@@ -121,7 +122,7 @@ instruments.shipped = {
 		name = "PHQ-9", title = { en = "Patient Health Questionnaire (PHQ-9)", es = "Cuestionario PHQ-9" }, version = "1",
 		panel = codes.loinc.phq9_panel, total = codes.loinc.phq9_total, lead = two_weeks, answers = frequency,
 		items = depression_items, may_miss = 2, bands = depression_bands, positive = 10, safety_item = 9, syndrome = true,
-		ages = { 18, 200 },
+		ages = { 12, 200 },
 	},
 	phq9m = {
 		name = "PHQ-9M", title = { en = "PHQ-9 modified for teens" }, version = "1", panel = codes.loinc.phq9m_panel,
@@ -145,6 +146,7 @@ instruments.shipped = {
 		panel = "gad-2", total = "gad-2", system = codes.system.score, lead = two_weeks, answers = frequency,
 		items = first(anxiety_items, 2), may_miss = 0, positive = 3, longer = "gad7",
 	},
+	patient_experience = surveys.patient_experience, staff_experience = surveys.staff_experience,
 }
 
 -- Fills in what follows from the rest: the answers of each item, the lowest and highest total. Gives the instrument

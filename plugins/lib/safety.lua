@@ -5,6 +5,7 @@
 local codes = require "lib/codes"
 local dates = require "lib/dates"
 local instruments = require "lib/instruments"
+local minutes = require "lib/minutes"
 local resources = require "lib/resources"
 local scores = require "lib/scores"
 
@@ -61,10 +62,20 @@ local function author_is_a_person(ctx)
 	return false, "a disposition needs a person as its author"
 end
 
+local function is_unstaffed(ctx)
+	return not safety.staffed(ctx), "somebody is there"
+end
+
 -- The states. `roles` = { owner =, backup = }: who assesses, and to whom the clock runs out. `declare` carries the
--- declaration functions `setting` and `escalate`.
+-- declaration functions `setting`, `escalate` and `fire`.
 function safety.workflow(roles, declare)
 	local setting, escalate = declare.setting, declare.escalate
+	local function opened(ctx, task)
+		ctx:notify {
+			to = roles.owner, about = "Task/" .. task.id, priority = "stat",
+			text = "An answer about self-harm came while nobody was there: contact the patient now",
+		}
+	end
 	local everyone = { roles.owner, roles.backup, "clinician", "on_call" }
 	local close = {
 		"closed", by = everyone, guard = author_is_a_person,
@@ -84,10 +95,19 @@ function safety.workflow(roles, declare)
 			overdue = escalate(roles.backup, { again = "15 minutes" }),
 			on = {
 				acknowledge = { "assessing", by = everyone, help = "I am on it" },
+				nobody = { "waiting", by = everyone, guard = is_unstaffed, help = "Nobody is there until opening" },
 				to_on_call = { "on_call", by = everyone, help = "The day's team is gone: the one on call takes it" },
 				known = {
 					"known_risk", by = everyone, needs = { "reason" }, help = "The risk is known and the safety plan is current",
 				},
+			},
+		},
+		waiting = {
+			status = "requested", owner = roles.owner, action = "Nobody was there: contact the patient first thing",
+			within = safety.next_opening, overdue = declare.fire "opened",
+			on = {
+				acknowledge = { "assessing", by = everyone, help = "I am on it" },
+				opened = { "alert", by = "clock", effect = opened, help = "Somebody is there again" },
 			},
 		},
 		on_call = {
@@ -121,19 +141,39 @@ function safety.workflow(roles, declare)
 	}
 end
 
+-- The settings stand with the model, whoever asks.
+local function setting_of(ctx, name)
+	return ctx.setting_of(ctx.organization.model, name)
+end
+
+local function is_business_day(ctx, date)
+	return ctx:between(dates.add_days(date, -1), date, "business days") >= 1
+end
+
 -- Is somebody there now? By the organization's calendar and the settings.
 function safety.staffed(ctx)
-	local today = ctx:today()
-	if ctx:between(dates.add_days(today, -1), today, "business days") < 1 then
+	if not is_business_day(ctx, ctx:today()) then
 		return false
 	end
 	local time = ctx:local_time(ctx:now())
-	return time >= ctx.setting.staffed_from and time < ctx.setting.staffed_until
+	return time >= setting_of(ctx, "staffed_from") and time < setting_of(ctx, "staffed_until")
+end
+
+-- When somebody is there next: a dateTime later than now.
+function safety.next_opening(ctx)
+	for ahead = 0, 30 do
+		local day = dates.add_days(ctx:today(), ahead)
+		local opening = minutes.instant(ctx, day .. "T" .. setting_of(ctx, "staffed_from") .. ":00")
+		if is_business_day(ctx, day) and ctx:between(ctx:now(), opening, "minutes") > 0 then
+			return opening
+		end
+	end
+	return ctx:add(ctx:now(), "1 business day")
 end
 
 -- May a form with a safety item be sent to a patient now?
 function safety.may_send_form(ctx)
-	if safety.staffed(ctx) or ctx.setting.on_call then
+	if safety.staffed(ctx) or setting_of(ctx, "on_call") then
 		return true
 	end
 	return false, "outside staffed hours a form that asks about self-harm is sent only with a clinician on call: nobody "
@@ -217,7 +257,8 @@ function safety.raise(ctx, source, answer, roles)
 	local known = risk_is_known(ctx, patient, answer)
 	local called = not staffed and ctx.setting.on_call
 	local task = ctx:start("safety", {
-		focus = about, patient = patient, state = known and "known_risk" or called and "on_call" or "alert",
+		focus = about, patient = patient,
+		state = known and "known_risk" or called and "on_call" or staffed and "alert" or "waiting",
 		data = { item9 = answer, staffed = staffed },
 	})
 	local words = (known and "Self-harm item endorsed again, risk known"

@@ -39,7 +39,9 @@ function scores.score(kind, answers, all, gender)
 		instrument = kind, answered = answered, missing = missing, complete = missing == 0, prorated = false,
 		answers = answers,
 	}
-	if missing == 0 then
+	if instrument.survey then
+		result.survey = instrument.survey -- a survey has answers, no total
+	elseif missing == 0 then
 		result.total = sum
 	elseif missing <= instrument.may_miss and answered > 0 then
 		result.total = math.floor(sum / answered * count + 0.5)

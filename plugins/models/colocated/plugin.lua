@@ -230,7 +230,7 @@ return plugin {
 	},
 
 	workflow "handoff" (handoff.workflow { setting = setting, escalate = escalate, fire = fire }),
-	workflow "safety" (safety.workflow(on_alert, { setting = setting, escalate = escalate })),
+	workflow "safety" (safety.workflow(on_alert, { setting = setting, escalate = escalate, fire = fire })),
 
 	on "QuestionnaireResponse.create" (screened),
 	on "QuestionnaireResponse.update" (screened),

@@ -134,7 +134,7 @@ return plugin {
 		partner = roles.partner,
 	},
 
-	workflow "safety" (safety.workflow(on_alert, { setting = setting, escalate = escalate })),
+	workflow "safety" (safety.workflow(on_alert, { setting = setting, escalate = escalate, fire = fire })),
 
 	on "QuestionnaireResponse.create" (screened),
 	on "QuestionnaireResponse.update" (screened),

@@ -326,6 +326,7 @@ return plugin {
 	on "EpisodeOfCare.update" (episode_changed),
 	on "safety.alert" (alerted),
 	on "safety.on_call" (alerted),
+	on "safety.waiting" (alerted),
 	on "safety.known_risk" (alerted),
 	on "safety.closed" (alerted),
 

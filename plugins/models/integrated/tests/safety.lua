@@ -122,12 +122,22 @@ test("after hours with a clinician on call: the crisis line at once, and the one
 	t:equal(t:transition(alert, "close", { disposition = "crisis service", risk = "high" }), "closed")
 end)
 
-test("after hours without one: the crisis line still, and the alert waits with its clock running", function (t)
-	local patient = team(t, "2026-11-08T12:00:00-08:00") -- Sunday
+test("after hours without one: the crisis line still, and the alert waits for the opening, past a holiday", function (t)
+	local patient = team(t, "2026-11-25T18:00:00-08:00") -- the evening before Thanksgiving
 	answer(t, patient, 1)
 	t:equal(#sent_to(t, patient), 1)
 	t:equal(#sent_to(t, "on_call"), 0)
-	t:equal(t:state(alerts(t)[1]), "alert")
+	local alert = alerts(t)[1]
+	t:equal(t:state(alert), "waiting")
+	t:equal(t:instance(alert).due, "2026-11-27T16:00:00.000Z", "Friday at eight")
+	t:at("2026-11-27T07:59:00-08:00")
+	t:equal(t:state(alert), "waiting")
+	t:at("2026-11-27T08:01:00-08:00")
+	t:equal(t:state(alert), "alert")
+	t:equal(sent_to(t, "behavioral_health_consultant")[2] ~= nil, true, "called again at opening")
+	t:at("2026-11-27T08:16:00-08:00")
+	t:as("ehr")
+	t:equal(#t:search("Task", { code = "escalation" }), 1, "now the clock of the day runs")
 end)
 
 test("a holiday is after hours", function (t)
