@@ -14,7 +14,7 @@ return {
 
 	model = "integrated",
 	programs = { "collaborative_care" },
-	services = { "governance", "pathways" },
+	services = { "governance", "pathways", "improvement" },
 	plugins = {}, -- own plugins, in config/orgs/hillside/<name>/
 
 	partners = {},
