@@ -13,8 +13,12 @@ struct known {
 	int64_t row;
 	cl_instant updated;
 	bool live;
+	int body; /* its text is the number of the values it was put with, among `bodies` */
 	struct values values;
 };
+
+static struct values *bodies[4096];
+static int body_count;
 struct world {
 	struct fixture *fixture;
 	struct dice dice;
@@ -151,6 +155,26 @@ static void random_team(struct world *world, struct values *values)
 		              PICK(world, people));
 }
 
+static const char *remember(struct known *known)
+{
+	static char text[16];
+	known->body = body_count++ % 4096;
+	if (!bodies[known->body])
+		bodies[known->body] = malloc(sizeof(struct values));
+	*bodies[known->body] = known->values;
+	values_done(bodies[known->body]);
+	snprintf(text, sizeof(text), "%d", known->body);
+	return text;
+}
+
+static int extract(struct cl_arena *arena, uint16_t type, struct cl_str body, struct cl_index *out, struct cl_err *e)
+{
+	(void)type;
+	(void)e;
+	*out = bodies[atoi(cl_arena_cstring(arena, body))]->index;
+	return 0;
+}
+
 static void store_known(struct world *world, struct known *known, enum cl_operation operation)
 {
 	known->values = (struct values){0};
@@ -164,8 +188,8 @@ static void store_known(struct world *world, struct known *known, enum cl_operat
 	}
 	known->updated = (cl_instant)(world->sequence++ / 3);
 	known->live = operation != CL_OP_DELETE;
-	known->row = put(world->fixture, known->type, known->id, operation, known->updated, world->sequence, "{}",
-	                 values_done(&known->values));
+	known->row = put(world->fixture, known->type, known->id, operation, known->updated, world->sequence,
+	                 remember(known), values_done(&known->values));
 }
 
 static void make_world(struct world *world, struct fixture *fixture, uint64_t seed)
@@ -495,12 +519,78 @@ static void check_question(struct world *world)
 	check_pages(world, &query, expected, count);
 }
 
+/* Some writes between two pages. */
+static void disturb(struct world *world)
+{
+	assert_ok(world->fixture, cl_store_begin(world->fixture->store, &world->fixture->e));
+	for (uint32_t n = dice_below(&world->dice, 8); n; n--) {
+		struct known *known = &world->items[dice_below(&world->dice, (uint32_t)world->count)];
+		store_known(world, known,
+		            !known->live                  ? CL_OP_CREATE
+		            : dice_below(&world->dice, 5) ? CL_OP_UPDATE
+		                                          : CL_OP_DELETE);
+	}
+	assert_ok(world->fixture, cl_store_commit(world->fixture->store, &world->fixture->e));
+}
+
+/* The pages show what was there when the first one was read, but for what may no longer be seen. */
+static void check_pages_while_writing(struct world *world)
+{
+	struct fixture *f = world->fixture;
+	static struct known then[128];
+	struct cl_sort sorts[4];
+	struct expected expected[128];
+	struct cl_search_result result;
+	size_t count = 0, next = 0;
+	uint16_t type = (uint16_t)(T_PATIENT + dice_below(&world->dice, 3));
+	struct cl_criterion where = random_criterion(world, type, 0), access = random_criterion(world, type, 0);
+	struct cl_query query = {.type = type,
+	                         .where = dice_below(&world->dice, 3) ? NULL : &where,
+	                         .access = dice_below(&world->dice, 2) ? &access : NULL,
+	                         .limit = 1 + dice_below(&world->dice, 7),
+	                         .bodies = true,
+	                         .extract = extract};
+
+	random_sorts(world, &query, sorts);
+	memcpy(then, world->items, world->count * sizeof(*then));
+	for (size_t i = 0; i < world->count; i++) {
+		values_done(&then[i].values);
+		if (then[i].live && then[i].type == type && decide(world, &world->items[i], query.where) &&
+		    decide(world, &world->items[i], query.access))
+			expected[count++] = (struct expected){&then[i], &query};
+	}
+	qsort(expected, count, sizeof(*expected), compare_expected);
+	do {
+		query.want_total = dice_below(&world->dice, 3) == 0;
+		assert_ok(f, cl_store_search(f->store, f->arena, &query, &result, &f->e));
+		for (size_t i = 0; i < result.count; i++, next++) {
+			/* What was deleted, or may no longer be seen, is gone. */
+			for (; next < count && result.items[i].row != expected[next].known->row; next++) {
+				const struct known *now = &world->items[expected[next].known - then];
+				assert_true(!now->live || !decide(world, now, query.access));
+			}
+			assert_true(next < count);
+			assert_int_equal(atoi(cl_arena_cstring(f->arena, result.items[i].body)),
+			                 expected[next].known->body);
+		}
+		query.after = result.after;
+		if (result.after.n)
+			disturb(world);
+	} while (result.after.n);
+	for (; next < count; next++) {
+		const struct known *now = &world->items[expected[next].known - then];
+		assert_true(!now->live || !decide(world, now, query.access));
+	}
+}
+
 static void run_world(struct fixture *f, uint64_t seed, unsigned questions)
 {
 	struct world world;
 	make_world(&world, f, seed);
 	for (unsigned i = 0; i < questions; i++) {
 		check_question(&world);
+		if (i % 10 == 0)
+			check_pages_while_writing(&world);
 		cl_store_assert_idle(f->store);
 		if (i % 50 == 49)
 			cl_arena_reset(f->arena);

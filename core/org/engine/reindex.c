@@ -25,11 +25,8 @@ static int write_number(struct cl_store *store, struct cl_arena *arena, const ch
 static int reindex_one(struct cl_store *store, struct cl_arena *arena, const struct cl_version *version,
                        struct cl_err *e)
 {
-	struct cl_json *resource;
 	struct cl_index values;
-	int code = cl_json_parse(arena, version->body, NULL, &resource, e);
-	if (!code)
-		code = cl_fhir_index(arena, version->type, resource, &values, e);
+	int code = cl_fhir_index_text(arena, version->type, version->body, &values, e);
 	return code ? code : cl_store_reindex(store, version->row, &values, e);
 }
 

@@ -602,3 +602,11 @@ int cl_fhir_index(struct cl_arena *arena, uint16_t type, const struct cl_json *r
 	cl_index_normalize(out);
 	return 0;
 }
+
+int cl_fhir_index_text(struct cl_arena *arena, uint16_t type, struct cl_str text, struct cl_index *out,
+                       struct cl_err *e)
+{
+	struct cl_json *resource;
+	int code = cl_json_parse(arena, text, NULL, &resource, e);
+	return code ? code : cl_fhir_index(arena, type, resource, out, e);
+}

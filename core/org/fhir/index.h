@@ -20,6 +20,10 @@
 int cl_fhir_index(struct cl_arena *arena, uint16_t type, const struct cl_json *resource, struct cl_index *out,
                   struct cl_err *e);
 
+/* The same from a resource's text. */
+int cl_fhir_index_text(struct cl_arena *arena, uint16_t type, struct cl_str text, struct cl_index *out,
+                       struct cl_err *e);
+
 /* The interval that a written decimal stands for, half a unit of its last digit to each side (R4 section 3.1.1.4.5):
  * "5.4" is 5.35 to 5.45. `value` (may be NULL) gets the number itself. False when `text` is no decimal. */
 bool cl_fhir_decimal_interval(struct cl_str text, double *low, double *high, double *value);

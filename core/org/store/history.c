@@ -134,22 +134,27 @@ static int newest_first(const void *x, const void *y)
 static int fetch(struct cl_store *store, struct cl_arena *arena, const struct place *place, struct cl_version *out,
                  struct cl_err *e)
 {
-	if (place->current) {
-		int code = cl_resource_by_row(store, arena, place->row, true, out, e);
-		return code == 1 ? 0 : code ? code : cl_fail(e, CL_E_CORRUPT, "a version vanished while it was read");
-	}
+	if (!place->current)
+		return cl_history_version(store, arena, place->row, place->version, true, out, e);
+	int code = cl_resource_by_row(store, arena, place->row, true, out, e);
+	return code == 1 ? 0 : code ? code : cl_fail(e, CL_E_CORRUPT, "a version vanished while it was read");
+}
+
+int cl_history_version(struct cl_store *store, struct cl_arena *arena, int64_t row, int64_t version, bool body,
+                       struct cl_version *out, struct cl_err *e)
+{
 	sqlite3_stmt *statement = cl_statement(store,
 	                                       "SELECT row, type, id, version, operation, updated, sequence, body"
 	                                       " FROM history WHERE row = ?1 AND version = ?2",
 	                                       e);
 	if (!statement)
 		return cl_unprepared(e);
-	sqlite3_bind_int64(statement, 1, place->row);
-	sqlite3_bind_int64(statement, 2, place->version);
+	sqlite3_bind_int64(statement, 1, row);
+	sqlite3_bind_int64(statement, 2, version);
 	int code = cl_step(store, statement, e);
 	if (code != 1)
 		return code ? code : cl_fail(e, CL_E_CORRUPT, "a version vanished while it was read");
-	cl_version_fill(arena, statement, true, out);
+	cl_version_fill(arena, statement, body, out);
 	sqlite3_reset(statement);
 	return 0;
 }

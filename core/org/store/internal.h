@@ -314,6 +314,7 @@ struct cl_key {
 };
 struct cl_entry {
 	int64_t row;
+	int64_t version; /* that is shown: 0 = the current one */
 	struct cl_key *keys; /* one for each sort */
 };
 struct cl_page {
@@ -325,6 +326,7 @@ struct cl_page {
 	size_t count, capacity;
 	bool has_after;
 	struct cl_entry after;
+	uint64_t sequence; /* the last when the first page was asked for */
 	int64_t last_row; /* rows made after the first page was asked for are left out */
 };
 /* CL_E_INVALID when query->after is not a place of this search in this file. */
@@ -336,12 +338,17 @@ int cl_page_keys(struct cl_page *page, struct cl_subject *subject, struct cl_key
 /* Missing ones are last in both directions. */
 int cl_key_compare(const struct cl_key *x, const struct cl_key *y, bool descending);
 /* Keeps it if it comes after the place and is among the best. Copies what it keeps. */
-void cl_page_offer(struct cl_page *page, int64_t row, const struct cl_key *keys);
+void cl_page_offer(struct cl_page *page, int64_t row, int64_t version, const struct cl_key *keys);
 bool cl_page_has(const struct cl_page *page, int64_t row);
 bool cl_page_full(const struct cl_page *page);
 void cl_page_finish(struct cl_page *page);
 /* The opaque place after `entry`. */
 int cl_page_place(struct cl_page *page, const struct cl_entry *entry, struct cl_str *out, struct cl_err *e);
+
+/* ---- history.c ---- */
+/* An earlier version by row and number; CL_E_CORRUPT when there is none. */
+int cl_history_version(struct cl_store *store, struct cl_arena *arena, int64_t row, int64_t version, bool body,
+                       struct cl_version *out, struct cl_err *e);
 
 /* ---- audit.c ---- */
 int cl_audit_frontier_load(struct cl_store *store, struct cl_err *e);

@@ -1,12 +1,10 @@
 /* page.c: the order of a search, its best few rows, and the opaque place where the next page begins. A place is the
- * last row's sort keys and number; it is encrypted and authenticated with the file's secret, because sort keys are
- * health information and places end up in links and logs. */
+ * last row's sort keys and number, and the moment of the first page (moved.c). */
 #include "org/store/internal.h"
 #include "base/hash.h"
 #include <stdlib.h>
 
-#define PLACE_VERSION 1
-#define TAG_SIZE 16
+#define PLACE_VERSION 2
 #define KEY_TEXT_MAXIMUM 256 /* of a sort key within a place; longer ones are read from the row again */
 
 /* ---- order ---- */
@@ -127,7 +125,7 @@ static void copy_keys(struct cl_page *page, struct cl_entry *entry, const struct
 	}
 }
 
-void cl_page_offer(struct cl_page *page, int64_t row, const struct cl_key *keys)
+void cl_page_offer(struct cl_page *page, int64_t row, int64_t version, const struct cl_key *keys)
 {
 	if (row > page->last_row || (page->has_after && compare_entries(page->query, row, keys, &page->after) <= 0))
 		return;
@@ -137,6 +135,7 @@ void cl_page_offer(struct cl_page *page, int64_t row, const struct cl_key *keys)
 		memset(page->entries + before, 0, (page->capacity - before) * sizeof(*page->entries));
 		struct cl_entry *entry = &page->entries[page->count];
 		entry->row = row;
+		entry->version = version;
 		if (!entry->keys && page->query->sort_count)
 			entry->keys = CL_NEW_ARRAY(page->arena, struct cl_key, page->query->sort_count);
 		copy_keys(page, entry, keys);
@@ -144,6 +143,7 @@ void cl_page_offer(struct cl_page *page, int64_t row, const struct cl_key *keys)
 			swap(page, i, (i - 1) / 2);
 	} else if (page->most && compare_entries(page->query, row, keys, &page->entries[0]) < 0) {
 		page->entries[0].row = row;
+		page->entries[0].version = version;
 		copy_keys(page, &page->entries[0], keys);
 		sink(page, 0, page->count);
 	}
@@ -177,16 +177,19 @@ static void put_bytes(struct cl_buf *out, const void *bytes, size_t n)
 	cl_buf_add(out, bytes, n);
 }
 
-/* What the place must agree with: the search's type and order, and the incarnation of the file. */
+/* What the place must agree with: the search's type, order and question, and the incarnation of the file. */
 static void put_head(struct cl_buf *out, const struct cl_page *page)
 {
 	const struct cl_query *query = page->query;
 	uint64_t incarnation = page->store->incarnation;
-	uint8_t count = (uint8_t)query->sort_count, version = PLACE_VERSION;
+	uint8_t count = (uint8_t)query->sort_count, version = PLACE_VERSION, question[CL_SHA256_SIZE];
+	uint16_t type = query->across ? 0 : query->type;
 
+	cl_sha256_of(query->question, question);
 	put_bytes(out, &version, 1);
 	put_bytes(out, &incarnation, 8);
-	put_bytes(out, &query->type, 2);
+	put_bytes(out, &type, 2);
+	put_bytes(out, question, 8);
 	put_bytes(out, &count, 1);
 	for (size_t i = 0; i < query->sort_count; i++) {
 		uint8_t flags = (uint8_t)((query->sorts[i].by_id ? 1 : 0) | (query->sorts[i].descending ? 2 : 0));
@@ -215,35 +218,9 @@ static void put_key(struct cl_buf *out, const struct cl_key *key)
 	}
 }
 
-static void tag_of(const struct cl_store *store, struct cl_str plain, uint8_t tag[32])
-{
-	struct cl_buf text;
-	cl_buf_init(&text, 0);
-	cl_buf_add_cstring(&text, "page tag ");
-	cl_buf_add_str(&text, plain);
-	cl_hmac_sha256(store->secret, sizeof(store->secret), cl_buf_str(&text), tag);
-	cl_buf_free(&text);
-}
-
-/* The tag is the nonce (as in SIV): equal places encrypt equally, which tells nobody anything. */
-static void apply_stream(const struct cl_store *store, const uint8_t tag[TAG_SIZE], char *bytes, size_t n)
-{
-	for (size_t block = 0; block * 32 < n; block++) {
-		char input[16 + TAG_SIZE];
-		uint8_t stream[32];
-		int64_t number = (int64_t)block;
-		memcpy(input, "page key", 8);
-		memcpy(input + 8, &number, 8);
-		memcpy(input + 16, tag, TAG_SIZE);
-		cl_hmac_sha256(store->secret, sizeof(store->secret), (struct cl_str){input, sizeof(input)}, stream);
-		for (size_t i = 0; i < 32 && block * 32 + i < n; i++)
-			bytes[block * 32 + i] = (char)(bytes[block * 32 + i] ^ (char)stream[i]);
-	}
-}
-
 static int newest_row(struct cl_page *page, int64_t *out, struct cl_err *e)
 {
-	if (page->has_after) {
+	if (page->has_after || page->query->across) {
 		*out = page->last_row;
 		return 0;
 	}
@@ -261,27 +238,42 @@ static int newest_row(struct cl_page *page, int64_t *out, struct cl_err *e)
 	return code < 0 ? code : 0;
 }
 
+/* The moment of the first page: what is newer was changed since. */
+static int newest_sequence(struct cl_page *page, uint64_t *out, struct cl_err *e)
+{
+	if (page->has_after || page->query->across) {
+		*out = page->has_after ? page->sequence : cl_store_last_sequence(page->store);
+		return 0;
+	}
+	sqlite3_stmt *statement = cl_statement(page->store, "SELECT max(sequence) FROM resource WHERE type = ?1", e);
+	if (!statement)
+		return cl_unprepared(e);
+	sqlite3_bind_int(statement, 1, page->query->type);
+	int code = cl_step(page->store, statement, e);
+	*out = code == 1 ? (uint64_t)sqlite3_column_int64(statement, 0) : 0;
+	sqlite3_reset(statement);
+	return code < 0 ? code : 0;
+}
+
 int cl_page_place(struct cl_page *page, const struct cl_entry *entry, struct cl_str *out, struct cl_err *e)
 {
 	int64_t last_row;
-	uint8_t tag[32];
+	uint64_t sequence;
 	struct cl_buf plain;
 
 	int code = newest_row(page, &last_row, e);
+	if (!code)
+		code = newest_sequence(page, &sequence, e);
 	if (code)
 		return code;
 	cl_buf_init(&plain, 0);
 	put_head(&plain, page);
+	put_bytes(&plain, &sequence, 8);
 	put_bytes(&plain, &last_row, 8);
 	put_bytes(&plain, &entry->row, 8);
 	for (size_t i = 0; i < page->query->sort_count; i++)
 		put_key(&plain, &entry->keys[i]);
-	tag_of(page->store, cl_buf_str(&plain), tag);
-	apply_stream(page->store, tag, plain.p, plain.n);
-	char *sealed = cl_arena_alloc(page->arena, TAG_SIZE + plain.n);
-	memcpy(sealed, tag, TAG_SIZE);
-	memcpy(sealed + TAG_SIZE, plain.p, plain.n);
-	*out = cl_base64url(page->arena, (struct cl_str){sealed, TAG_SIZE + plain.n});
+	*out = cl_store_seal(page->store, page->arena, cl_buf_str(&plain));
 	cl_buf_free(&plain);
 	return 0;
 }
@@ -358,27 +350,20 @@ static int restore_keys(struct cl_page *page, struct cl_err *e)
 static int open_place(struct cl_page *page, struct cl_err *e)
 {
 	static const char refusal[] = "this page link is not valid for this search; start the search again";
-	struct cl_str sealed;
+	struct cl_str plain;
 	struct cl_buf head;
-	uint8_t tag[32];
 	bool cut = false;
 
-	if (cl_base64_decode(page->arena, page->query->after, &sealed, NULL) != 0 || sealed.n <= TAG_SIZE)
-		return cl_fail(e, CL_E_INVALID, refusal);
-	size_t n = sealed.n - TAG_SIZE;
-	char *plain = cl_arena_alloc(page->arena, n);
-	memcpy(plain, sealed.p + TAG_SIZE, n);
-	apply_stream(page->store, (const uint8_t *)sealed.p, plain, n);
-	tag_of(page->store, (struct cl_str){plain, n}, tag);
-	if (!cl_equal_secret(tag, sealed.p, TAG_SIZE))
+	if (!cl_store_unseal(page->store, page->arena, page->query->after, &plain))
 		return cl_fail(e, CL_E_INVALID, refusal);
 	cl_buf_init(&head, 0);
 	put_head(&head, page);
-	bool same = n >= head.n && memcmp(plain, head.p, head.n) == 0;
-	struct cursor in = {plain + head.n, n - head.n, false};
+	bool same = plain.n >= head.n && memcmp(plain.p, head.p, head.n) == 0;
+	struct cursor in = {plain.p + head.n, same ? plain.n - head.n : 0, false};
 	cl_buf_free(&head);
 	if (!same)
 		return cl_fail(e, CL_E_INVALID, refusal);
+	get_bytes(&in, &page->sequence, 8);
 	get_bytes(&in, &page->last_row, 8);
 	get_bytes(&in, &page->after.row, 8);
 	page->after.keys = CL_NEW_ARRAY(page->arena, struct cl_key, page->query->sort_count + 1);

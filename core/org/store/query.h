@@ -76,8 +76,15 @@ struct cl_query {
 	size_t sort_count;
 	uint32_t limit; /* rows wanted; the store returns one more to tell whether a next page exists */
 	/* Paging: rows after this place in the sort order: cl_search_result.after of the page before; empty on the first page.
-	 * Resources made after the first page was asked for are left out. CL_E_INVALID for another search's place. */
+	 * All pages show the file as it was when the first one was asked for, so that none repeats or leaves out a row: what was
+	 * made later is left out, and what was changed later is found and shown as it was, when `access` allows both. What was
+	 * deleted later is gone. CL_E_INVALID for another search's place, CL_E_GONE when too much has changed. */
 	struct cl_str after;
+	struct cl_str question; /* the search as text: a place of another text is refused; may be empty */
+	/* The index values of an earlier version's text, for what was changed between two pages; NULL: it is found as it is now. */
+	int (*extract)(struct cl_arena *arena, uint16_t type, struct cl_str body, struct cl_index *out,
+	               struct cl_err *e);
+	bool across; /* one type of several whose pages are merged: sorted by nothing, id or lastUpdated; places hold for all */
 	bool want_total; /* exact count of where AND access */
 	bool bodies; /* false: only ids and versions */
 };

@@ -38,7 +38,7 @@ static int judge(struct cl_search *search, struct cl_subject *subject, const str
 	if (code || !holds)
 		return code;
 	search->total++;
-	cl_page_offer(&search->page, subject->row, keys);
+	cl_page_offer(&search->page, subject->row, 0, keys);
 	return 0;
 }
 
@@ -49,8 +49,9 @@ int cl_search_accept_values(struct cl_search *search, int64_t row, cl_instant up
 	struct cl_values *values;
 
 	int code = cl_work(search->store, 1, e);
-	if (!code)
-		code = cl_scratch_enter(search->store, &values, e);
+	if (code || cl_moved_has(&search->moved, row))
+		return code;
+	code = cl_scratch_enter(search->store, &values, e);
 	if (code)
 		return code;
 	code = cl_values_decode(search->store, content, values, e);
@@ -68,11 +69,11 @@ int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key 
 	struct cl_values *values;
 
 	/* A parameter of another type was asked for. */
-	if (cl_row_type(row) != search->query->type)
+	if (cl_row_type(row) != search->query->type || cl_moved_has(&search->moved, row))
 		return 0;
 	if (!search->query->sort_count && search->term_count == (search->driver < search->term_count ? 1 : 0)) {
 		search->total++;
-		cl_page_offer(&search->page, row, NULL);
+		cl_page_offer(&search->page, row, 0, NULL);
 		return cl_work(search->store, 1, e);
 	}
 	int code = cl_work(search->store, 2, e);
@@ -236,6 +237,15 @@ static bool add_terms(struct cl_search *search, const struct cl_criterion *crite
 	return true;
 }
 
+static int fetch(struct cl_search *search, const struct cl_entry *entry, struct cl_version *out, struct cl_err *e)
+{
+	bool bodies = search->query->bodies;
+	if (entry->version)
+		return cl_history_version(search->store, search->arena, entry->row, entry->version, bodies, out, e);
+	int code = cl_resource_by_row(search->store, search->arena, entry->row, bodies, out, e);
+	return code == 1 ? 0 : code ? code : cl_fail(e, CL_E_CORRUPT, "index rows without their resource");
+}
+
 static int fill_result(struct cl_search *search, struct cl_search_result *out, struct cl_err *e)
 {
 	struct cl_page *page = &search->page;
@@ -245,10 +255,12 @@ static int fill_result(struct cl_search *search, struct cl_search_result *out, s
 	cl_page_finish(page);
 	size_t count = page->count < limit ? page->count : limit;
 	out->items = CL_NEW_ARRAY(search->arena, struct cl_version, count ? count : 1);
+	if (search->query->across)
+		out->places = CL_NEW_ARRAY(search->arena, struct cl_str, count + 1);
 	for (size_t i = 0; !code && i < count; i++) {
-		code = cl_resource_by_row(search->store, search->arena, page->entries[i].row, search->query->bodies,
-		                          &out->items[i], e);
-		code = code == 1 ? 0 : code == 0 ? cl_fail(e, CL_E_CORRUPT, "index rows without their resource") : code;
+		code = fetch(search, &page->entries[i], &out->items[i], e);
+		if (!code && out->places)
+			code = cl_page_place(page, &page->entries[i], &out->places[i], e);
 		if (!code)
 			out->count++;
 	}
@@ -260,6 +272,8 @@ static int fill_result(struct cl_search *search, struct cl_search_result *out, s
 static int run(struct cl_search *search, bool possible, struct cl_search_result *out, struct cl_err *e)
 {
 	int code = cl_page_open(&search->page, search->store, search->arena, search->query, e);
+	if (!code)
+		code = cl_moved_load(search, e);
 	if (code)
 		return code;
 	if (search->query->want_total) {
@@ -269,6 +283,8 @@ static int run(struct cl_search *search, bool possible, struct cl_search_result 
 	}
 	if (!code && possible && (search->query->limit || search->counting))
 		code = answer(search, e);
+	if (!code && possible)
+		code = cl_moved_offer(search, e);
 	if (!code && search->counting)
 		out->total = search->total;
 	return code ? code : fill_result(search, out, e);
@@ -292,6 +308,7 @@ int cl_store_search(struct cl_store *store, struct cl_arena *arena, const struct
 	search.driver = search.term_count;
 	code = run(&search, possible, out, e);
 	cl_page_free(&search.page);
+	cl_moved_free(&search.moved);
 	cl_read_end(store, opened);
 	cl_decider_free(&search.decider);
 	free(search.terms);

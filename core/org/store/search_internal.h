@@ -2,6 +2,12 @@
 #pragma once
 #include "org/store/internal.h"
 
+/* Rows changed since the first page, sorted: they are found as they were then (moved.c). */
+struct cl_moved {
+	int64_t *rows;
+	size_t count, capacity;
+};
+
 struct cl_search {
 	struct cl_store *store;
 	struct cl_arena *arena;
@@ -11,6 +17,7 @@ struct cl_search {
 	size_t term_count;
 	size_t driver; /* the term whose index gives the rows: it need not be decided again; term_count = none */
 	struct cl_page page;
+	struct cl_moved moved;
 	bool counting; /* every match is looked at */
 	int64_t total;
 };
@@ -22,6 +29,14 @@ int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key 
 /* The same with what the row's `live` says at hand. */
 int cl_search_accept_values(struct cl_search *search, int64_t row, cl_instant updated, struct cl_str content,
                             bool missing_only, struct cl_err *e);
+
+/* ---- moved.c ---- */
+/* On a later page: which rows of the type were changed since the first. */
+int cl_moved_load(struct cl_search *search, struct cl_err *e);
+bool cl_moved_has(const struct cl_moved *moved, int64_t row);
+/* Offers the versions that were current then. */
+int cl_moved_offer(struct cl_search *search, struct cl_err *e);
+void cl_moved_free(struct cl_moved *moved);
 
 /* ---- walk.c. Both look at no more than `most` index rows; then `complete` is false and the page worth nothing. ----
  * */

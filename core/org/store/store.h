@@ -107,6 +107,7 @@ struct cl_search_result {
 	struct cl_version *items;
 	size_t count;
 	struct cl_str after; /* opaque place for the next page; empty on the last */
+	struct cl_str *places; /* searches across types: the place after each item */
 	int64_t total; /* -1 unless wanted */
 };
 /* Without sorts: by row, that is by age. Missing sort values come last; of several values the least counts for an ascending
@@ -121,6 +122,10 @@ typedef const struct cl_criterion *(*cl_access_for_type)(uint16_t type, void *co
 int cl_store_include(struct cl_store *store, struct cl_arena *arena, const struct cl_version *rows, size_t row_count,
                      bool reverse, uint16_t parameter, uint16_t type, uint32_t limit, cl_access_for_type access,
                      void *context, struct cl_version_list *out, struct cl_err *e);
+/* Encrypts and signs with the file's secret what a client is to bring back unchanged; URL-safe. */
+struct cl_str cl_store_seal(struct cl_store *store, struct cl_arena *arena, struct cl_str plain);
+/* False for what cl_store_seal of this file did not give. */
+bool cl_store_unseal(struct cl_store *store, struct cl_arena *arena, struct cl_str text, struct cl_str *plain);
 /* Does the stored resource `row` satisfy the criterion? By its stored index values; false when it is not live. */
 int cl_store_matches(struct cl_store *store, int64_t row, const struct cl_criterion *criterion, bool *out,
                      struct cl_err *e);

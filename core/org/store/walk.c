@@ -154,9 +154,9 @@ int cl_walk_type(struct cl_search *search, size_t most, bool missing_only, bool 
 	*complete = true;
 	if (by_row && !search->counting && page->has_after && (!missing_only || page->after.keys[0].missing)) {
 		if (descending)
-			high = page->after.row - 1;
+			high = page->after.row - 1 < high ? page->after.row - 1 : high;
 		else
-			low = page->after.row;
+			low = page->after.row > low ? page->after.row : low;
 	}
 	sqlite3_stmt *statement = cl_statement(
 	        search->store,
