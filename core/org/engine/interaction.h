@@ -12,7 +12,7 @@ enum cl_route_kind {
 	CL_ROUTE_READ, /* GET  /fhir/Type/id */
 	CL_ROUTE_VREAD, /* GET  /fhir/Type/id/_history/v */
 	CL_ROUTE_HISTORY, /* GET  /fhir/Type/id/_history, /fhir/Type/_history, /fhir/_history */
-	CL_ROUTE_SEARCH, /* GET  /fhir/Type?..., POST /fhir/Type/_search, GET /fhir/Patient/id/Type?... */
+	CL_ROUTE_SEARCH, /* GET  /fhir/Type?..., /fhir?_type=..., /fhir/Patient/id/Type?..., /fhir/Patient/id/ *; POST .../_search */
 	CL_ROUTE_CREATE, /* POST /fhir/Type */
 	CL_ROUTE_UPDATE, /* PUT  /fhir/Type/id, /fhir/Type?condition */
 	CL_ROUTE_PATCH, /* PATCH /fhir/Type/id, /fhir/Type?condition */
@@ -34,7 +34,7 @@ enum cl_route_kind {
 
 struct cl_route {
 	uint8_t kind;
-	uint16_t type; /* resource type, or 0 */
+	uint16_t type; /* resource type, or 0; searches: 0 = of several types */
 	struct cl_str id;
 	int64_t version;
 	struct cl_str operation; /* "$transition" */
@@ -42,7 +42,8 @@ struct cl_route {
 	struct cl_str file; /* of an export */
 	struct cl_str query; /* after '?', undecoded, without _format and _pretty; for POST _search the body, too */
 	struct cl_str format; /* _format, decoded; empty when it was not said */
-	struct cl_str compartment; /* patient id for compartment searches */
+	struct cl_str compartment; /* compartment searches: id of the Patient, Practitioner ... */
+	uint16_t compartment_type;
 	bool head;
 };
 

@@ -90,17 +90,31 @@ static int need_id(struct cl_str text, struct cl_str *id, struct cl_err *e)
 	return 0;
 }
 
+/* POST .../_search. Parameters of the address count, too (http.html section 3.1.0.9). */
+static int route_form(struct cl_arena *arena, const struct cl_path *path, const struct cl_request *request,
+                      struct cl_route *out, struct cl_err *e)
+{
+	out->kind = CL_ROUTE_SEARCH;
+	out->query = !out->query.n      ? request->body
+	             : !request->body.n ? out->query
+	                                : cl_arena_printf(arena, "%.*s&%.*s", CL_STR_ARGS(out->query),
+	                                                  CL_STR_ARGS(request->body));
+	cl_format_cut(arena, out);
+	return cl_str_is(request->method, "POST") ? 0 : not_allowed(e, request->method, "POST");
+}
+
 /* [base] and [base]/Type: what is left after "/fhir". */
-static int route_system(struct cl_str method, const struct cl_path *path, struct cl_route *out, struct cl_err *e)
+static int route_system(struct cl_arena *arena, struct cl_str method, const struct cl_path *path,
+                        const struct cl_request *request, struct cl_route *out, struct cl_err *e)
 {
 	bool get = cl_str_is(method, "GET") || cl_str_is(method, "HEAD");
 	if (path->count == 1) {
-		if (!cl_str_is(method, "POST"))
-			return not_allowed(e, method, "POST");
-		out->kind = CL_ROUTE_BUNDLE;
-		return 0;
+		out->kind = get ? CL_ROUTE_SEARCH : CL_ROUTE_BUNDLE;
+		return get || cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "GET, HEAD, POST");
 	}
 	struct cl_str first = path->segments[1];
+	if (cl_str_is(first, "_search"))
+		return route_form(arena, path, request, out, e);
 	if (cl_str_is(first, "metadata") || cl_str_is(first, "_history")) {
 		if (!get)
 			return not_allowed(e, method, "GET, HEAD");
@@ -135,18 +149,8 @@ static int route_type(struct cl_arena *arena, struct cl_str method, const struct
 		return out->kind ? 0 : not_allowed(e, method, "GET, HEAD, POST");
 	}
 	struct cl_str second = path->segments[2];
-	if (cl_str_is(second, "_search") && path->count == 3) {
-		out->kind = CL_ROUTE_SEARCH;
-		if (!cl_str_is(method, "POST"))
-			return not_allowed(e, method, "POST");
-		/* Parameters of the address count, too (http.html section 3.1.0.9). */
-		out->query = !out->query.n      ? request->body
-		             : !request->body.n ? out->query
-		                                : cl_arena_printf(arena, "%.*s&%.*s", CL_STR_ARGS(out->query),
-		                                                  CL_STR_ARGS(request->body));
-		cl_format_cut(arena, out);
-		return 0;
-	}
+	if (cl_str_is(second, "_search") && path->count == 3)
+		return route_form(arena, path, request, out, e);
 	if (cl_str_is(second, "_history") && path->count == 3) {
 		out->kind = CL_ROUTE_HISTORY;
 		return get ? 0 : not_allowed(e, method, "GET, HEAD");
@@ -163,7 +167,31 @@ static int route_type(struct cl_arena *arena, struct cl_str method, const struct
 	return CL_E_NOT_FOUND;
 }
 
-static int route_instance(struct cl_str method, const struct cl_path *path, struct cl_route *out, struct cl_err *e)
+/* [base]/Patient/id/Type, [base]/Patient/id/ * and the same with _search. */
+static int route_compartment(struct cl_arena *arena, const struct cl_path *path, const struct cl_request *request,
+                             struct cl_route *out, struct cl_err *e)
+{
+	bool get = cl_str_is(request->method, "GET") || cl_str_is(request->method, "HEAD");
+	bool form = path->count == 5 && cl_str_is(path->segments[4], "_search");
+	uint16_t compartment = out->type;
+	if ((compartment != CL_TYPE_PATIENT && compartment != CL_TYPE_PRACTITIONER &&
+	     compartment != CL_TYPE_RELATED_PERSON && compartment != CL_TYPE_ENCOUNTER &&
+	     compartment != CL_TYPE_DEVICE) ||
+	    (path->count != 4 && !form))
+		return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path");
+	if (!get && !form)
+		return not_allowed(e, request->method, "GET");
+	out->compartment_type = compartment;
+	out->compartment = out->id;
+	out->id = CL_STR_NONE;
+	out->type = 0;
+	out->kind = CL_ROUTE_SEARCH;
+	int code = cl_str_is(path->segments[3], "*") ? 0 : need_type(path->segments[3], &out->type, e);
+	return code || !form ? code : route_form(arena, path, request, out, e);
+}
+
+static int route_instance(struct cl_arena *arena, struct cl_str method, const struct cl_path *path,
+                          const struct cl_request *request, struct cl_route *out, struct cl_err *e)
 {
 	bool get = cl_str_is(method, "GET") || cl_str_is(method, "HEAD");
 	int code = need_id(path->segments[2], &out->id, e);
@@ -203,13 +231,7 @@ static int route_instance(struct cl_str method, const struct cl_path *path, stru
 		out->operation = third;
 		return cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "POST");
 	}
-	if (cl_str_is(path->segments[1], "Patient") && path->count == 4 && get) {
-		out->compartment = out->id;
-		out->id = CL_STR_NONE;
-		out->kind = CL_ROUTE_SEARCH;
-		return need_type(third, &out->type, e);
-	}
-	return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path");
+	return route_compartment(arena, path, request, out, e);
 }
 
 static int route_fhir(struct cl_arena *arena, struct cl_path *path, const struct cl_request *request,
@@ -222,7 +244,7 @@ static int route_fhir(struct cl_arena *arena, struct cl_path *path, const struct
 		path->count--;
 	}
 	cl_format_cut(arena, out);
-	int code = path->count <= 2 ? route_system(request->method, path, out, e) : CL_E_NOT_FOUND;
+	int code = path->count <= 2 ? route_system(arena, request->method, path, request, out, e) : CL_E_NOT_FOUND;
 	if (code != CL_E_NOT_FOUND || out->kind)
 		return code;
 	code = need_type(path->segments[1], &out->type, e);
@@ -231,7 +253,7 @@ static int route_fhir(struct cl_arena *arena, struct cl_path *path, const struct
 	code = path->count <= 3 ? route_type(arena, request->method, path, request, out, e) : CL_E_NOT_FOUND;
 	if (code != CL_E_NOT_FOUND || out->kind)
 		return code;
-	return route_instance(request->method, path, out, e);
+	return route_instance(arena, request->method, path, request, out, e);
 }
 
 int cl_route_find(struct cl_arena *arena, const struct cl_request *request, struct cl_route *out, struct cl_err *e)

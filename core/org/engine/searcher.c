@@ -40,7 +40,10 @@ static void run_search(struct cl_engine *engine, struct cl_store *store, struct 
 	};
 	pthread_rwlock_rdlock(&engine->gate);
 	cl_store_set_progress(store, is_late, job);
+	/* All that one answer tells is of one moment: matches, what is included, the total. */
+	cl_store_snapshot_begin(store, &problem);
 	cl_interaction_run_read(&context, engine->organization->tail);
+	cl_store_snapshot_end(store);
 	cl_store_set_progress(store, NULL, NULL);
 	pthread_rwlock_unlock(&engine->gate);
 }

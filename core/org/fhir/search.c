@@ -104,6 +104,8 @@ static int read_sort(struct parser *p, struct cl_str name, struct cl_str value, 
 		}
 		if (cl_str_is(key, "_id")) {
 			sort.by_id = true;
+		} else if (p->reader.context->across && !cl_str_is(key, "_lastUpdated")) {
+			return refuse(e, name, "searches of several types are sorted by _id and _lastUpdated only.");
 		} else if (!cl_str_is(key, "_lastUpdated")) {
 			const struct cl_fhir_parameter *parameter = cl_fhir_search_parameter(query->type, key);
 			if (!parameter)
@@ -161,7 +163,7 @@ static int read_elements(struct parser *p, struct cl_str name, struct cl_str val
 			if (cl_str_equal(cl_fhir_element_base_name(known), element))
 				found = known;
 		}
-		if (!found && !p->reader.context->lenient)
+		if (!found && !p->reader.context->lenient && !p->reader.context->across)
 			return refuse(e, name, "name elements of the resource's first level, like id,status,code.");
 		if (!found)
 			continue;
@@ -210,7 +212,7 @@ static int read_include(struct parser *p, struct cl_str name, bool reverse, bool
 				return refuse(e, name, "only reference parameters lead to other resources.");
 			include.parameter = parameter->number;
 		}
-		if (!reverse && !iterate && include.source != p->out->query.type)
+		if (!reverse && !iterate && include.source != p->out->query.type && !p->reader.context->across)
 			return refuse(
 			        e, name,
 			        "its type must be the one searched for; use :iterate to go on from what was included.");
@@ -278,7 +280,8 @@ static bool read_result_parameter(struct parser *p, struct cl_str name, struct c
 		p->out->page = value;
 		return true;
 	}
-	if (cl_str_is(name, "_format") || cl_str_is(name, "_pretty") || cl_str_is(name, "")) {
+	if (cl_str_is(name, "_format") || cl_str_is(name, "_pretty") || cl_str_is(name, "") ||
+	    (cl_str_is(name, "_type") && p->reader.context->across)) {
 		*keep = name.n > 0;
 		*code = 0;
 		return true;

@@ -43,6 +43,7 @@ struct cl_fhir_search_context {
 	uint16_t type; /* searched type */
 	struct cl_str base; /* our address without a slash at its end: references below it are local; may be empty */
 	cl_instant now; /* for the prefix ap */
+	bool across; /* one of several types that are searched together: _type is passed over, sorted by _id and _lastUpdated only */
 	bool lenient; /* Prefer: handling=lenient: unknown parameters are left out, not refused */
 };
 
