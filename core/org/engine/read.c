@@ -1,7 +1,9 @@
 /* read.c: read, vread and history. The stored bytes go out as they are; access decides on the row (design §4). */
 #include "org/engine/interaction.h"
 #include "base/date.h"
+#include "base/hash.h"
 #include "org/fhir/index.h"
+#include "org/fhir/search.h"
 #include "org/fhir/types.h"
 #include <stdlib.h>
 
@@ -130,57 +132,134 @@ static void write_history_entry(struct cl_buf *out, struct cl_arena *arena, stru
 	              statuses[v->operation], (long long)v->version, CL_STR_ARGS(at));
 }
 
-struct cl_history_query {
-	cl_instant since;
-	struct cl_str since_text; /* as it came, for the next page's link */
-	uint64_t before;
-	uint32_t count;
+struct history {
+	struct cl_history_query query;
+	struct cl_str place; /* value of _page */
+	struct cl_str self; /* the rest, as it came */
 };
 
-static int parse_history(struct cl_str query, struct cl_history_query *out, struct cl_err *e)
+static int read_count(struct cl_str value, uint32_t *out, struct cl_err *e)
 {
-	*out = (struct cl_history_query){.since = INT64_MIN, .count = CL_HISTORY_DEFAULT};
-	while (query.n) {
+	uint64_t n = 0;
+	bool digits = value.n > 0 && value.n <= 18;
+	for (size_t i = 0; digits && i < value.n; i++) {
+		digits = value.p[i] >= '0' && value.p[i] <= '9';
+		n = n * 10 + (uint64_t)(value.p[i] - '0');
+	}
+	if (!digits)
+		return cl_fail(e, CL_E_INVALID, "_count is a whole number, 0 to %d", CL_HISTORY_MAXIMUM);
+	*out = n > CL_HISTORY_MAXIMUM ? CL_HISTORY_MAXIMUM : (uint32_t)n;
+	return 0;
+}
+
+/* A zone's plus that the client forgot to encode arrives as a space. */
+static int read_moment(struct cl_arena *arena, struct cl_str value, struct cl_moment *out, struct cl_err *e)
+{
+	char *text = cl_arena_cstring(arena, value);
+	for (size_t i = 0; i < value.n; i++)
+		text[i] = text[i] == ' ' && i > 10 ? '+' : text[i];
+	return cl_moment_parse((struct cl_str){text, value.n}, 0, out, e);
+}
+
+static int parse_history(struct cl_arena *arena, struct cl_str query, struct history *out, struct cl_err *e)
+{
+	struct cl_buf self;
+	int code = 0;
+	out->query = (struct cl_history_query){
+	        .since = INT64_MIN, .at_lower = INT64_MIN, .at_upper = INT64_MAX, .limit = CL_HISTORY_DEFAULT};
+	cl_buf_init(&self, 0);
+	while (query.n && !code) {
 		const char *amp = memchr(query.p, '&', query.n);
 		struct cl_str pair = {query.p, amp ? (size_t)(amp - query.p) : query.n};
 		query = amp ? (struct cl_str){amp + 1, query.n - pair.n - 1} : CL_STR_NONE;
 		const char *equals = pair.n ? memchr(pair.p, '=', pair.n) : NULL;
 		if (!equals)
 			continue;
-		struct cl_str name = {pair.p, (size_t)(equals - pair.p)};
-		struct cl_str value = {equals + 1, pair.n - name.n - 1};
-		char digits[24] = "";
-		if (value.n < sizeof digits)
-			memcpy(digits, value.p, value.n);
-		if (cl_str_is(name, "_count")) {
-			if (!value.n || value.n > 18 || strspn(digits, "0123456789") != value.n)
-				return cl_fail(e, CL_E_INVALID, "_count is a whole number, 0 to %d",
-				               CL_HISTORY_MAXIMUM);
-			long long n = strtoll(digits, NULL, 10);
-			out->count = n > CL_HISTORY_MAXIMUM ? CL_HISTORY_MAXIMUM : (uint32_t)n;
-		} else if (cl_str_is(name, "_since")) {
-			out->since_text = value;
-			struct cl_moment moment;
-			char text[64];
-			size_t n = 0;
-			for (size_t i = 0; i < value.n && n + 1 < sizeof text; i++) {
-				if (value.p[i] == '%' && i + 2 < value.n) {
-					char hex[3] = {value.p[i + 1], value.p[i + 2], 0};
-					text[n++] = (char)strtol(hex, NULL, 16);
-					i += 2;
-				} else {
-					text[n++] = value.p[i] == ' ' ? '+' : value.p[i];
-				}
-			}
-			int code = cl_moment_parse((struct cl_str){text, n}, 0, &moment, e);
-			if (code)
-				return code;
-			out->since = moment.lower;
-		} else if (cl_str_is(name, "_before")) {
-			out->before = strtoull(digits, NULL, 10);
+		struct cl_str name = {pair.p, (size_t)(equals - pair.p)}, value;
+		struct cl_moment moment;
+		code = cl_fhir_url_decode(arena, (struct cl_str){equals + 1, pair.n - name.n - 1}, &value, e);
+		if (code)
+			break;
+		if (cl_str_is(name, "_page")) {
+			out->place = value;
+			continue;
 		}
+		if (cl_str_is(name, "_count"))
+			code = read_count(value, &out->query.limit, e);
+		else if (cl_str_is(name, "_since") && !(code = read_moment(arena, value, &moment, e)))
+			out->query.since = moment.lower;
+		else if (cl_str_is(name, "_at") && !(code = read_moment(arena, value, &moment, e))) {
+			out->query.at_lower = moment.lower;
+			out->query.at_upper = moment.upper;
+		}
+		if (self.n)
+			cl_buf_add_byte(&self, '&');
+		cl_buf_add_str(&self, pair);
 	}
+	out->self = cl_arena_copy(arena, cl_buf_str(&self));
+	cl_buf_free(&self);
+	return code;
+}
+
+/* A place of a history: what it belongs to, and the sequence before which the next page begins. */
+struct history_place {
+	char kind[8];
+	uint64_t incarnation, sequence;
+	uint8_t question[16];
+};
+
+static struct history_place history_place(struct cl_interaction_context *context, const struct history *history)
+{
+	struct history_place place = {.kind = "history", .incarnation = cl_store_incarnation(context->store)};
+	uint8_t hash[CL_SHA256_SIZE];
+	cl_sha256_of(
+	        cl_arena_printf(context->arena, "%.*s?%.*s", CL_STR_ARGS(context->target), CL_STR_ARGS(history->self)),
+	        hash);
+	memcpy(place.question, hash, sizeof place.question);
+	return place;
+}
+
+static int open_history_place(struct cl_interaction_context *context, struct history *history, struct cl_err *e)
+{
+	struct history_place place = history_place(context, history), given;
+	struct cl_str plain;
+	if (!history->place.n)
+		return 0;
+	if (!cl_store_unseal(context->store, context->arena, history->place, &plain) || plain.n != sizeof given)
+		return cl_fail(e, CL_E_INVALID, "this page link is not valid for this history; start again");
+	memcpy(&given, plain.p, sizeof given);
+	place.sequence = given.sequence;
+	if (memcmp(&place, &given, sizeof place))
+		return cl_fail(e, CL_E_INVALID, "this page link is not valid for this history; start again");
+	history->query.before_sequence = given.sequence;
 	return 0;
+}
+
+/* The address without what belongs to one page, and the link to the next. */
+static void write_history_links(struct cl_interaction_context *context, const struct history *history,
+                                const struct cl_version_list *list, struct cl_buf *out)
+{
+	struct cl_arena *arena = context->arena;
+	/* An entry of a batch names its own target: it may hold anything. */
+	struct cl_str target = context->request->target, base = context->request->base;
+	const char *mark = target.n ? memchr(target.p, '?', target.n) : NULL;
+	struct cl_str path = {target.p, mark ? (size_t)(mark - target.p) : target.n}, self = history->self;
+	cl_buf_add_cstring(out, ",\"link\":[{\"relation\":\"self\",\"url\":");
+	cl_json_write_text(out, cl_arena_printf(arena, "%.*s%.*s%s%.*s", CL_STR_ARGS(base), CL_STR_ARGS(path),
+	                                        self.n ? "?" : "", CL_STR_ARGS(self)));
+	cl_buf_add_byte(out, '}');
+	if (list->more && list->count) {
+		struct history_place place = history_place(context, history);
+		place.sequence = list->items[list->count - 1].sequence;
+		struct cl_str sealed =
+		        cl_store_seal(context->store, arena, (struct cl_str){(const char *)&place, sizeof place});
+		cl_buf_add_cstring(out, ",{\"relation\":\"next\",\"url\":");
+		cl_json_write_text(out, cl_arena_printf(arena, "%.*s%.*s?%.*s%s_page=%.*s", CL_STR_ARGS(base),
+		                                        CL_STR_ARGS(path), CL_STR_ARGS(self), self.n ? "&" : "",
+		                                        CL_STR_ARGS(sealed)));
+		cl_buf_add_byte(out, '}');
+	}
+	cl_buf_add_byte(out, ']');
 }
 
 /* Each version is decided on its own: type and system histories show what the principal may read, that of one resource leaves
@@ -203,13 +282,15 @@ int cl_interaction_history(struct cl_interaction_context *context, struct cl_err
 {
 	const struct cl_route *route = context->route;
 	struct cl_arena *arena = context->arena;
-	struct cl_history_query query;
+	struct history history = {0};
 	struct cl_version_list list;
 	context->target =
 	        route->id.n ? cl_arena_printf(arena, "%.*s/%.*s/_history", CL_STR_ARGS(cl_fhir_type_name(route->type)),
 	                                      CL_STR_ARGS(route->id))
 	                    : cl_arena_printf(arena, "%.*s/_history", CL_STR_ARGS(cl_fhir_type_name(route->type)));
-	int code = parse_history(route->query, &query, e);
+	int code = parse_history(arena, route->query, &history, e);
+	if (!code)
+		code = open_history_place(context, &history, e);
 	if (!code)
 		code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_HISTORY, route->type,
 		                     &context->rule, e);
@@ -226,31 +307,15 @@ int cl_interaction_history(struct cl_interaction_context *context, struct cl_err
 		if (code)
 			return code;
 	}
-	code = cl_store_history(context->store, arena, route->type, route->id, query.since, query.before, query.count,
-	                        &list, e);
+	history.query.type = route->type;
+	history.query.id = route->id;
+	code = cl_store_history_query(context->store, arena, &history.query, &list, e);
 	if (code)
 		return code;
 	struct cl_buf out;
-	/* An entry of a batch names its own target: it may hold anything. */
-	struct cl_str target = context->request->target;
 	cl_buf_init(&out, CL_BODY_MAX);
-	cl_buf_add_cstring(
-	        &out, "{\"resourceType\":\"Bundle\",\"type\":\"history\",\"link\":[{\"relation\":\"self\",\"url\":");
-	cl_json_write_text(
-	        &out, cl_arena_printf(arena, "%.*s%.*s", CL_STR_ARGS(context->request->base), CL_STR_ARGS(target)));
-	cl_buf_add_byte(&out, '}');
-	if (list.more && list.count) {
-		const char *mark = memchr(target.p, '?', target.n);
-		struct cl_str path = {target.p, mark ? (size_t)(mark - target.p) : target.n};
-		cl_buf_add_cstring(&out, ",{\"relation\":\"next\",\"url\":");
-		cl_json_write_text(&out,
-		                   cl_arena_printf(arena, "%.*s%.*s?_count=%u%s%.*s&_before=%llu",
-		                                   CL_STR_ARGS(context->request->base), CL_STR_ARGS(path), query.count,
-		                                   query.since_text.n ? "&_since=" : "", CL_STR_ARGS(query.since_text),
-		                                   (unsigned long long)list.items[list.count - 1].sequence));
-		cl_buf_add_byte(&out, '}');
-	}
-	cl_buf_add_byte(&out, ']');
+	cl_buf_add_cstring(&out, "{\"resourceType\":\"Bundle\",\"type\":\"history\"");
+	write_history_links(context, &history, &list, &out);
 	bool first = true;
 	struct cl_arena *scratch = cl_arena_new(0);
 	for (size_t i = 0; i < list.count && !out.overflow; i++) {

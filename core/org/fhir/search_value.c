@@ -107,6 +107,9 @@ static int read_number(struct cl_str name, struct cl_str value, struct cl_str nu
 	if (out->relation == CL_AP) {
 		out->low = exact - fabs(exact) / 10;
 		out->high = exact + fabs(exact) / 10;
+	} else if (out->relation == CL_SA || out->relation == CL_EB) {
+		/* A point has no room between its ends: what starts after it is greater, what ends before it is less. */
+		out->low = out->high = nextafter(exact, out->relation == CL_SA ? HUGE_VAL : -HUGE_VAL);
 	} else if (out->relation != CL_EQ && out->relation != CL_NE) {
 		out->low = out->high = exact;
 	} else {

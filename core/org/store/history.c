@@ -17,10 +17,33 @@ struct places {
 };
 
 struct wanted {
-	cl_instant since;
+	cl_instant since, at_lower, at_upper;
 	int64_t before;
 	size_t most;
 };
+
+/* Was the version current at some time within? It was from its own time until the next version's. */
+static int was_current(struct cl_store *store, const struct wanted *wanted, const struct place *place,
+                       cl_instant updated, bool *out, struct cl_err *e)
+{
+	*out = updated < wanted->at_upper;
+	if (!*out || place->current || updated >= wanted->at_lower || wanted->at_lower == INT64_MIN)
+		return 0;
+	sqlite3_stmt *statement = cl_statement(store,
+	                                       "SELECT updated FROM history WHERE row = ?1 AND version = ?2 UNION ALL"
+	                                       " SELECT updated FROM resource WHERE row = ?1 AND version = ?2",
+	                                       e);
+	if (!statement)
+		return cl_unprepared(e);
+	sqlite3_bind_int64(statement, 1, place->row);
+	sqlite3_bind_int64(statement, 2, place->version + 1);
+	int code = cl_step(store, statement, e);
+	if (code == 1) {
+		*out = sqlite3_column_int64(statement, 0) > wanted->at_lower;
+		sqlite3_reset(statement);
+	}
+	return code < 0 ? code : 0;
+}
 
 /* Runs a statement whose columns are row, version, sequence, updated, newest first; ?1 is bound already, ?2 is the
  * bound. */
@@ -36,15 +59,21 @@ static int collect(struct cl_store *store, sqlite3_stmt *statement, const struct
 	while ((code = cl_step(store, statement, e)) == 1) {
 		cl_instant updated = sqlite3_column_int64(statement, 3);
 		if (updated >= wanted->since) {
-			out->items = cl_grow(out->items, &out->capacity, out->count + 1, sizeof(*out->items));
-			out->items[out->count++] = (struct place){
+			struct place place = {
 			        .row = sqlite3_column_int64(statement, 0),
 			        .version = sqlite3_column_int64(statement, 1),
 			        .sequence = (uint64_t)sqlite3_column_int64(statement, 2),
 			        .current = current,
 			};
-			if (++found >= wanted->most)
+			bool within;
+			if ((code = was_current(store, wanted, &place, updated, &within, e)) != 0)
 				break;
+			if (within) {
+				out->items = cl_grow(out->items, &out->capacity, out->count + 1, sizeof(*out->items));
+				out->items[out->count++] = place;
+				if (++found >= wanted->most)
+					break;
+			}
 		} else if (updated < wanted->since - CLOCK_SLACK) {
 			break;
 		}
@@ -162,9 +191,22 @@ int cl_history_version(struct cl_store *store, struct cl_arena *arena, int64_t r
 int cl_store_history(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id, cl_instant since,
                      uint64_t before_sequence, uint32_t limit, struct cl_version_list *out, struct cl_err *e)
 {
-	struct wanted wanted = {.since = since < INT64_MIN + CLOCK_SLACK ? INT64_MIN + CLOCK_SLACK : since,
-	                        .before = before_sequence && before_sequence <= INT64_MAX ? (int64_t)before_sequence
-	                                                                                  : INT64_MAX,
+	struct cl_history_query query = {type, id, since, INT64_MIN, INT64_MAX, before_sequence, limit};
+	return cl_store_history_query(store, arena, &query, out, e);
+}
+
+int cl_store_history_query(struct cl_store *store, struct cl_arena *arena, const struct cl_history_query *query,
+                           struct cl_version_list *out, struct cl_err *e)
+{
+	uint16_t type = query->type;
+	struct cl_str id = query->id;
+	uint64_t before = query->before_sequence;
+	uint32_t limit = query->limit;
+	struct wanted wanted = {.since =
+	                                query->since < INT64_MIN + CLOCK_SLACK ? INT64_MIN + CLOCK_SLACK : query->since,
+	                        .at_lower = query->at_lower,
+	                        .at_upper = query->at_upper,
+	                        .before = before && before <= INT64_MAX ? (int64_t)before : INT64_MAX,
 	                        .most = (size_t)limit + 1};
 	struct places places = {0};
 	bool opened;

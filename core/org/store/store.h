@@ -93,7 +93,19 @@ struct cl_version_list {
 	size_t count;
 	bool more;
 };
-/* Newest first. type 0 = all types, empty id = all resources; since: updated >= since; before_sequence 0 = from the newest. */
+struct cl_history_query {
+	uint16_t type; /* 0 = all types */
+	struct cl_str id; /* empty = all resources */
+	cl_instant since; /* updated >= since; INT64_MIN = all */
+	cl_instant at_lower,
+	        at_upper; /* versions that were current at some time within; INT64_MIN and INT64_MAX = all */
+	uint64_t before_sequence; /* 0 = from the newest: what is written meanwhile is no part of later pages */
+	uint32_t limit;
+};
+/* Newest first. CL_E_NOT_FOUND for an id that never was. */
+int cl_store_history_query(struct cl_store *store, struct cl_arena *arena, const struct cl_history_query *query,
+                           struct cl_version_list *out, struct cl_err *e);
+/* The same without a time within which versions were current. */
 int cl_store_history(struct cl_store *store, struct cl_arena *arena, uint16_t type, struct cl_str id, cl_instant since,
                      uint64_t before_sequence, uint32_t limit, struct cl_version_list *out, struct cl_err *e);
 
