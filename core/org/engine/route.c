@@ -91,14 +91,13 @@ static int need_id(struct cl_str text, struct cl_str *id, struct cl_err *e)
 }
 
 /* POST .../_search. Parameters of the address count, too (http.html section 3.1.0.9). */
-static int route_form(struct cl_arena *arena, const struct cl_path *path, const struct cl_request *request,
-                      struct cl_route *out, struct cl_err *e)
+static int route_form(struct cl_arena *arena, const struct cl_request *request, struct cl_route *out, struct cl_err *e)
 {
 	out->kind = CL_ROUTE_SEARCH;
-	out->query = !out->query.n      ? request->body
-	             : !request->body.n ? out->query
-	                                : cl_arena_printf(arena, "%.*s&%.*s", CL_STR_ARGS(out->query),
-	                                                  CL_STR_ARGS(request->body));
+	out->query = !out->query.n ? request->body
+	             : !request->body.n
+	                     ? out->query
+	                     : cl_arena_printf(arena, "%.*s&%.*s", CL_STR_ARGS(out->query), CL_STR_ARGS(request->body));
 	cl_format_cut(arena, out);
 	return cl_str_is(request->method, "POST") ? 0 : not_allowed(e, request->method, "POST");
 }
@@ -114,7 +113,7 @@ static int route_system(struct cl_arena *arena, struct cl_str method, const stru
 	}
 	struct cl_str first = path->segments[1];
 	if (cl_str_is(first, "_search"))
-		return route_form(arena, path, request, out, e);
+		return route_form(arena, request, out, e);
 	if (cl_str_is(first, "metadata") || cl_str_is(first, "_history")) {
 		if (!get)
 			return not_allowed(e, method, "GET, HEAD");
@@ -150,7 +149,7 @@ static int route_type(struct cl_arena *arena, struct cl_str method, const struct
 	}
 	struct cl_str second = path->segments[2];
 	if (cl_str_is(second, "_search") && path->count == 3)
-		return route_form(arena, path, request, out, e);
+		return route_form(arena, request, out, e);
 	if (cl_str_is(second, "_history") && path->count == 3) {
 		out->kind = CL_ROUTE_HISTORY;
 		return get ? 0 : not_allowed(e, method, "GET, HEAD");
@@ -187,7 +186,7 @@ static int route_compartment(struct cl_arena *arena, const struct cl_path *path,
 	out->type = 0;
 	out->kind = CL_ROUTE_SEARCH;
 	int code = cl_str_is(path->segments[3], "*") ? 0 : need_type(path->segments[3], &out->type, e);
-	return code || !form ? code : route_form(arena, path, request, out, e);
+	return code || !form ? code : route_form(arena, request, out, e);
 }
 
 static int route_instance(struct cl_arena *arena, struct cl_str method, const struct cl_path *path,

@@ -63,6 +63,65 @@ static void write_includes(struct cl_buf *out, uint16_t type)
 		cl_buf_add_byte(out, ']');
 }
 
+static bool may_target(const struct cl_fhir_parameter *parameter, uint16_t type)
+{
+	unsigned count;
+	const uint16_t *targets = cl_fhir_parameter_targets(parameter, &count);
+	for (unsigned i = 0; i < count; i++)
+		if (targets[i] == type)
+			return true;
+	return count == 0;
+}
+
+/* Every reference parameter that may lead to the type. */
+static void write_reverse_includes(struct cl_buf *out, uint16_t type)
+{
+	const struct cl_fhir_parameter *parameter;
+	size_t written = 0;
+	for (uint16_t source = 1; source <= cl_fhir_type_count(); source++) {
+		struct cl_str name = cl_fhir_type_name(source);
+		for (unsigned i = 0; (parameter = cl_fhir_parameter_at(source, i)) != NULL; i++) {
+			struct cl_str code = cl_fhir_parameter_code(parameter);
+			if (parameter->kind == CL_SEARCH_REFERENCE && parameter->indexed && may_target(parameter, type))
+				cl_buf_printf(out, "%s\"%.*s:%.*s\"", written++ ? "," : ",\"searchRevInclude\":[",
+				              CL_STR_ARGS(name), CL_STR_ARGS(code));
+		}
+	}
+	if (written)
+		cl_buf_add_byte(out, ']');
+}
+
+/* What no other member of the statement can say. */
+static const char search_documentation[] =
+        "Search modifiers: every parameter takes :missing; strings :exact and :contains; tokens :not and :text, those "
+        "over "
+        "identifiers :of-type; references :identifier and :[type]; uris :below. Prefixes of dates, numbers and "
+        "quantities: eq ne "
+        "gt lt ge le sa eb ap. Chains and _has, also within each other, go two references deep. _include and "
+        "_revinclude take "
+        ":iterate (three deep) and Type:*; _include also *. Result parameters: _sort _count _total _summary _elements. "
+        "Searches of "
+        "several types (GET [base]?_type=..., GET [base]/Patient/[id]/*) take the parameters that all of the types "
+        "have, and sort "
+        "by _id and _lastUpdated. Unknown parameters are refused, or left out with Prefer: handling=lenient; the self "
+        "link says "
+        "what was used. Pages show everything as it was when the first one was asked for.";
+
+static void write_search(struct cl_buf *out)
+{
+	static const char *const common[][2] = {{"_id", "token"},     {"_lastUpdated", "date"}, {"_tag", "token"},
+	                                        {"_profile", "uri"},  {"_security", "token"},   {"_source", "uri"},
+	                                        {"_type", "special"}, {"_has", "special"}};
+	static const char *const compartments[] = {"device", "encounter", "patient", "practitioner", "relatedPerson"};
+	cl_buf_add_cstring(out, ",\"searchParam\":[");
+	for (size_t i = 0; i < sizeof(common) / sizeof(*common); i++)
+		cl_buf_printf(out, "%s{\"name\":\"%s\",\"type\":\"%s\"}", i ? "," : "", common[i][0], common[i][1]);
+	cl_buf_add_cstring(out, "],\"compartment\":[");
+	for (size_t i = 0; i < sizeof(compartments) / sizeof(*compartments); i++)
+		cl_buf_printf(out, "%s\"http://hl7.org/fhir/CompartmentDefinition/%s\"", i ? "," : "", compartments[i]);
+	cl_buf_add_byte(out, ']');
+}
+
 static void write_type(struct cl_buf *out, const struct cl_capability *capability, uint16_t type)
 {
 	static const char *const with_patch[] = {"read",        "vread",  "create",           "update",
@@ -79,6 +138,7 @@ static void write_type(struct cl_buf *out, const struct cl_capability *capabilit
 	                   "\"conditionalCreate\":true,\"conditionalRead\":\"full-support\",\"conditionalUpdate\":true,"
 	                   "\"conditionalDelete\":\"single\",\"referencePolicy\":[\"literal\",\"logical\",\"local\"]");
 	write_includes(out, type);
+	write_reverse_includes(out, type);
 	write_parameters(out, type);
 	write_operations(out, capability, type);
 	cl_buf_add_byte(out, '}');
@@ -86,7 +146,7 @@ static void write_type(struct cl_buf *out, const struct cl_capability *capabilit
 
 void cl_fhir_capability_write(struct cl_buf *out, const struct cl_capability *capability)
 {
-	static const char *const system[] = {"batch", "transaction", "history-system", NULL};
+	static const char *const system[] = {"batch", "transaction", "history-system", "search-system", NULL};
 	size_t count = capability->type_count ? capability->type_count : cl_fhir_type_count();
 	cl_buf_add_cstring(out, "{\"resourceType\":\"CapabilityStatement\",\"status\":\"active\"");
 	member(out, "date", capability->date);
@@ -100,7 +160,9 @@ void cl_fhir_capability_write(struct cl_buf *out, const struct cl_capability *ca
 	cl_buf_add_cstring(out, "},\"fhirVersion\":\"4.0.1\",\"format\":[\"application/fhir+json\",\"json\"]");
 	if (capability->json_patch)
 		cl_buf_add_cstring(out, ",\"patchFormat\":[\"application/json-patch+json\"]");
-	cl_buf_add_cstring(out, ",\"rest\":[{\"mode\":\"server\",\"resource\":[");
+	cl_buf_add_cstring(out, ",\"rest\":[{\"mode\":\"server\"");
+	member(out, "documentation", cl_str_of(search_documentation));
+	cl_buf_add_cstring(out, ",\"resource\":[");
 	for (size_t i = 0; i < count; i++) {
 		if (i)
 			cl_buf_add_byte(out, ',');
@@ -108,6 +170,7 @@ void cl_fhir_capability_write(struct cl_buf *out, const struct cl_capability *ca
 	}
 	cl_buf_add_cstring(out, "],");
 	write_interactions(out, system);
+	write_search(out);
 	write_operations(out, capability, 0);
 	cl_buf_add_cstring(out, "}]}");
 }
