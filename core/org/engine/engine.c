@@ -265,12 +265,12 @@ static void answer_on_loop(struct cl_engine *engine, struct cl_job *job, const s
 	}
 }
 
-static void hand_over(struct cl_engine *engine, struct cl_job *job, struct cl_lane_queue *lane)
+static void hand_over(struct cl_engine *engine, struct cl_job *job, bool searches)
 {
 	struct cl_err problem = {0};
-	if (lane == &engine->searcher)
+	if (searches)
 		job->rules = cl_rules_keep(engine->rules);
-	if (cl_lane_push(lane, job))
+	if (searches ? cl_fair_push(&engine->searcher, job) : cl_lane_push(&engine->writer, job))
 		return;
 	cl_fail(&problem, CL_E_BUSY, "the organization is busy; try again in a moment");
 	answer_problem(engine, job, &problem);
@@ -314,10 +314,10 @@ static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t 
 	}
 	switch (cl_route_lane(&job->route, engine->rules)) {
 	case CL_LANE_WRITER:
-		hand_over(engine, job, &engine->writer);
+		hand_over(engine, job, false);
 		return;
 	case CL_LANE_SEARCH:
-		hand_over(engine, job, &engine->searcher);
+		hand_over(engine, job, true);
 		return;
 	case CL_LANE_LOOP:
 		break;
@@ -344,6 +344,7 @@ static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64
 	case CL_FRAME_CANCEL:
 		link->cancelled[link->cancelled_next++ % (sizeof link->cancelled / sizeof *link->cancelled)] = id;
 		cl_stream_drop(engine, link, id, false);
+		cl_fair_cancel(&engine->searcher, link, id);
 		break;
 	case CL_FRAME_PING:
 		cl_channel_send(channel, CL_FRAME_PONG, id, CL_STR_NONE, -1);
@@ -513,7 +514,7 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	pthread_rwlockattr_setkind_np(&gate, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&engine->gate, &gate);
 	cl_lane_init(&engine->writer);
-	cl_lane_init(&engine->searcher);
+	cl_fair_init(&engine->searcher);
 	int code = cl_store_open(folder, organization->id.p, CL_STORE_READER, &engine->reader, e);
 	if (!code)
 		code = cl_exports_open(folder, exports, organization->rules, &engine->exports, e);
@@ -546,7 +547,7 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	say_goodbye(engine);
 	atomic_store(&engine->stopping, true);
 	cl_lane_stop(&engine->writer);
-	cl_lane_stop(&engine->searcher);
+	cl_fair_stop(&engine->searcher);
 	cl_exports_stop(engine->exports);
 	pthread_join(engine->writer_thread, NULL);
 	for (int i = 0; i < CL_ENGINE_SEARCHERS; i++)

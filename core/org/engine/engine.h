@@ -10,7 +10,7 @@
 #define CL_ENGINE_QUEUE 4096 /* jobs waiting for one lane; more are answered 503 at once */
 #define CL_ENGINE_TICK_JOBS 256
 #define CL_ENGINE_TICK_TIME (20 * 1000) /* microseconds of running before a tick commits what it has */
-#define CL_ENGINE_SEARCHERS 2
+#define CL_ENGINE_SEARCHERS 3
 #define CL_ENGINE_WAL (16 * 1024 * 1024)
 #define CL_ENGINE_FOLD (100 * 1000) /* read leaves are folded within this many microseconds (design §7) */
 #define CL_ENGINE_LAST_WORDS                                                                                           \
@@ -39,6 +39,10 @@ struct cl_job {
 	        *rules; /* searches: the rules when it came; finished writes: those they ran under, which changes
 				     * borrow names from */
 	struct cl_outcome outcome;
+	/* Searches: */
+	struct cl_fair_client *client;
+	int64_t begun; /* cl_monotonic */
+	_Atomic bool cancelled; /* nobody waits for the answer any more */
 };
 
 struct cl_lane_queue {
@@ -55,6 +59,34 @@ bool cl_lane_push(struct cl_lane_queue *lane, struct cl_job *job);
 /* Takes up to `limit` jobs, waiting at most until `deadline` (cl_monotonic; INT64_MAX = for ever). NULL on time-out or stop. */
 struct cl_job *cl_lane_take(struct cl_lane_queue *lane, size_t limit, int64_t deadline);
 void cl_lane_stop(struct cl_lane_queue *lane);
+
+/* Where searches wait (fair_queue.c). */
+#define CL_FAIR_CLIENTS 256
+struct cl_fair_client {
+	int64_t clock, typical; /* microseconds */
+	unsigned waiting, running;
+};
+
+struct cl_fair_queue {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct cl_job *first, **end;
+	size_t count;
+	bool stop;
+	int64_t clock; /* of the client that was served last */
+	struct cl_job *running[CL_ENGINE_SEARCHERS];
+	struct cl_fair_client clients[CL_FAIR_CLIENTS];
+};
+
+void cl_fair_init(struct cl_fair_queue *queue);
+/* False when there is no room, for anybody or for this client. */
+bool cl_fair_push(struct cl_fair_queue *queue, struct cl_job *job);
+/* Waits for a job; NULL once it is stopped. Each one taken is to be given to cl_fair_done. */
+struct cl_job *cl_fair_take(struct cl_fair_queue *queue);
+void cl_fair_done(struct cl_fair_queue *queue, struct cl_job *job);
+/* Loop thread: the client went away. */
+void cl_fair_cancel(struct cl_fair_queue *queue, const struct cl_link *link, uint64_t frame);
+void cl_fair_stop(struct cl_fair_queue *queue);
 
 /* An open event stream. Loop thread only. */
 struct cl_stream {
@@ -81,9 +113,11 @@ struct cl_engine {
 	struct event *listener, *completed_event, *term;
 	struct event *retry; /* for what found no room in a channel's queue */
 	int completed_fd;
-	struct cl_lane_queue writer, searcher;
+	struct cl_lane_queue writer;
+	struct cl_fair_queue searcher;
 	pthread_t writer_thread, search_threads[CL_ENGINE_SEARCHERS], export_thread;
 	struct cl_exports *exports;
+	_Atomic bool gate_wanted; /* the log is so long that searches which have had their time must end */
 	pthread_rwlock_t
 	        gate; /* searches hold it for reading; a checkpoint that restarts the log holds it for writing */
 	/* Finished jobs on their way back to the loop, and notes from the writer. */

@@ -2,11 +2,26 @@
 #include "org/engine/engine.h"
 #include "base/log.h"
 #include <stdlib.h>
+#include <sys/resource.h>
 
-/* Nobody waits for the answer any more: a search that went on would only hold up checkpoints, and with them writes. */
+/* Microseconds that a search may run while the writer waits for the log to be free of readers. */
+#define PATIENCE (250 * 1000)
+
+struct run {
+	struct cl_engine *engine;
+	struct cl_job *job;
+};
+
+/* Nobody waits for the answer any more, or writes wait for it: a search never holds those up for long. */
 static int is_late(void *context)
 {
-	const struct cl_job *job = context;
+	const struct run *run = context;
+	const struct cl_job *job = run->job;
+	if (atomic_load_explicit(&job->cancelled, memory_order_relaxed))
+		return 1;
+	if (atomic_load_explicit(&run->engine->gate_wanted, memory_order_relaxed) &&
+	    cl_monotonic() - job->begun > PATIENCE)
+		return 1;
 	return job->request.deadline && job->request.deadline < cl_clock_now(&(struct cl_clock){0});
 }
 
@@ -17,7 +32,10 @@ static void run_search(struct cl_engine *engine, struct cl_store *store, struct 
 	const struct cl_principal *principal;
 	cl_issues_init(&issues, job->arena, 0);
 	cl_instant now = cl_clock_now(engine->organization->clock);
-	if (job->request.deadline && job->request.deadline < now)
+	struct run run = {engine, job};
+	if (atomic_load(&job->cancelled))
+		cl_fail(&problem, CL_E_BUSY, "the request was taken back before it was run");
+	else if (job->request.deadline && job->request.deadline < now)
 		cl_fail(&problem, CL_E_BUSY, "the request waited longer than its time; it was not run");
 	else
 		cl_interaction_principal(job->rules, store, job->arena, &job->request, &job->route, now, &principal,
@@ -39,7 +57,7 @@ static void run_search(struct cl_engine *engine, struct cl_store *store, struct 
 	        .exports = engine->exports,
 	};
 	pthread_rwlock_rdlock(&engine->gate);
-	cl_store_set_progress(store, is_late, job);
+	cl_store_set_progress(store, is_late, &run);
 	/* All that one answer tells is of one moment: matches, what is included, the total. */
 	cl_store_snapshot_begin(store, &problem);
 	cl_interaction_run_read(&context, engine->organization->tail);
@@ -57,11 +75,14 @@ void *cl_engine_searcher(void *argument)
 		cl_log(CL_LOG_ERROR, "searcher-open", "message=%s", e.message);
 		abort();
 	}
+	/* The loop's reads and the writer come first where threads are more than cores. */
+	setpriority(PRIO_PROCESS, 0, 10);
 	while (!atomic_load(&engine->stopping)) {
-		struct cl_job *job = cl_lane_take(&engine->searcher, 1, INT64_MAX);
+		struct cl_job *job = cl_fair_take(&engine->searcher);
 		if (!job)
 			continue;
 		run_search(engine, store, job);
+		cl_fair_done(&engine->searcher, job);
 		cl_engine_complete(engine, job);
 	}
 	cl_store_close(store);

@@ -10,7 +10,7 @@
 	(100 * 1000) /* microseconds: timers that cannot be stored are tried again, but not in a busy loop */
 #define CL_TAIL_LARGE (256 * 1024) /* bytes of read leaves that are folded without waiting for company */
 #define CL_GATE_PATIENCE (50 * 1000) /* microseconds that a checkpoint waits for searches to end */
-#define CL_GATE_SHUT (2 * CL_ENGINE_WAL) /* a log of this size waits for them however long they take */
+#define CL_GATE_SHUT (2 * CL_ENGINE_WAL) /* a log of this size stops those that have had their time (searcher.c) */
 #define CL_PURGE_ROWS 1000 /* at most, of one cl_store_answers_purge */
 #define CL_CHECKPOINT_TRIES 40
 #define CL_CHECKPOINT_PAUSE 500 /* microseconds */
@@ -159,8 +159,12 @@ static void note_head(struct cl_engine *engine, int64_t *at)
 static bool shut_gate(struct cl_engine *engine, int64_t wal)
 {
 	struct timespec until;
-	if (wal >= CL_GATE_SHUT)
-		return !pthread_rwlock_wrlock(&engine->gate);
+	if (wal >= CL_GATE_SHUT) {
+		atomic_store(&engine->gate_wanted, true);
+		bool shut = !pthread_rwlock_wrlock(&engine->gate);
+		atomic_store(&engine->gate_wanted, false);
+		return shut;
+	}
 	int64_t end = cl_monotonic() + CL_GATE_PATIENCE;
 	until = (struct timespec){end / CL_SECOND, end % CL_SECOND * 1000};
 	return !pthread_rwlock_clockwrlock(&engine->gate, CLOCK_MONOTONIC, &until);
