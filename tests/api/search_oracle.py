@@ -280,6 +280,19 @@ def token_holds(text, system, code):
     return (wanted == system) and (not value or value == code)
 
 
+def readable(client, references):
+    """Those of the references that the client's principal may read, by asking for each: what it may find in any search, include,
+    export or notification is among them."""
+    found = set()
+    for reference in references:
+        status = client.get("/fhir/" + reference).status
+        if status not in (200, 403):
+            raise AssertionError(f"{reference}: {status}")
+        if status == 200:
+            found.add(reference)
+    return found
+
+
 class World:
     """`resources` in the order in which the server shows them: (type, list)."""
 
@@ -287,6 +300,10 @@ class World:
         self.by_type, self.now = by_type, now
         self.by_reference = {f"{kind}/{r['id']}": r for kind, all_of in by_type.items() for r in all_of}
         self.place = {reference: i for i, reference in enumerate(self.by_reference)}
+
+    def only(self, visible):
+        """The world of somebody who sees no more than these references, in the same order."""
+        return World({kind: [r for r in all_of if f"{kind}/{r['id']}" in visible] for kind, all_of in self.by_type.items()}, self.now)
 
     def one(self, kind, definition, modifier, text, resource, paths=None):
         """Does one value of one parameter hold?"""

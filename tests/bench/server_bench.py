@@ -5,7 +5,7 @@ absolute figures depend on the machine and on who else uses it.
 
     server_bench.py [--build FOLDER] [--repetitions 5] [--seconds 2] [NAME ...]
 
-NAME: read beside create transition hostile memory (default: all). Needs nginx, and load, store_bench and engine_bench, which
+NAME: read search beside create transition hostile memory (default: all). Needs nginx, and load, store_bench and engine_bench, which
 scripts/build makes. Asserts nothing: a ratio below its target is printed as such."""
 import argparse
 import json
@@ -39,7 +39,8 @@ IDLE = 1000
 CLIENT = "urn:careloop:bench:client:ehr"
 
 ORGANIZATION = """return { name = "%s", zone = "America/Chicago", plugins = { "own" }, reference = "Organization/%s",
-	principals = { ehr = { kind = "client", roles = { "all" }, certificate = "%s" } } }
+	principals = { ehr = { kind = "client", roles = { "all" }, certificate = "%s" },
+		manager = { kind = "person", roles = { "all" }, certificate = "urn:careloop:bench:person:manager" } } }
 """
 PLUGIN = """return plugin { name = "own", api = 1, summary = "bench",
 	roles = { all = { summary = "everything", allow = { { "read search create update transition", types = "*" } } } },
@@ -121,10 +122,10 @@ class Bench:
         return careloop.Client(self.server, organization, self.certificate)
 
     def start_load(self, target, organization="bench", connections=CONNECTIONS, seconds=None, method="GET", body=None, port=None,
-                   requests=0):
+                   requests=0, principal="ehr"):
         command = [os.path.join(BUILD, "load"), "--port", str(port or self.server.port), "--host", organization + ".localhost",
                    "--connections", str(connections), "--seconds", str(seconds or options.seconds), "--cert",
-                   self.certificate + ".pem", "--key", self.certificate + ".key", "--method", method]
+                   f"{self.certificate[:-3]}{principal}.pem", "--key", f"{self.certificate[:-3]}{principal}.key", "--method", method]
         if body is not None:
             path = os.path.join(self.folder, f"body-{abs(hash(body))}")
             if not os.path.exists(path):
@@ -369,7 +370,62 @@ def memory(bench):
     note("memory, plugin state", "one small plugin, in Lua's own count", re.search(r"plugin state: (.*)", out).group(1), "", None)
 
 
-ALL = {"memory": memory, "read": read, "beside": beside, "create": create, "transition": transition, "hostile": hostile}
+def people(count, observations):
+    """A batch of patients, each with an encounter and observations of some codes."""
+    for number in range(count):
+        yield {**json.loads(json.dumps(PATIENT).replace("@N", str(number))), "id": f"person-{number}",
+               "birthDate": f"19{number % 90 + 10}-0{number % 9 + 1}-1{number % 10}"}
+        yield {"resourceType": "Encounter", "id": f"visit-{number}", "status": "finished", "class": {"code": "AMB"},
+               "subject": {"reference": f"Patient/person-{number}"}, "period": {"start": "2026-01-05"}}
+        for k in range(observations):
+            yield {"resourceType": "Observation", "id": f"value-{number}-{k}", "status": "final",
+                   "code": {"coding": [{"system": "http://loinc.org", "code": f"80{k % 10}-1", "display": f"Measured thing {k % 10}"}]},
+                   "subject": {"reference": f"Patient/person-{number}"}, "encounter": {"reference": f"Encounter/visit-{number}"},
+                   "effectiveDateTime": f"2026-0{k % 9 + 1}-0{number % 9 + 1}T10:00:00Z",
+                   "valueQuantity": {"value": k * 1.5, "unit": "mg", "system": "http://unitsofmeasure.org", "code": "mg"}}
+
+
+def search(bench):
+    resources, client = list(people(500, 40)), bench.client()
+    for begin in range(0, len(resources), BUNDLE):
+        entries = [{"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}}
+                   for r in resources[begin:begin + BUNDLE]]
+        client.must(200, "POST", "/fhir", {"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    own = "/fhir/Patient/person-77"
+    light = {"name and birthdate": ("/fhir/Patient?name=Chalmers77&birthdate=1987-06-17", 1, ">= 0.50"),
+             "patient, code, date": ("/fhir/Observation?patient=person-77&code=http://loinc.org%7C803-1&date=ge2026-05", 3, ""),
+             "with an include": ("/fhir/Observation?_id=value-77-3&_include=Observation:patient", 2, ""),
+             "ten, sorted": ("/fhir/Observation?patient=person-77&_sort=-date&_count=10", 10, "")}
+    for target, entries, _ in light.values():
+        got = client.must(200, "GET", target).json
+        assert len(got["entry"]) == entries, (target, len(got["entry"]))
+    bench.load(own, seconds=0.5)
+    for name, (target, entries, goal) in light.items():
+        ratios, rates = [], []
+        for _ in range(options.repetitions):
+            reads = bench.load(own)["rate"]
+            rates.append(bench.load(target)["rate"])
+            ratios.append(rates[-1] / reads)
+        note(f"search, {name}", f"{target}: {entries} resources; its rate over that of a read by id; {median(rates):.0f}/s",
+             spread(ratios), goal, median(ratios) >= 0.5 if goal else None)
+    heavy = "/fhir/Observation?code:text=nothing&value-quantity=ne1&_total=accurate&code:not=a&_sort=-value-quantity"
+    post = padded(SIZE)
+    for what, how in (("read", {"target": own}), ("create", {"target": "/fhir/Patient", "method": "POST", "body": post}),
+                      ("search", {"target": light["name and birthdate"][0]})):
+        ratios = []
+        for _ in range(options.repetitions):
+            quiet = bench.load(connections=GENTLE, **how)["p99"]
+            other = bench.start_load(heavy, connections=4, principal="manager", seconds=options.seconds + 0.5)
+            time.sleep(0.3)
+            busy = bench.load(connections=GENTLE, **how)["p99"]
+            bench.finish(other)
+            ratios.append(busy / quiet)
+        note(f"{what} beside heavy searches", f"p99 with {GENTLE} connections while 4 connections of another principal run searches "
+             f"that look at every Observation; over the quiet p99", spread(ratios), "<= 2" if what == "read" else "",
+             median(ratios) <= 2 if what == "read" else None)
+
+
+ALL = {"memory": memory, "read": read, "search": search, "beside": beside, "create": create, "transition": transition, "hostile": hostile}
 
 
 def main():
