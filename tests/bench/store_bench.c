@@ -608,6 +608,9 @@ static void bench_create(const char *folder)
 
 /* ---- searching ---- */
 
+/* The median of the last search, in ms, for compare_raw. */
+static double last_median;
+
 static void time_search(struct cl_store *store, const char *name, struct cl_query *query)
 {
 	double times[9];
@@ -621,6 +624,7 @@ static void time_search(struct cl_store *store, const char *name, struct cl_quer
 	}
 	double first = times[0];
 	qsort(times, 9, sizeof(double), by_size);
+	last_median = times[4];
 	printf("search %-66s %9.3f ms (first %9.3f, max %9.3f)  %zu rows, total %lld%s\n", name, times[4], first,
 	       times[8], result.count, (long long)result.total, result.after.n ? ", more" : "");
 	fflush(stdout);
@@ -695,6 +699,40 @@ static void fill(struct cl_store *store, unsigned patients, unsigned observation
 	must(cl_store_checkpoint(store, true, &failure), "checkpoint");
 	free(made);
 }
+
+/* The same page by one statement over the same tables, written by hand: what the last search is compared with. */
+static void compare_raw(const char *folder, const char *name, const char *text)
+{
+	sqlite3 *db;
+	sqlite3_stmt *statement;
+	double times[9];
+	size_t rows = 0;
+	char path[512];
+	snprintf(path, sizeof(path), "%s/search.db", folder);
+	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK ||
+	    sqlite3_exec(db, "PRAGMA mmap_size=0; PRAGMA cache_size=-16384", NULL, NULL, NULL) != SQLITE_OK ||
+	    sqlite3_prepare_v3(db, text, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) != SQLITE_OK) {
+		printf("raw    %s: %s\n", name, sqlite3_errmsg(db));
+		sqlite3_close(db);
+		return;
+	}
+	for (int i = 0; i < 9; i++) {
+		int64_t start = cl_monotonic();
+		for (rows = 0; sqlite3_step(statement) == SQLITE_ROW; rows++)
+			sqlite3_column_bytes(statement, 1);
+		sqlite3_reset(statement);
+		times[i] = (double)(cl_monotonic() - start) / 1000;
+	}
+	qsort(times, 9, sizeof(double), by_size);
+	printf("raw    %-66s %9.3f ms, %zu rows; ours over it: %.2f\n", name, times[4], rows, last_median / times[4]);
+	fflush(stdout);
+	sqlite3_finalize(statement);
+	sqlite3_close(db);
+}
+
+#define RAW_TOKEN(alias, p, system, code)                                                                              \
+	alias ".parameter = " p " AND " alias ".code = '" code "' AND " alias                                          \
+	      ".system = (SELECT number FROM symbol WHERE text = '" system "')"
 
 #define TOKEN(p, system, code)                                                                                         \
 	{                                                                                                              \
@@ -818,21 +856,51 @@ static void bench_search(const char *folder, unsigned observations)
 	                               .bodies = true})
 	struct cl_sort *const none = NULL;
 	TIME("Patient?name=..&birthdate=..", T_PATIENT, ALL(name_birth), none, false);
+	compare_raw(folder, "the same by hand",
+	            "SELECT r.row, r.body FROM index_date d JOIN resource r ON r.row = d.row WHERE d.parameter = 4"
+	            " AND d.lower >= 9000 * 86400000000 AND d.upper <= 9001 * 86400000000 AND EXISTS (SELECT 1 FROM"
+	            " index_string s WHERE s.parameter = 3 AND s.folded >= 'name12' AND s.folded < 'name13' AND s.row ="
+	            " d.row) ORDER BY r.row LIMIT 51");
 	TIME("Patient?name=.. (prefix, 6 %), sorted by family", T_PATIENT, &name_birth[0], by_name, false);
 	TIME("Patient?family:contains=..", T_PATIENT, &contains, none, false);
 	TIME("Patient?_sort=family", T_PATIENT, NULL, by_name, false);
 	TIME("Observation?patient&code&date=ge..&_sort=-date", T_OBSERVATION, ALL(patient_code_date), by_date, false);
+	compare_raw(
+	        folder, "the same by hand",
+	        "SELECT r.row, r.body, d.lower FROM index_reference p CROSS JOIN index_token t CROSS JOIN index_date d"
+	        " CROSS JOIN resource r WHERE p.parameter = 21 AND p.target = '01hz000000000000000p000123' AND"
+	        " p.target_type = (SELECT number FROM symbol WHERE text = 'Patient') AND " RAW_TOKEN(
+	                "t", "22", "http://loinc.org", "8005-1") " AND t.row = p.row AND d.parameter = 23 AND"
+	                                                         " d.row = p.row AND d.upper > 1000 * 86400000000 AND"
+	                                                         " r.row = p.row ORDER BY d.lower DESC LIMIT 51");
 	TIME("Observation?patient&code&date=ge..&_sort=-date, total", T_OBSERVATION, ALL(patient_code_date), by_date,
 	     true);
 	TIME("Observation?code&date=ge..&_sort=-date", T_OBSERVATION, ALL(code_date), by_date, false);
+	compare_raw(folder, "the same by hand",
+	            "SELECT r.row, r.body FROM index_date d CROSS JOIN index_token t CROSS JOIN resource r WHERE"
+	            " d.parameter = 23 AND d.lower >= 1000 * 86400000000 AND " RAW_TOKEN(
+	                    "t", "22", "http://loinc.org",
+	                    "8005-1") " AND t.row = d.row AND r.row = d.row ORDER BY d.lower DESC LIMIT 51");
 	TIME("Observation?code&date=ge..&_sort=date", T_OBSERVATION, ALL(code_date), by_date_up, false);
 	TIME("Observation?code&date=ge..&_sort=-date, total", T_OBSERVATION, ALL(code_date), by_date, true);
 	TIME("Observation?status=final&code", T_OBSERVATION, ALL(common), none, false);
+	compare_raw(folder, "the same by hand",
+	            "SELECT r.row, r.body FROM index_token t CROSS JOIN index_token s CROSS JOIN resource r "
+	            "WHERE " RAW_TOKEN("t", "22", "http://loinc.org",
+	                               "8005-1") " AND " RAW_TOKEN("s", "25",
+	                                                           "http://hl7.org/fhir/"
+	                                                           "observation-status",
+	                                                           "final") " AND s.row = t.row AND"
+	                                                                    " r.row = t.row ORDER BY"
+	                                                                    " r.row LIMIT 51");
 	TIME("Observation?status=final&code, total", T_OBSERVATION, ALL(common), none, true);
 	TIME("Observation?status=final, total", T_OBSERVATION, &common[0], none, true);
 	TIME("Observation?date=gt(last week)", T_OBSERVATION, &last_week, none, false);
 	TIME("Observation?date=gt(last week), total", T_OBSERVATION, &last_week, none, true);
 	TIME("Observation?_sort=-_lastUpdated", T_OBSERVATION, NULL, by_updated, false);
+	compare_raw(folder, "the same by hand",
+	            "SELECT r.row, r.body FROM live l CROSS JOIN resource r WHERE l.type = 2 AND r.row = l.row ORDER BY"
+	            " l.updated DESC, l.row DESC LIMIT 51");
 	TIME("Observation?_lastUpdated=ge..&_sort=-_lastUpdated", T_OBSERVATION, &updated, by_updated, false);
 	TIME("Observation (no criterion)", T_OBSERVATION, NULL, none, false);
 	TIME("Observation (no criterion), total", T_OBSERVATION, NULL, none, true);

@@ -1,5 +1,6 @@
 /* fuzz_search.c: any query string is read or refused, never worse; what was read as `self` reads again. The first byte
- * chooses the resource type, the second whether handling is lenient. */
+ * chooses the resource type, the second whether handling is lenient and whether several
+ * types are searched. */
 #include "org/fhir/search.h"
 #include <stdlib.h>
 
@@ -7,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static void check(const struct cl_criterion *criterion, int depth)
 {
-	if (depth > 20 || criterion->kind < CL_TRUE || criterion->kind > CL_CARE_TEAM)
+	if (depth > 20 || criterion->kind < CL_TRUE || criterion->kind > CL_GROUP)
 		abort();
 	for (size_t i = 0; i < criterion->child_count; i++)
 		check(&criterion->children[i], depth + 1);
@@ -23,6 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	        .base = CL_STR("https://here.example/fhir"),
 	        .now = 1795305600 * CL_SECOND,
 	        .lenient = data[1] & 1,
+	        .across = data[1] & 2,
 	};
 	/* A copy without a byte to spare, so that the sanitizer sees a read past the end. */
 	char *text = malloc(n - 2 ? n - 2 : 1);
