@@ -98,6 +98,7 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 int cl_interaction_create(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_update(struct cl_interaction_context *context, struct cl_err *e); /* and patch */
 int cl_interaction_delete(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_import(struct cl_interaction_context *context, struct cl_err *e); /* Task/$import */
 int cl_interaction_operation(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_console(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_courier(struct cl_interaction_context *context, struct cl_err *e);

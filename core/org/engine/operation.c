@@ -235,6 +235,8 @@ int cl_interaction_operation(struct cl_interaction_context *context, struct cl_e
 	if (cl_str_is(route->operation, "$transition") && route->id.n &&
 	    cl_str_is(cl_fhir_type_name(route->type), "Task"))
 		return transition(context, e);
+	if (cl_str_is(route->operation, "$import") && !route->id.n && route->type == CL_TYPE_TASK)
+		return cl_interaction_import(context, e);
 	if (cl_str_is(route->operation, "$process-message") && !route->type)
 		return process_message(context, e);
 	if (cl_str_is(route->operation, "$validate"))

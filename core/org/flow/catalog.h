@@ -106,6 +106,21 @@ struct cl_state_map {
 	struct cl_str from, to; /* old state name -> new one, for instances in flight */
 };
 
+/* Another workflow of the same patient that this one must not run beside unseen. */
+enum cl_conflict_action { CL_CONFLICT_REFUSE = 1, CL_CONFLICT_WARN, CL_CONFLICT_ASK };
+
+struct cl_conflict {
+	struct cl_str name, summary;
+	struct cl_str workflow; /* that declares it */
+	struct cl_str with; /* the other one */
+	struct cl_str *states; /* of the declaring workflow: only in these; none = in every live one */
+	size_t state_count;
+	uint8_t action; /* enum cl_conflict_action */
+	struct cl_str tell; /* role that gets a Task when it only warns, or empty */
+	int when; /* (ctx, own, other) -> is it one?, or CL_NO_FUNCTION: always */
+	struct cl_origin origin;
+};
+
 struct cl_workflow {
 	struct cl_str name, summary;
 	struct cl_str subject; /* type of Task.focus; empty = any */
@@ -116,6 +131,8 @@ struct cl_workflow {
 	size_t party_count;
 	struct cl_str *recorders; /* roles that may record a partner's event on its behalf */
 	size_t recorder_count;
+	struct cl_conflict *conflicts;
+	size_t conflict_count;
 	struct cl_state_map *migrate;
 	size_t migrate_count;
 	bool single; /* at most one live instance for a patient and subject */

@@ -1,8 +1,8 @@
 /* data_rule.c: named rules of right data: who may write what, what is refused, and what is kept as a DetectedIssue (FHIR R4
  * DetectedIssue: preliminary while it is open, final once somebody or the data have settled it). */
 #include "org/flow/data_rule.h"
-#include "base/hash.h"
 #include "org/fhir/types.h"
+#include "org/flow/finding.h"
 #include "org/flow/instance_internal.h"
 
 /* ---- which rules concern it -------------------------------------------------------------------------------------- */
@@ -112,107 +112,23 @@ int cl_data_rules_ask(struct cl_unit *unit, uint16_t type, struct cl_str id, con
 
 /* ---- what is kept ------------------------------------------------------------------------------------------------ */
 
-/* One DetectedIssue for a rule and a resource, found again by its id. */
-static struct cl_str issue_id(struct cl_unit *unit, const struct cl_data_rule *rule, struct cl_str reference)
-{
-	uint8_t hash[CL_SHA256_SIZE];
-	char hex[2 * CL_SHA256_SIZE + 1];
-	cl_sha256_of(cl_arena_printf(unit->arena, "rule\n%.*s\n%.*s", CL_STR_ARGS(rule->name), CL_STR_ARGS(reference)),
-	             hash);
-	cl_hex(hash, sizeof hash, hex);
-	return cl_arena_printf(unit->arena, "rule-%.32s", hex);
-}
-
-static void settle(struct cl_unit *unit, struct cl_json *issue)
-{
-	cl_json_set_text(unit->arena, issue, "status", CL_STR("final"));
-	struct cl_json *mitigation = cl_json_append(unit->arena, cl_json_set_array(unit->arena, issue, "mitigation"));
-	mitigation->kind = CL_JSON_OBJECT;
-	cl_json_set_text(unit->arena, cl_json_set_object(unit->arena, mitigation, "action"), "text",
-	                 CL_STR("The data were put right"));
-	cl_json_set_text(unit->arena, mitigation, "date",
-	                 cl_zone_text(unit->arena, unit->organization->calendar.zone, unit->now));
-}
-
-static void describe(struct cl_unit *unit, const struct cl_data_rule *rule, struct cl_str words,
-                     struct cl_str reference, const struct cl_json *resource, struct cl_json *issue)
-{
-	struct cl_arena *arena = unit->arena;
-	cl_json_set_text(arena, issue, "resourceType", CL_STR("DetectedIssue"));
-	cl_json_set_text(arena, issue, "status", CL_STR("preliminary"));
-	cl_fill_concept(arena, cl_json_set(arena, issue, CL_STR("code")), CL_STR(CL_RULE_SYSTEM), rule->name,
-	                rule->summary);
-	cl_json_set_text(arena, issue, "severity", rule->severity.n ? rule->severity : CL_STR("moderate"));
-	struct cl_str patient = cl_patient_reference(arena, resource);
-	if (patient.n)
-		cl_set_reference(arena, issue, "patient", patient);
-	cl_json_set_text(arena, issue, "identifiedDateTime",
-	                 cl_zone_text(arena, unit->organization->calendar.zone, unit->now));
-	struct cl_json *implicated = cl_json_append(arena, cl_json_set_array(arena, issue, "implicated"));
-	implicated->kind = CL_JSON_OBJECT;
-	cl_json_set_text(arena, implicated, "reference", reference);
-	cl_json_set_text(arena, issue, "detail", words);
-	cl_json_remove(issue, "mitigation");
-}
-
-/* Somebody is asked to look at it. */
-static int ask_role(struct cl_unit *unit, const struct cl_data_rule *rule, struct cl_str words, struct cl_str reference,
-                    struct cl_str issue, const struct cl_json *resource, struct cl_err *e)
-{
-	struct cl_arena *arena = unit->arena;
-	struct cl_json *task = cl_json_new(arena, CL_JSON_OBJECT);
-	struct cl_str now = cl_zone_text(arena, unit->organization->calendar.zone, unit->now);
-	struct cl_str patient = cl_patient_reference(arena, resource);
-	cl_json_set_text(arena, task, "resourceType", CL_STR("Task"));
-	cl_json_set_text(arena, task, "status", CL_STR("requested"));
-	cl_json_set_text(arena, task, "intent", CL_STR("order"));
-	cl_fill_concept(arena, cl_json_set(arena, task, CL_STR("code")), CL_STR(CL_TASK_SYSTEM), CL_STR("data-issue"),
-	                CL_STR("Wrong data"));
-	cl_json_set_text(arena, task, "description", words);
-	cl_set_reference(arena, task, "focus", reference);
-	if (patient.n)
-		cl_set_reference(arena, task, "for", patient);
-	cl_json_set_text(arena, task, "authoredOn", now);
-	cl_json_set_text(arena, task, "lastModified", now);
-	cl_fill_concept(arena, cl_json_append(arena, cl_json_set_array(arena, task, "performerType")),
-	                CL_STR(CL_ROLE_SYSTEM), rule->tell, CL_STR_NONE);
-	cl_set_reference(arena, task, "reasonReference",
-	                 cl_arena_printf(arena, "DetectedIssue/%.*s", CL_STR_ARGS(issue)));
-	struct cl_version none = {.type = CL_TYPE_TASK};
-	return cl_unit_put_over(unit, CL_OP_CREATE, CL_TYPE_TASK, cl_unit_id(unit, CL_STR("data-issue")), task,
-	                        CL_PUT_TRUSTED, &none, NULL, NULL, NULL, e);
-}
-
 static int keep(struct cl_unit *unit, const struct cl_rule_finding *finding, struct cl_str reference,
                 const struct cl_json *resource, struct cl_err *e)
 {
 	const struct cl_data_rule *rule = finding->rule;
-	struct cl_str id = issue_id(unit, rule, reference);
-	struct cl_json *issue = NULL;
-	struct cl_version former = {.type = CL_TYPE_DETECTED_ISSUE};
-	int code = cl_unit_current(unit, CL_TYPE_DETECTED_ISSUE, id, &former, e);
-	if (code)
-		return code;
-	bool exists = former.version && former.operation != CL_OP_DELETE;
-	if (exists && cl_json_parse(unit->arena, former.body, NULL, &issue, e))
-		return CL_E_CORRUPT;
-	bool open = exists && cl_str_is(cl_json_get_text(issue, "status"), "preliminary");
-	bool same = exists && cl_str_equal(cl_json_get_text(issue, "detail"), finding->words);
-	bool corrected = exists && !open && cl_json_get(issue, "mitigation");
-	/* What a person settled as it stands is not opened again by the same words. */
-	if (finding->words.n ? (same && !corrected) : !open)
-		return 0;
-	if (!exists)
-		issue = cl_json_new(unit->arena, CL_JSON_OBJECT);
+	struct cl_finding issue = {
+	        .system = CL_STR(CL_RULE_SYSTEM),
+	        .name = rule->name,
+	        .summary = rule->summary,
+	        .severity = rule->severity,
+	        .words = finding->words,
+	        .patient = cl_patient_reference(unit->arena, resource),
+	        .implicated = {reference},
+	        .tell = rule->tell,
+	};
 	if (finding->words.n)
-		describe(unit, rule, finding->words, reference, resource, issue);
-	else
-		settle(unit, issue);
-	code = cl_unit_put_over(unit, exists ? CL_OP_UPDATE : CL_OP_CREATE, CL_TYPE_DETECTED_ISSUE, id, issue, 0,
-	                        &former, NULL, NULL, NULL, e);
-	if (!code && finding->words.n && rule->tell.n && !open)
-		code = ask_role(unit, rule, finding->words, reference, id, resource, e);
-	return code;
+		return cl_finding_open(unit, &issue, e);
+	return cl_finding_settle(unit, cl_finding_id(unit, &issue), CL_STR("The data were put right"), e);
 }
 
 int cl_data_rules_keep(struct cl_unit *unit, uint16_t type, struct cl_str id, const struct cl_json *resource,

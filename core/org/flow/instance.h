@@ -23,6 +23,9 @@ struct cl_start {
 	struct cl_str party; /* which party this organization is; empty = the first */
 	struct cl_str partner; /* id of the partner that is the other party */
 	struct cl_json *data; /* object or NULL */
+	/* Taken over from elsewhere: when it really began and came into `state`; 0 = now. The history says so by these dates.
+	 * A clock that would be over already ends on one of the next business days (the organization's `import_spread`). */
+	cl_instant started, entered;
 };
 int cl_instance_start(struct cl_unit *unit, const struct cl_start *start, struct cl_version *out,
                       struct cl_issues *issues, struct cl_err *e);

@@ -1,6 +1,6 @@
 /* instance_advance.c: one event moves one instance: everything that can be refused first, then everything that is
  * written. */
-#include "org/flow/instance_internal.h"
+#include "org/flow/conflict.h"
 #include "org/fhir/types.h"
 
 /* ---- what can be refused ----------------------------------------------------------------------------------------- */
@@ -155,18 +155,20 @@ static int write_instance(struct cl_unit *unit, struct cl_move *move, const stru
 	return cl_store_instance_put(unit->store, instance, e);
 }
 
-static struct cl_str transition_detail(struct cl_unit *unit, const struct cl_move *move, struct cl_str from)
+static struct cl_str transition_detail(struct cl_unit *unit, const struct cl_move *move, struct cl_str event,
+                                       struct cl_str from, struct cl_str to)
 {
 	struct cl_json *detail = cl_json_new(unit->arena, CL_JSON_OBJECT);
 	cl_json_set_text(unit->arena, detail, "workflow", move->workflow->name);
-	cl_json_set_text(unit->arena, detail, "event", move->event);
+	cl_json_set_text(unit->arena, detail, "event", event);
 	cl_json_set_text(unit->arena, detail, "from", from);
-	cl_json_set_text(unit->arena, detail, "to", move->workflow->states[move->target].name);
+	cl_json_set_text(unit->arena, detail, "to", to);
 	return cl_json_arena_text(unit->arena, detail);
 }
 
-static int write_transition(struct cl_unit *unit, const struct cl_move *move, const struct cl_version *version,
-                            struct cl_str from, struct cl_err *e)
+/* One row of the history: the event that the move is, or the start that an import had elsewhere. */
+static int write_row(struct cl_unit *unit, const struct cl_move *move, const struct cl_version *version,
+                     struct cl_str event_name, struct cl_str from, struct cl_str to, cl_instant at, struct cl_err *e)
 {
 	struct cl_stored_event event = {
 	        .cause = unit->cause,
@@ -176,7 +178,7 @@ static int write_transition(struct cl_unit *unit, const struct cl_move *move, co
 	        .type = CL_TYPE_TASK,
 	        .id = version->id,
 	        .version = version->version,
-	        .detail = transition_detail(unit, move, from),
+	        .detail = transition_detail(unit, move, event_name, from, to),
 	        .outcome = CL_STR("ok"),
 	};
 	int code = cl_store_event_append(unit->store, &event, e);
@@ -186,10 +188,10 @@ static int write_transition(struct cl_unit *unit, const struct cl_move *move, co
 	        .sequence = event.sequence,
 	        .task = move->instance.task,
 	        .workflow = move->workflow->name,
-	        .event = move->event,
+	        .event = event_name,
 	        .from = from,
-	        .to = move->workflow->states[move->target].name,
-	        .at = move->occurred,
+	        .to = to,
+	        .at = at,
 	        .actor = event.actor,
 	        .on_behalf_of = move->on_behalf_of,
 	        .source = move->source,
@@ -197,6 +199,19 @@ static int write_transition(struct cl_unit *unit, const struct cl_move *move, co
 	        .plugins = unit->catalog->hash,
 	};
 	return cl_store_transition_append(unit->store, &transition, e);
+}
+
+static int write_transition(struct cl_unit *unit, const struct cl_move *move, const struct cl_version *version,
+                            struct cl_str from, struct cl_err *e)
+{
+	struct cl_str to = move->workflow->states[move->target].name;
+	struct cl_str first = move->workflow->states[move->workflow->start].name;
+	if (!move->imported)
+		return write_row(unit, move, version, move->event, from, to, move->occurred, e);
+	int code = write_row(unit, move, version, move->event, from, first, move->instance.started, e);
+	return code || cl_str_equal(first, to)
+	               ? code
+	               : write_row(unit, move, version, CL_STR("import"), first, to, move->occurred, e);
 }
 
 /* The change that carries the Task's new version is also the transition: handlers hear of both at once. */
@@ -228,7 +243,8 @@ static int run_functions(struct cl_unit *unit, struct cl_move *move, struct cl_v
 {
 	int effect = move->transition ? move->transition->effect : CL_NO_FUNCTION;
 	int enter = is_same_stay(move) ? CL_NO_FUNCTION : move->workflow->states[move->target].enter;
-	if (move->quiet || move->stays || (effect == CL_NO_FUNCTION && enter == CL_NO_FUNCTION))
+	/* What a state asks for when it is entered has been done where it was entered. */
+	if (move->quiet || move->stays || move->imported || (effect == CL_NO_FUNCTION && enter == CL_NO_FUNCTION))
 		return 0;
 	int code = run_effect(unit, move, effect, e);
 	if (!code)
@@ -244,8 +260,11 @@ int cl_move_apply(struct cl_unit *unit, struct cl_move *move, struct cl_version 
 	struct cl_str from = move->instance.state; /* empty at the start */
 	unsigned flags = CL_PUT_ALWAYS | (move->trusted ? CL_PUT_TRUSTED : 0);
 	struct cl_json open = {0};
+	struct cl_conflict_found *conflicts;
 	grow_record(unit, move);
-	int code = cl_clock_find(unit, move, e);
+	int code = cl_conflicts_find(unit, move, &conflicts, e);
+	if (!code)
+		code = cl_clock_find(unit, move, e);
 	if (code)
 		return code;
 	struct cl_json *escalations =
@@ -266,6 +285,8 @@ int cl_move_apply(struct cl_unit *unit, struct cl_move *move, struct cl_version 
 		code = write_transition(unit, move, &version, from, e);
 	if (!code)
 		code = cl_clock_set_timers(unit, move, e);
+	if (!code)
+		code = cl_conflicts_keep(unit, move, conflicts, e);
 	if (!code && open.count)
 		code = cl_escalations_close(unit, move, &open, e);
 	if (!code)

@@ -95,6 +95,24 @@ static int by_function(struct cl_unit *unit, struct cl_move *move, struct cl_err
 	return code;
 }
 
+/* What was taken over must not be overdue all at once on the first day. Which day it is follows from the Task's id. */
+static void spread(struct cl_unit *unit, struct cl_move *move)
+{
+	const struct cl_calendar *calendar = &unit->organization->calendar;
+	struct cl_duration over = {10, CL_BUSINESS_DAYS};
+	struct cl_str setting = cl_json_get_text(unit->organization->config, "import_spread");
+	struct cl_err ignored = {0};
+	uint32_t hash = 2166136261u; /* FNV-1a */
+	if (setting.n)
+		cl_duration_parse(setting, &over, &ignored);
+	cl_instant last = cl_calendar_add(calendar, unit->now, over);
+	int64_t days = cl_calendar_business_days(calendar, unit->now, last);
+	for (size_t i = 0; i < move->instance.task.n; i++)
+		hash = (hash ^ (uint8_t)move->instance.task.p[i]) * 16777619u;
+	move->clock = (struct cl_duration){days > 1 ? 1 + (int32_t)(hash % (uint32_t)days) : 1, CL_BUSINESS_DAYS};
+	move->due = cl_calendar_add(calendar, unit->now, move->clock);
+}
+
 int cl_clock_find(struct cl_unit *unit, struct cl_move *move, struct cl_err *e)
 {
 	const struct cl_state_rule *state = &move->workflow->states[move->target];
@@ -118,6 +136,8 @@ int cl_clock_find(struct cl_unit *unit, struct cl_move *move, struct cl_err *e)
 		code = by_tier(unit, move, e);
 	else
 		code = by_function(unit, move, e);
+	if (!code && move->imported && move->due <= unit->now)
+		spread(unit, move);
 	/* A day that has passed cannot be waited for again, or clocks would fire each other for ever: whoever is told of it
 	 * has until the next business day. */
 	if (!code && (move->stays || move->by_clock) && move->due <= unit->now) {

@@ -21,6 +21,7 @@ struct cl_move {
 	cl_instant due; /* end of the clock, by cl_clock_find; 0 in a final state */
 	bool keeps_clock; /* the former clock goes on */
 	bool by_clock; /* a clock fired the event */
+	bool imported; /* it began elsewhere, before it stood here */
 	struct cl_str timer_data; /* JSON for the clock's timer; empty: "{}" */
 	bool trusted; /* `task` holds nothing that a client sent */
 	bool stays; /* the clock ran out and starts again: the state is not entered anew */

@@ -1,5 +1,6 @@
 /* instance_start.c: a workflow begins: by a client's Task, by a plugin, or taken over from elsewhere. */
 #include "base/closest.h"
+#include "base/date.h"
 #include "org/fhir/types.h"
 #include "org/flow/instance_internal.h"
 
@@ -180,6 +181,35 @@ static int check_single(struct cl_unit *unit, const struct cl_move *move, struct
 	return 0;
 }
 
+/* Began elsewhere: its history here is its start and the coming into its present state, each by its true date. */
+static int take_over(struct cl_unit *unit, struct cl_move *move, const struct cl_start *start, struct cl_version *out,
+                     struct cl_issues *issues, struct cl_err *e)
+{
+	cl_instant entered = start->entered ? start->entered : unit->now;
+	if (move->instance.started > entered || entered > unit->now) {
+		cl_fail(e, CL_E_RULE,
+		        "what is taken over began (started) before it came into its state (entered), and "
+		        "neither lies in the future");
+		return cl_fail_at(e, "entered");
+	}
+	struct cl_json *meta = cl_json_get(move->task, "meta");
+	if (!meta || meta->kind != CL_JSON_OBJECT)
+		meta = cl_json_set_object(unit->arena, move->task, "meta");
+	struct cl_json *tags = cl_json_get(meta, "tag");
+	if (!tags || tags->kind != CL_JSON_ARRAY)
+		tags = cl_json_set_array(unit->arena, meta, "tag");
+	struct cl_json *tag = cl_json_append(unit->arena, tags);
+	tag->kind = CL_JSON_OBJECT;
+	cl_json_set_text(unit->arena, tag, "system", CL_STR(CL_TASK_SYSTEM));
+	cl_json_set_text(unit->arena, tag, "code", CL_STR("imported"));
+	cl_json_set_text(unit->arena, move->task, "authoredOn",
+	                 cl_zone_text(unit->arena, unit->organization->calendar.zone, move->instance.started));
+	move->imported = true;
+	move->occurred = entered;
+	move->source = CL_STR("import");
+	return cl_move_apply(unit, move, out, issues, e);
+}
+
 int cl_instance_start(struct cl_unit *unit, const struct cl_start *start, struct cl_version *out,
                       struct cl_issues *issues, struct cl_err *e)
 {
@@ -204,7 +234,7 @@ int cl_instance_start(struct cl_unit *unit, const struct cl_start *start, struct
 	move.instance = (struct cl_stored_instance){
 	        .task = start->id.n ? cl_arena_copy(unit->arena, start->id) : cl_unit_id(unit, CL_STR("Task")),
 	        .workflow = move.workflow->name,
-	        .started = unit->now,
+	        .started = start->started ? start->started : unit->now,
 	};
 	fill_task(unit, &move, start);
 	take_inputs(unit, &move);
@@ -217,5 +247,7 @@ int cl_instance_start(struct cl_unit *unit, const struct cl_start *start, struct
 	if (code)
 		return code;
 	move.data = cl_json_copy(unit->arena, move.record);
+	if (start->started || start->entered)
+		return take_over(unit, &move, start, out, issues, e);
 	return cl_move_apply(unit, &move, out, issues, e);
 }

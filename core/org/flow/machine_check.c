@@ -287,6 +287,12 @@ static void check_workflow(struct report *report, const struct cl_catalog *catal
 			               "workflow '%.*s': migrates '%.*s' to '%.*s', which does not exist",
 			               CL_STR_ARGS(workflow->name), CL_STR_ARGS(workflow->migrate[i].from),
 			               CL_STR_ARGS(workflow->migrate[i].to));
+	for (size_t i = 0; i < workflow->conflict_count; i++) {
+		const struct cl_conflict *conflict = &workflow->conflicts[i];
+		if (catalog && conflict->tell.n && !cl_catalog_has_role(catalog, conflict->tell))
+			report_problem(report, &conflict->origin, "conflict '%.*s': '%.*s' is no role",
+			               CL_STR_ARGS(conflict->name), CL_STR_ARGS(conflict->tell));
+	}
 	if (whole)
 		check_paths(report, workflow);
 }

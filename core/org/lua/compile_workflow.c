@@ -122,6 +122,33 @@ static void compile_state(lua_State *L, int at, const struct cl_workflow *workfl
 	                                 CL_STR_ARGS(workflow->name), CL_STR_ARGS(state->name));
 }
 
+static void compile_conflicts(lua_State *L, int index, struct cl_workflow *workflow)
+{
+	workflow->conflict_count = cl_push_list(L, index, "conflict_list");
+	workflow->conflicts = workflow->conflict_count
+	                              ? CL_NEW_ARRAY(cl_lua_of(L)->arena, struct cl_conflict, workflow->conflict_count)
+	                              : NULL;
+	for (size_t i = 0; i < workflow->conflict_count; i++) {
+		struct cl_conflict *conflict = &workflow->conflicts[i];
+		lua_rawgeti(L, -1, (lua_Integer)i + 1);
+		int at = lua_gettop(L);
+		*conflict = (struct cl_conflict){
+		        .name = cl_field_text(L, at, "name"),
+		        .summary = cl_field_text(L, at, "summary"),
+		        .workflow = workflow->name,
+		        .with = cl_field_text(L, at, "with"),
+		        .action = (uint8_t)cl_field_integer(L, at, "number", CL_CONFLICT_REFUSE),
+		        .tell = cl_field_text(L, at, "tell"),
+		        .origin = cl_field_origin(L, at),
+		};
+		conflict->states = cl_field_texts(L, at, "states", &conflict->state_count);
+		conflict->when = cl_field_function(L, at, "when", &conflict->origin, "conflict %.*s of %.*s",
+		                                   CL_STR_ARGS(conflict->name), CL_STR_ARGS(workflow->name));
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+}
+
 static void compile_workflow(lua_State *L, int at, struct cl_workflow *workflow)
 {
 	struct cl_arena *arena = cl_lua_of(L)->arena;
@@ -155,6 +182,7 @@ static void compile_workflow(lua_State *L, int at, struct cl_workflow *workflow)
 	}
 	lua_pop(L, 1);
 
+	compile_conflicts(L, at, workflow);
 	workflow->state_count = cl_push_list(L, at, "state_list");
 	workflow->states =
 	        workflow->state_count ? CL_NEW_ARRAY(arena, struct cl_state_rule, workflow->state_count) : NULL;

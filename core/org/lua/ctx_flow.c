@@ -23,11 +23,22 @@ static struct cl_json *take_field_data(lua_State *L, int index, struct cl_unit *
 	return data;
 }
 
+/* 0 for nil. */
+static cl_instant take_field_instant(lua_State *L, int index, const char *name, const char *call)
+{
+	cl_instant at = 0;
+	if (cl_ctx_field(L, index, name) != LUA_TNIL)
+		at = cl_ctx_instant(L, lua_gettop(L), call, name);
+	lua_pop(L, 1);
+	return at;
+}
+
 static int start(lua_State *L)
 {
 	static const char call[] = "ctx:start";
 	static const char *const known[] = {
-	        "focus", "patient", "requester", "owner", "party", "partner", "state", "data", NULL,
+	        "focus", "patient", "requester", "owner",   "party", "partner",
+	        "state", "data",    "started",   "entered", NULL,
 	};
 	struct cl_unit *unit = cl_ctx_unit(L, call, true);
 	struct cl_version version = {0};
@@ -44,6 +55,8 @@ static int start(lua_State *L)
 		fields.partner = cl_ctx_field_text(L, 3, "partner", call);
 		fields.state = cl_ctx_field_text(L, 3, "state", call);
 		fields.data = take_field_data(L, 3, unit, call);
+		fields.started = take_field_instant(L, 3, "started", call);
+		fields.entered = take_field_instant(L, 3, "entered", call);
 	}
 	cl_issues_init(&issues, unit->arena, 0);
 	if (cl_instance_start(unit, &fields, &version, &issues, &e))

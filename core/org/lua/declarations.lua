@@ -228,7 +228,19 @@ local function read_state(value, at, what)
 	return read_fields(value, state_fields, at, what)
 end
 
+local conflict_fields = {
+	with = text, summary = text, states = texts, action = one_of("refuse", "warn", "ask"), tell = text, when = func,
+}
+
+local function read_conflict(value, at, what)
+	if not is_plain(value) then
+		return expect(at, what, '{ with = "workflow", action = "refuse" }', value)
+	end
+	return read_fields(value, conflict_fields, at, what)
+end
+
 local workflow_fields = {
+	conflicts = by_name(most.events, "conflict", read_conflict),
 	summary = text, subject = text, start = text, single = flag, recorders = texts,
 	parties = by_name(20, "party", function (value, at, what)
 		return { roles = texts(value, at, what), at = at }

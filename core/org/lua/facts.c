@@ -12,9 +12,12 @@ struct reading {
 
 /* Names that some part of Careloop reads; a slip of the pen must not be passed over in silence. */
 static const char *const known_fields[] = {
-        "id",       "name",       "zone",    "hours",    "holidays",   "reference", "url",     "model",    "programs",
-        "services", "connectors", "plugins", "partners", "principals", "settings",  "metrics", "host",     "hosts",
-        "summary",  "logo",       "limits",  "witness",  "retention",  "mail",      "courier", "sessions",
+        "id",          "name",       "zone",          "hours",         "holidays",   "reference",
+        "url",         "model",      "programs",      "services",      "connectors", "plugins",
+        "partners",    "principals", "settings",      "metrics",       "host",       "hosts",
+        "summary",     "logo",       "limits",        "witness",       "retention",  "mail",
+        "courier",     "sessions",   "import_spread", "hold_outgoing", "digests",    "escalation_ceilings",
+        "reply_links",
 };
 
 static void check_fields(const struct reading *reading, const struct cl_json *organization)
@@ -170,6 +173,16 @@ static void read_partners(const struct reading *reading, const struct cl_json *p
 	}
 }
 
+/* A duration that the core reads where it needs it. */
+static void check_duration(const struct reading *reading, const struct cl_json *organization, const char *name)
+{
+	const struct cl_json *value = cl_json_get(organization, name);
+	struct cl_duration duration;
+	struct cl_err e = {0};
+	if (value && (value->kind != CL_JSON_STRING || cl_duration_parse(cl_json_text(value), &duration, &e)))
+		PROBLEM(reading, "%s must be a duration such as \"10 business days\"", name);
+}
+
 void cl_facts_read(struct cl_lua *lua, const struct cl_json *organization)
 {
 	struct cl_organization_facts *facts = &lua->facts;
@@ -194,4 +207,6 @@ void cl_facts_read(struct cl_lua *lua, const struct cl_json *organization)
 	read_holidays(&reading, cl_json_get(facts->config, "holidays"));
 	read_hours(&reading, cl_json_get(facts->config, "hours"));
 	read_partners(&reading, cl_json_get(facts->config, "partners"));
+	check_duration(&reading, facts->config, "import_spread");
+	check_duration(&reading, facts->config, "hold_outgoing");
 }

@@ -213,6 +213,26 @@ local function finish_state(workflow, state, numbers, settings)
 	end
 end
 
+local conflict_actions = { refuse = 1, warn = 2, ask = 3 } -- enum cl_conflict_action
+
+-- The other workflow may be of a plugin that this organization does not use: then there is nothing to conflict with.
+local function finish_conflicts(workflow, what)
+	workflow.conflict_list = {}
+	for _, name in ipairs(sorted_names(workflow.conflicts)) do
+		local conflict = workflow.conflicts[name]
+		local mine = what .. ": conflict '" .. name .. "'"
+		conflict.name, conflict.workflow = name, workflow.name
+		conflict.number = conflict_actions[conflict.action or "refuse"]
+		if not conflict.with then
+			problem(conflict.at, mine .. ": needs with = \"workflow\"")
+		end
+		for _, state in ipairs(conflict.states or {}) do
+			check_state(workflow, state, conflict.at, mine)
+		end
+		workflow.conflict_list[#workflow.conflict_list + 1] = conflict
+	end
+end
+
 local function finish_workflow(workflow, settings)
 	local what = "workflow '" .. workflow.name .. "'"
 	local names, numbers = sorted_names(workflow.states), {}
@@ -237,6 +257,7 @@ local function finish_workflow(workflow, settings)
 		finish_state(workflow, state, numbers, settings)
 		workflow.state_list[i] = state
 	end
+	finish_conflicts(workflow, what)
 	for i, name in ipairs(sorted_names(workflow.parties)) do
 		workflow.party_list[i] = { name = name, roles = workflow.parties[name].roles }
 	end

@@ -133,18 +133,20 @@ local function lay_over(_, layer)
 	return layer
 end
 
+local function lay_fields(base, layer)
+	return base and replace_fields(base, layer) or take_away_false(layer)
+end
+
 local function lay_workflow(base, layer)
-	local states, parties, migrate = layer.states, layer.parties, layer.migrate
-	layer.states, layer.parties, layer.migrate = nil, nil, nil
+	local states, parties, migrate, conflicts = layer.states, layer.parties, layer.migrate, layer.conflicts
+	layer.states, layer.parties, layer.migrate, layer.conflicts = nil, nil, nil, nil
 	base = base and replace_fields(base, layer) or take_away_false(layer)
 	base.states = lay_named(base.states or {}, states, "state", lay_state, layer.at)
 	base.parties = lay_named(base.parties or {}, parties, "party", lay_over, schema.below(layer.at, "parties"))
+	base.conflicts = lay_named(base.conflicts or {}, conflicts, "conflict", lay_fields,
+		schema.below(layer.at, "conflicts"))
 	base.migrate = lay_named(base.migrate or {}, migrate, "migrated state", lay_over, schema.below(layer.at, "migrate"))
 	return base
-end
-
-local function lay_fields(base, layer)
-	return base and replace_fields(base, layer) or take_away_false(layer)
 end
 
 local function append(list, more)

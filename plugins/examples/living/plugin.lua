@@ -1,0 +1,77 @@
+-- living: what a house needs to live with its workflows: conflicts between them, taking over what runs already, undoing
+-- what was wrong. An example: plugins/README.md tells of it.
+return plugin {
+	name = "living", api = 1, summary = "Living with workflows",
+
+	roles = {
+		coordinator = {
+			summary = "Coordinates care",
+			allow = {
+				{ "read search history create update", types = { "Patient", "DetectedIssue" } },
+				{ "read search history create update", types = { "Communication", "Appointment", "Flag" } },
+				{ "read search create update transition", types = { "Task" } },
+			},
+		},
+		manager = {
+			summary = "Runs the clinic",
+			allow = {
+				{ "admin metrics", types = { "*" } },
+				{ "read search create update transition", types = { "Task", "Patient", "DetectedIssue" } },
+			},
+		},
+	},
+
+	workflow "plan" {
+		summary = "A plan of care", subject = "Patient", start = "draft",
+		conflicts = {
+			two_plans = { with = "plan", action = "refuse", summary = "A patient has one plan" },
+			outreach_twice = {
+				with = "outreach", action = "warn", tell = "coordinator", states = { "active" },
+				summary = "The plan's team and outreach both call the patient",
+			},
+			other_team = {
+				with = "team_plan", action = "ask", summary = "Another team plans for this patient",
+				when = function (_, own, other)
+					return own.data.team ~= other.data.team
+				end,
+			},
+		},
+		draft = {
+			status = "requested", owner = "coordinator", action = "Write it", within = "2 business days",
+			on = { start = "active", drop = { "dropped", needs = { reason = "string" } } },
+		},
+		active = {
+			status = "in-progress", owner = "coordinator", action = "Follow it", within = "90 days",
+			on = { finish = "done" },
+		},
+		done = { status = "completed", final = true },
+		dropped = { status = "cancelled", final = true },
+	},
+
+	workflow "team_plan" {
+		summary = "Another team's plan", subject = "Patient", start = "active",
+		active = {
+			status = "in-progress", owner = "coordinator", action = "Follow it", within = "90 days",
+			on = { finish = "done" },
+		},
+		done = { status = "completed", final = true },
+	},
+
+	workflow "outreach" {
+		summary = "Call patients for prevention", subject = "Patient", start = "calling",
+		calling = {
+			status = "requested", owner = "coordinator", action = "Call", within = "5 business days",
+			on = { done = "done" },
+		},
+		done = { status = "completed", final = true },
+	},
+
+	metric "plans" {
+		summary = "Plans begun", category = "operations", unit = "plans", better = "higher",
+		of = started "plan", show = "count",
+	},
+	metric "plan_active" {
+		summary = "Time to an active plan", category = "operations", unit = "days", better = "lower",
+		of = started "plan", measure = elapsed("draft", "active", "days"), show = "median",
+	},
+}
