@@ -228,4 +228,27 @@ static inline struct cl_str status_of(const struct cl_json *bundle, const char *
 	return cl_json_text(cl_json_path(bundle, "entry", entry, "response", "status", NULL));
 }
 
+/* JSON in single quotes. */
+static inline const char *q(struct fixture *f, const char *text)
+{
+	char *copy = cl_arena_cstring(f->arena, cl_str_of(text));
+	for (char *p = copy; *p; p++)
+		if (*p == '\'')
+			*p = '"';
+	return copy;
+}
+
+static inline void says(const struct cl_response *response, const char *words)
+{
+	if (!response->body.n || !memmem(response->body.p, response->body.n, words, strlen(words)))
+		fail_msg("'%s' is not in %.*s", words, CL_STR_ARGS(response->body));
+}
+
+static inline void has_header(const struct cl_response *response, const char *name, const char *value)
+{
+	struct cl_str is = cl_response_header(response, name);
+	if (!cl_str_is(is, value))
+		fail_msg("%s is '%.*s' instead of '%s'", name, CL_STR_ARGS(is), value);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -1,16 +1,6 @@
 /* engine_write_test.c: conditional interactions, patches, forms of bodies: what clients may write and how they are answered. */
 #include "engine_support.h"
 
-/* JSON in single quotes. */
-static const char *q(struct fixture *f, const char *text)
-{
-	char *copy = cl_arena_cstring(f->arena, cl_str_of(text));
-	for (char *p = copy; *p; p++)
-		if (*p == '\'')
-			*p = '"';
-	return copy;
-}
-
 static struct cl_response ask(struct fixture *f, const char *method, const char *target, const char *body,
                               const char *header, const char *value, int status)
 {
@@ -34,19 +24,6 @@ static struct cl_response send_typed(struct fixture *f, const char *method, cons
 static struct cl_response patch(struct fixture *f, const char *target, const char *body, int status)
 {
 	return send_typed(f, "PATCH", target, "application/json-patch+json", body, status);
-}
-
-static void says(const struct cl_response *response, const char *words)
-{
-	if (!response->body.n || !memmem(response->body.p, response->body.n, words, strlen(words)))
-		fail_msg("'%s' is not in %.*s", words, CL_STR_ARGS(response->body));
-}
-
-static void has_header(const struct cl_response *response, const char *name, const char *value)
-{
-	struct cl_str is = cl_response_header(response, name);
-	if (!cl_str_is(is, value))
-		fail_msg("%s is '%.*s' instead of '%s'", name, CL_STR_ARGS(is), value);
 }
 
 static const char identified[] = "{'resourceType':'Patient','identifier':[{'system':'s','value':'v'}],'active':true}";

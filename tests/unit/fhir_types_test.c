@@ -212,7 +212,8 @@ static void links_are_visited_and_rewritten(void **state)
 	assert_int_equal(cl_fhir_visit_links(resource, note_link, &links), 0);
 	cl_buf_add_byte(&links.text, 0);
 	assert_string_equal(links.text.p,
-	                    "2 http://p|1\n3 urn:uuid:a\n1 urn:uuid:a\n1 Group/1\n1 Patient/2\n1 Practitioner/4\n");
+	                    "2 http://p|1\n3 urn:uuid:a\n1 urn:uuid:a\n1 Group/1\n3 http://picture\n1 Patient/2\n"
+	                    "4 <div><a href=\"urn:uuid:a\">x</a></div>\n1 Practitioner/4\n");
 	assert_text(cl_json_get_text(cl_json_get(resource, "for"), "reference"), "Patient/new");
 	assert_text(cl_json_get_text(cl_json_get(resource, "for"), "display"), "urn:uuid:a");
 	links.seen = 0;

@@ -2,6 +2,7 @@
 #include "org/engine/engine.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "org/engine/run.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <signal.h>
@@ -314,7 +315,8 @@ static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t 
 	}
 	switch (cl_route_lane(&job->route, engine->rules)) {
 	case CL_LANE_WRITER:
-		hand_over(engine, job, false);
+		/* A batch that only reads need not wait for those that write. */
+		hand_over(engine, job, job->route.kind == CL_ROUTE_BUNDLE && cl_batch_may_be_reads(job->request.body));
 		return;
 	case CL_LANE_SEARCH:
 		hand_over(engine, job, true);

@@ -102,7 +102,7 @@ int cl_interaction_import(struct cl_interaction_context *context, struct cl_err 
 int cl_interaction_operation(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_console(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_courier(struct cl_interaction_context *context, struct cl_err *e);
-/* Bundles manage their own SAVEPOINTs through cl_organization_run's machinery: see bundle.c. */
+/* Batches are run entry by entry: see bundle.c. */
 int cl_interaction_transaction(struct cl_interaction_context *context, struct cl_json *bundle, struct cl_err *e);
 
 /* One resource as a write wants it: decided, stored, reacted to. Shared by single requests and bundles. */

@@ -14,6 +14,13 @@ void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, con
 bool cl_run_batch(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
                   const struct cl_principal *principal, struct cl_str key, struct cl_json *bundle,
                   struct cl_outcome *out);
+/* Larger batches are the writer's without being looked at. */
+#define CL_BATCH_LOOKED_AT (1024 * 1024)
+/* A quick look at the text: may it be a batch that only reads? */
+bool cl_batch_may_be_reads(struct cl_str body);
+/* Runs a batch that only reads on any connection, each entry with its audit leaf. False when it is something else: then nothing
+ * was done. */
+bool cl_batch_of_reads(struct cl_interaction_context *context, struct cl_audit_tail *tail);
 int cl_organization_fire_one(struct cl_organization *organization, struct cl_arena *arena,
                              const struct cl_stored_timer *timer, struct cl_change **changes, struct cl_err *e);
 /* Quarantines a timer whose run crashed the process twice, and says so in the event log, whose outcome this is. */

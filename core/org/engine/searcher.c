@@ -1,6 +1,7 @@
 /* searcher.c: a search thread: pure C on a read-only connection, behind the gate that keeps the log small (pitfalls 6). */
 #include "org/engine/engine.h"
 #include "base/log.h"
+#include "org/engine/run.h"
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -25,8 +26,10 @@ static int is_late(void *context)
 	return job->request.deadline && job->request.deadline < cl_clock_now(&(struct cl_clock){0});
 }
 
-static void run_search(struct cl_engine *engine, struct cl_store *store, struct cl_job *job)
+/* False for what looked like a batch of reads and is none: nothing was done. */
+static bool run_search(struct cl_engine *engine, struct cl_store *store, struct cl_job *job)
 {
+	bool done = true;
 	struct cl_err problem = {0};
 	struct cl_issues issues;
 	const struct cl_principal *principal;
@@ -42,7 +45,7 @@ static void run_search(struct cl_engine *engine, struct cl_store *store, struct 
 		                         &problem);
 	if (problem.code) {
 		cl_interaction_answer_error(job->arena, NULL, &problem, &job->outcome.response);
-		return;
+		return true;
 	}
 	struct cl_interaction_context context = {
 	        .arena = job->arena,
@@ -60,10 +63,28 @@ static void run_search(struct cl_engine *engine, struct cl_store *store, struct 
 	cl_store_set_progress(store, is_late, &run);
 	/* All that one answer tells is of one moment: matches, what is included, the total. */
 	cl_store_snapshot_begin(store, &problem);
-	cl_interaction_run_read(&context, engine->organization->tail);
+	if (job->route.kind == CL_ROUTE_BUNDLE)
+		done = cl_batch_of_reads(&context, engine->organization->tail);
+	else
+		cl_interaction_run_read(&context, engine->organization->tail);
 	cl_store_snapshot_end(store);
 	cl_store_set_progress(store, NULL, NULL);
 	pthread_rwlock_unlock(&engine->gate);
+	return done;
+}
+
+/* To the writer after all; false when its lane is full. */
+static bool pass_on(struct cl_engine *engine, struct cl_job *job)
+{
+	struct cl_err problem = {0};
+	cl_rules_release(job->rules);
+	job->rules = NULL;
+	job->outcome = (struct cl_outcome){0};
+	if (cl_lane_push(&engine->writer, job))
+		return true;
+	cl_fail(&problem, CL_E_BUSY, "the organization is busy; try again in a moment");
+	cl_interaction_answer_error(job->arena, NULL, &problem, &job->outcome.response);
+	return false;
 }
 
 void *cl_engine_searcher(void *argument)
@@ -81,9 +102,10 @@ void *cl_engine_searcher(void *argument)
 		struct cl_job *job = cl_fair_take(&engine->searcher);
 		if (!job)
 			continue;
-		run_search(engine, store, job);
+		bool done = run_search(engine, store, job);
 		cl_fair_done(&engine->searcher, job);
-		cl_engine_complete(engine, job);
+		if (done || !pass_on(engine, job))
+			cl_engine_complete(engine, job);
 	}
 	cl_store_close(store);
 	return NULL;

@@ -93,11 +93,13 @@ static int walk_value(struct walk *walk, const struct cl_fhir_node *parent, cons
 		case CL_DATA_URL:
 		case CL_DATA_OID:
 		case CL_DATA_UUID:
-			if (parent->data == CL_DATA_ATTACHMENT || parent->data == CL_DATA_EXTENSION)
+			if (parent->data == CL_DATA_EXTENSION)
 				return cl_str_is(cl_fhir_element_name(element), "url")
 				               ? 0
 				               : walk->visit(walk->context, CL_FHIR_LINK_URI, value);
 			return walk->visit(walk->context, CL_FHIR_LINK_URI, value);
+		case CL_DATA_XHTML:
+			return walk->visit(walk->context, CL_FHIR_LINK_NARRATIVE, value);
 		case CL_DATA_STRING:
 			if (parent->data == CL_DATA_REFERENCE && cl_str_is(cl_fhir_element_name(element), "reference"))
 				return walk->visit(walk->context, CL_FHIR_LINK_REFERENCE, value);

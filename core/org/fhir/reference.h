@@ -27,13 +27,14 @@ struct cl_fhir_reference cl_fhir_reference_parse(struct cl_str text);
 enum cl_fhir_link {
 	CL_FHIR_LINK_REFERENCE = 1, /* Reference.reference */
 	CL_FHIR_LINK_CANONICAL,
-	CL_FHIR_LINK_URI, /* uri, url, oid, uuid; but not Attachment.url and not an extension's own name */
+	CL_FHIR_LINK_URI, /* uri, url, oid, uuid, Attachment.url; but not an extension's own name */
+	CL_FHIR_LINK_NARRATIVE, /* the XHTML of a narrative */
 };
 
 /* Non-zero stops the walk and is returned by it. `text` is the string node; its text may be replaced by one in the
  * tree's arena (transactions turn urn:uuid: into Type/id so), its kind may not. */
 typedef int (*cl_fhir_link_visitor)(void *context, enum cl_fhir_link kind, struct cl_json *text);
 
-/* Visits every such string of a resource, contained resources and extensions included, narratives not. Elements that
+/* Visits every such string of a resource, contained resources and extensions included, narratives as a whole. Elements that
  * FHIR does not define are skipped, so the resource need not be valid. */
 int cl_fhir_visit_links(struct cl_json *resource, cl_fhir_link_visitor visit, void *context);
