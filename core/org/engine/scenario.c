@@ -47,10 +47,12 @@ static cl_instant parse_time(lua_State *L, int index)
 	return moment.lower;
 }
 
+/* engine.clock([dateTime]): where it begins; without one 2026-01-01. */
 static int clock_new(lua_State *L)
 {
+	cl_instant start = lua_isnoneornil(L, 1) ? (cl_instant)1767225600 * CL_SECOND : parse_time(L, 1);
 	struct cl_clock *clock = lua_newuserdatauv(L, sizeof *clock, 0);
-	*clock = (struct cl_clock){.is_virtual = true, .now = (cl_instant)1767225600 * CL_SECOND}; /* 2026-01-01 */
+	*clock = (struct cl_clock){.is_virtual = true, .now = start};
 	luaL_setmetatable(L, CL_CLOCK);
 	return 1;
 }
@@ -119,6 +121,30 @@ static int open_temporary(struct cl_scenario *test, struct cl_handle *handle, st
 	return cl_lua_archive(arena, folder, test->plugins, handle->id, archive, e);
 }
 
+/* A file whose UUID and secret follow from a text: the same story gives the same file, to the byte. */
+static int seed_identity(const struct cl_handle *handle, const char *seed, struct cl_err *e)
+{
+	struct cl_store *store;
+	uint8_t secret[CL_SHA256_SIZE];
+	char uuid[2 * CL_SHA256_SIZE + 1];
+	char text[400];
+	snprintf(text, sizeof text, "%s %s", handle->id, seed);
+	cl_sha256_of(cl_str_of(text), secret);
+	cl_hex(secret, 16, uuid);
+	int code = cl_store_open(handle->folder, handle->id, CL_STORE_WRITER, &store, e);
+	if (code)
+		return code;
+	code = cl_store_begin(store, e);
+	if (!code)
+		code = cl_store_meta_set(store, "uuid", cl_str_of(uuid), e);
+	if (!code)
+		code = cl_store_meta_set(store, "secret", (struct cl_str){(const char *)secret, sizeof secret}, e);
+	if (!code)
+		code = cl_store_commit(store, e);
+	cl_store_close(store);
+	return code;
+}
+
 /* The server's own file, which must be new: a demonstration never adds to real data. */
 static int open_real(struct cl_scenario *test, struct cl_handle *handle, struct cl_arena *arena,
                      struct cl_json **archive, struct cl_err *e)
@@ -131,7 +157,8 @@ static int open_real(struct cl_scenario *test, struct cl_handle *handle, struct 
 	char *file = cl_arena_cstring(arena, cl_arena_printf(arena, "%s/%s.db", folder, handle->id));
 	if (!access(file, F_OK))
 		return cl_fail(e, CL_E_CONFLICT, "%s exists already; a demonstration needs a new one", file);
-	return cl_settings_archive(arena, test->config_path, test->config, handle->id, archive, e);
+	code = test->seed ? seed_identity(handle, test->seed, e) : 0;
+	return code ? code : cl_settings_archive(arena, test->config_path, test->config, handle->id, archive, e);
 }
 
 static int organization_open(lua_State *L)
@@ -170,6 +197,9 @@ static int organization_open(lua_State *L)
 		code = cl_rules_new(archive, NULL, NULL, &rules, &problems, &e);
 	if (!code)
 		code = cl_organization_open(handle->folder, handle->id, rules, clock, NULL, &handle->organization, &e);
+	/* What a test or a seed made can be made again. */
+	if (!code && (!test->config || test->seed))
+		code = cl_store_forgo_durability(handle->organization->store, &e);
 	cl_rules_release(rules);
 	cl_arena_free(arena);
 	if (code) {

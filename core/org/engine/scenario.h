@@ -16,6 +16,7 @@ struct cl_scenario {
 	const char *config_path;
 	const struct cl_json *config;
 	cl_instant start, finish;
+	const char *seed; /* the files' identity (and so every id) follows from this text; NULL: random */
 };
 
 /* A state with `engine` loaded: on top of the stack is the function that scenario.lua returned, or an error message. */

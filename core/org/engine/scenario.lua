@@ -378,8 +378,7 @@ end
 
 -- The demonstration: organizations on their real files; time runs from `engine.start` to now.
 if engine.start then
-	local world = { clock = engine.clock(), all = {}, checks = 0 }
-	world.clock:set(engine.start)
+	local world = { clock = engine.clock(engine.start), all = {}, checks = 0 }
 	demo = { clock = world.clock } -- luacheck: ignore
 	function demo:organization(id) -- luacheck: ignore
 		return setmetatable({ world = world }, methods):organization(id)

@@ -254,6 +254,12 @@ uint64_t cl_store_incarnation(const struct cl_store *store)
 	return store->incarnation;
 }
 
+int cl_store_forgo_durability(struct cl_store *store, struct cl_err *e)
+{
+	int result = sqlite3_exec(store->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);
+	return result == SQLITE_OK ? 0 : cl_sqlite_fail(store, result, "setting synchronous", e);
+}
+
 const uint8_t *cl_store_secret(const struct cl_store *store)
 {
 	return store->secret;

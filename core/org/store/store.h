@@ -18,6 +18,9 @@ enum cl_store_mode {
 int cl_store_open(const char *folder, const char *name, enum cl_store_mode mode, struct cl_store **out,
                   struct cl_err *e);
 void cl_store_close(struct cl_store *store);
+/* For a file that can be made again (tests, simulations): commits no longer wait for the disk, so a power cut may lose or break it.
+ * Writer, outside a transaction. */
+int cl_store_forgo_durability(struct cl_store *store, struct cl_err *e);
 /* Random UUID of the organization's file, its incarnation (raised by restore), and the 32-byte secret ids derive from. */
 struct cl_str cl_store_uuid(const struct cl_store *store);
 uint64_t cl_store_incarnation(const struct cl_store *store);
