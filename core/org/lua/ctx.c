@@ -243,18 +243,23 @@ static void push_setting(lua_State *L, const struct cl_json *value)
 		cl_push_plain(L, value);
 }
 
-static const struct cl_setting *find_setting(const struct cl_lua *lua, struct cl_str plugin, struct cl_str name,
-                                             struct cl_closest *closest)
+static const struct cl_setting *find_setting(const struct cl_lua *lua, struct cl_str plugin, struct cl_str name)
 {
-	for (size_t i = 0; i < lua->catalog.setting_count; i++) {
-		const struct cl_setting *setting = &lua->catalog.settings[i];
-		if (!cl_str_equal(setting->plugin, plugin))
-			continue;
-		if (cl_str_equal(setting->name, name))
-			return setting;
-		cl_closest_offer(closest, setting->name.p);
-	}
+	for (size_t i = 0; i < lua->catalog.setting_count; i++)
+		if (cl_str_equal(lua->catalog.settings[i].name, name) &&
+		    cl_str_equal(lua->catalog.settings[i].plugin, plugin))
+			return &lua->catalog.settings[i];
 	return NULL;
+}
+
+/* Likeness costs more than the search: it is looked for only when there is something to say. */
+static struct cl_closest like_setting(const struct cl_lua *lua, struct cl_str plugin, struct cl_str name)
+{
+	struct cl_closest closest = {.wanted = name};
+	for (size_t i = 0; i < lua->catalog.setting_count; i++)
+		if (cl_str_equal(lua->catalog.settings[i].plugin, plugin))
+			cl_closest_offer(&closest, lua->catalog.settings[i].name.p);
+	return closest;
 }
 
 static struct cl_str scope_name(const struct cl_lua *lua, int plugin)
@@ -264,8 +269,10 @@ static struct cl_str scope_name(const struct cl_lua *lua, int plugin)
 
 static void push_setting_of(lua_State *L, struct cl_str plugin, struct cl_str name)
 {
-	struct cl_closest closest = {.wanted = name};
-	const struct cl_setting *setting = find_setting(cl_lua_of(L), plugin, name, &closest);
+	const struct cl_setting *setting = find_setting(cl_lua_of(L), plugin, name);
+	struct cl_closest closest = {0};
+	if (!setting)
+		closest = like_setting(cl_lua_of(L), plugin, name);
 	if (!setting && closest.best)
 		cl_raise_misuse(L, "plugin %.*s has no setting '%.*s'; did you mean '%s'?", CL_STR_ARGS(plugin),
 		                CL_STR_ARGS(name), closest.best);
