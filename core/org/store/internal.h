@@ -287,6 +287,8 @@ int cl_leaf_list(struct cl_store *store, const struct cl_criterion *criterion, u
 /* For exact ones: appends the next rows after `after`, at most `most`, in order. */
 int cl_leaf_next(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t after,
                  size_t most, struct cl_rows *out, struct cl_err *e);
+/* For exact ones: is this row among them? Cheaper than its stored values, where many rows are not. */
+int cl_leaf_has(struct cl_store *store, const struct cl_criterion *criterion, int64_t row, bool *out, struct cl_err *e);
 /* For exact ones: how many. */
 int cl_leaf_count(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t *out,
                   struct cl_err *e);

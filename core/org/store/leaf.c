@@ -156,6 +156,21 @@ int cl_leaf_next(struct cl_store *store, const struct cl_criterion *criterion, u
 	return code == 1 ? 0 : code;
 }
 
+int cl_leaf_has(struct cl_store *store, const struct cl_criterion *criterion, int64_t row, bool *out, struct cl_err *e)
+{
+	sqlite3_stmt *statement;
+	*out = false;
+	int code = exact_statement(store, criterion, false, &statement, e);
+	if (code || !statement)
+		return code;
+	sqlite3_bind_int64(statement, 4, row - 1);
+	sqlite3_bind_int64(statement, 5, row);
+	code = cl_step(store, statement, e);
+	*out = code == 1;
+	sqlite3_reset(statement);
+	return code < 0 ? code : 0;
+}
+
 int cl_leaf_count(struct cl_store *store, const struct cl_criterion *criterion, uint16_t type, int64_t *out,
                   struct cl_err *e)
 {

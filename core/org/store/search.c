@@ -8,18 +8,48 @@
 
 /* ---- one candidate ---- */
 
-static int decide_terms(struct cl_search *search, struct cl_subject *subject, bool *out, struct cl_err *e)
+/* `decided`: bits of the terms that were decided before. */
+static int decide_terms(struct cl_search *search, struct cl_subject *subject, uint32_t decided, bool *out,
+                        struct cl_err *e)
 {
 	int code = 0;
 	*out = true;
 	for (size_t i = 0; !code && *out && i < search->term_count; i++)
-		if (i != search->driver)
+		if (i != search->driver && (i >= 32 || !(decided >> i & 1)))
 			code = cl_decide(&search->decider, search->terms[i], subject, out, e);
 	return code;
 }
 
-static int judge(struct cl_search *search, struct cl_subject *subject, const struct cl_key *at, bool missing_only,
-                 struct cl_err *e)
+/* Asks the indexes of exact terms about a row whose values are not read yet. *undecided: some term needs them. */
+static int ask_indexes(struct cl_search *search, int64_t row, bool values_needed, uint32_t *decided, bool *undecided,
+                       bool *out, struct cl_err *e)
+{
+	int code = 0;
+	*out = true;
+	*decided = 0;
+	*undecided = false;
+	for (size_t i = 0; i < search->term_count; i++)
+		if (i != search->driver && (i >= 32 || !cl_leaf_exact(search->terms[i])))
+			*undecided = true;
+	for (size_t i = 0; !code && *out && i < search->term_count && i < 32; i++) {
+		uint32_t asked = search->asked[i].asked, held = search->asked[i].held;
+		if (i == search->driver || !cl_leaf_exact(search->terms[i]))
+			continue;
+		/* Nearly every row holds, and its values are read anyway. */
+		if ((values_needed || *undecided) && asked >= 64 && held > asked / 10 * 7) {
+			*undecided = true;
+			continue;
+		}
+		code = cl_leaf_has(search->store, search->terms[i], row, out, e);
+		search->asked[i].asked++;
+		search->asked[i].held += *out;
+		*decided |= 1u << i;
+	}
+	return code;
+}
+
+static int judge(struct cl_search *search, struct cl_subject *subject, uint32_t decided, const struct cl_key *at,
+                 bool missing_only, struct cl_err *e)
 {
 	struct cl_key keys[CL_SORT_MAXIMUM];
 	bool holds;
@@ -32,7 +62,7 @@ static int judge(struct cl_search *search, struct cl_subject *subject, const str
 		if (missing_only ? !keys[0].missing : keys[0].missing || cl_key_compare(&keys[0], at, false) != 0)
 			return 0;
 	}
-	code = decide_terms(search, subject, &holds, e);
+	code = decide_terms(search, subject, decided, &holds, e);
 	if (!code && holds && !at && !missing_only)
 		code = cl_page_keys(&search->page, subject, keys, e);
 	if (code || !holds)
@@ -57,13 +87,13 @@ int cl_search_accept_values(struct cl_search *search, int64_t row, cl_instant up
 	code = cl_values_decode(search->store, content, values, e);
 	subject.values = &values->index;
 	if (!code)
-		code = judge(search, &subject, NULL, missing_only, e);
+		code = judge(search, &subject, 0, NULL, missing_only, e);
 	cl_scratch_leave(search->store);
 	return code;
 }
 
-int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key *at, bool missing_only,
-                     struct cl_err *e)
+int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key *known, const struct cl_key *at,
+                     bool missing_only, struct cl_err *e)
 {
 	struct cl_subject subject = {.row = row, .type = search->query->type, .has_updated = true};
 	struct cl_values *values;
@@ -71,20 +101,26 @@ int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key 
 	/* A parameter of another type was asked for. */
 	if (cl_row_type(row) != search->query->type || cl_moved_has(&search->moved, row))
 		return 0;
-	if (!search->query->sort_count && search->term_count == (search->driver < search->term_count ? 1 : 0)) {
-		search->total++;
-		cl_page_offer(&search->page, row, 0, NULL);
-		return cl_work(search->store, 1, e);
-	}
+	/* Is the row's only sort key at hand? */
+	bool keyed = !search->query->sort_count || (search->query->sort_count == 1 && known), undecided, holds;
+	uint32_t decided;
 	int code = cl_work(search->store, 2, e);
 	if (!code)
-		code = cl_scratch_enter(search->store, &values, e);
+		code = ask_indexes(search, row, !keyed || at || missing_only, &decided, &undecided, &holds, e);
+	if (code || !holds)
+		return code;
+	if (keyed && !undecided && !at && !missing_only) {
+		search->total++;
+		cl_page_offer(&search->page, row, 0, known);
+		return 0;
+	}
+	code = cl_scratch_enter(search->store, &values, e);
 	if (code)
 		return code;
 	code = cl_values_load(search->store, row, values, &subject.updated, e);
 	if (code == 1) {
 		subject.values = &values->index;
-		code = judge(search, &subject, at, missing_only, e);
+		code = judge(search, &subject, decided, at, missing_only, e);
 	}
 	cl_scratch_leave(search->store);
 	return code;
@@ -103,7 +139,7 @@ static int look_at(struct cl_search *search, const struct cl_rows *rows, struct 
 	bool by_row = !search->query->sort_count && !search->counting && search->page.has_after;
 	for (size_t i = 0; !code && i < rows->count && !may_stop(search); i++)
 		if (!by_row || rows->items[i] > search->page.after.row)
-			code = cl_search_accept(search, rows->items[i], NULL, false, e);
+			code = cl_search_accept(search, rows->items[i], NULL, NULL, false, e);
 	return code;
 }
 

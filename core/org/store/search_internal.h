@@ -18,14 +18,18 @@ struct cl_search {
 	size_t driver; /* the term whose index gives the rows: it need not be decided again; term_count = none */
 	struct cl_page page;
 	struct cl_moved moved;
+	/* How often a term's index was asked about a row, and how often it said yes: asking is worth it where it often says no. */
+	struct {
+		uint32_t asked, held;
+	} asked[32];
 	bool counting; /* every match is looked at */
 	int64_t total;
 };
 
-/* Decides on a row and offers it to the page. `at`: only when this is its first sort key (may be NULL). `missing_only`:
- * only when it has no first sort key. */
-int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key *at, bool missing_only,
-                     struct cl_err *e);
+/* Decides on a row and offers it to the page. `known`: its first sort key, when that can be no other (may be NULL). `at`: only
+ * when this is its first sort key (may be NULL). `missing_only`: only when it has no first sort key. */
+int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key *known, const struct cl_key *at,
+                     bool missing_only, struct cl_err *e);
 /* The same with what the row's `live` says at hand. */
 int cl_search_accept_values(struct cl_search *search, int64_t row, cl_instant updated, struct cl_str content,
                             bool missing_only, struct cl_err *e);

@@ -88,8 +88,10 @@ static int visit(struct cl_search *search, const struct cl_key *at, int64_t row,
 {
 	const struct cl_sort *sort = &search->query->sorts[0];
 	bool single = sort->by_id || !sort->parameter;
-	return !single && cl_page_has(&search->page, row) ? 0
-	                                                  : cl_search_accept(search, row, single ? NULL : at, false, e);
+	if (!single && cl_page_has(&search->page, row))
+		return 0;
+	/* The index of ids has deleted resources, too: their values tell. */
+	return cl_search_accept(search, row, single && !sort->by_id ? at : NULL, single ? NULL : at, false, e);
 }
 
 int cl_walk_keys(struct cl_search *search, size_t most, bool *complete, struct cl_err *e)
