@@ -608,23 +608,25 @@ static void bench_create(const char *folder)
 
 /* ---- searching ---- */
 
-/* The median of the last search, in ms, for compare_raw. */
+/* The median of the last search, in ms of CPU time, for compare_raw: both read a file that is in memory. */
 static double last_median;
 
 static void time_search(struct cl_store *store, const char *name, struct cl_query *query)
 {
-	double times[9];
+	double times[9], cpu[9];
 	struct cl_search_result result = {0};
 	struct cl_arena *arena = cl_arena_new(0);
 	for (int i = 0; i < 9; i++) {
 		cl_arena_reset(arena);
-		int64_t start = cl_monotonic();
+		int64_t start = cl_monotonic(), cpu_start = cpu_time();
 		must(cl_store_search(store, arena, query, &result, &failure), name);
 		times[i] = (double)(cl_monotonic() - start) / 1000;
+		cpu[i] = (double)(cpu_time() - cpu_start) / 1000;
 	}
 	double first = times[0];
 	qsort(times, 9, sizeof(double), by_size);
-	last_median = times[4];
+	qsort(cpu, 9, sizeof(double), by_size);
+	last_median = cpu[4];
 	printf("search %-66s %9.3f ms (first %9.3f, max %9.3f)  %zu rows, total %lld%s\n", name, times[4], first,
 	       times[8], result.count, (long long)result.total, result.after.n ? ", more" : "");
 	fflush(stdout);
@@ -717,14 +719,15 @@ static void compare_raw(const char *folder, const char *name, const char *text)
 		return;
 	}
 	for (int i = 0; i < 9; i++) {
-		int64_t start = cl_monotonic();
+		int64_t start = cpu_time();
 		for (rows = 0; sqlite3_step(statement) == SQLITE_ROW; rows++)
 			sqlite3_column_bytes(statement, 1);
 		sqlite3_reset(statement);
-		times[i] = (double)(cl_monotonic() - start) / 1000;
+		times[i] = (double)(cpu_time() - start) / 1000;
 	}
 	qsort(times, 9, sizeof(double), by_size);
-	printf("raw    %-66s %9.3f ms, %zu rows; ours over it: %.2f\n", name, times[4], rows, last_median / times[4]);
+	printf("raw    %-66s %9.3f ms of CPU, %zu rows; ours %.3f, over it: %.2f\n", name, times[4], rows, last_median,
+	       last_median / times[4]);
 	fflush(stdout);
 	sqlite3_finalize(statement);
 	sqlite3_close(db);
