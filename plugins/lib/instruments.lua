@@ -290,6 +290,18 @@ function instruments.questionnaire(instrument, language)
 	}
 end
 
+-- The Questionnaire of an instrument in a language, made or brought up to date. Gives its reference.
+function instruments.publish(ctx, instrument, language)
+	local made = instruments.questionnaire(instrument, language)
+	local known = ctx:search("Questionnaire", { url = made.url, _count = 1 })[1]
+	if not known then
+		return ctx:create(made)
+	end
+	made.id = known.id
+	ctx:update(made) -- without a difference no version is made
+	return resources.of(known)
+end
+
 -- An answer as a Coding with its worth.
 function instruments.coding(instrument, answer, language)
 	return {

@@ -19,6 +19,11 @@ local function severity_of(instrument, total)
 	return found
 end
 
+-- The band of a total, or nil.
+function scores.severity(kind, total)
+	return severity_of(scores.instruments[kind], total)
+end
+
 -- Scores answers: a table from item number to its value, unanswered items absent. Returns
 -- { instrument, total or nil, answered, missing, prorated, complete, severity, positive, safety, item9, syndrome }.
 -- The total is nil, never 0, when too much is missing. `safety` is "present", "absent" or "not assessed" (instruments

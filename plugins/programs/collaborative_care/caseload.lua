@@ -1,5 +1,5 @@
--- The registry of the program: what is known of each patient, the flags, the weekly caseload review (domain.md section
--- 2.3, section 0 row 8). The row is kept on the EpisodeOfCare, so that the whole caseload is one search.
+-- The registry of the program: what is known of each patient, the flags, the weekly caseload review. The row is kept on
+-- the EpisodeOfCare, so that the whole caseload is one search.
 local codes = require "lib/codes"
 local dates = require "lib/dates"
 local resources = require "lib/resources"
@@ -69,28 +69,28 @@ function caseload.judge(facts, today, limits)
 	wanted.safety = facts.safety or nil
 	wanted["recommendation-open"] = facts.open or nil
 	wanted.new = enrolled <= limits.new_days or nil
-	if quiet >= limits.disengaged_days then -- 2.3 [d]
+	if quiet >= limits.disengaged_days then
 		wanted.disengaged = true
-	elseif quiet >= limits.stale_days then -- 2.3 [d]
+	elseif quiet >= limits.stale_days then
 		wanted.stale = true
 	end
 	local index, last, previous = facts.index, facts.last, facts.previous
-	if not index or dates.between(last.date, today) >= limits.score_days then -- 2.3 [k]
+	if not index or dates.between(last.date, today) >= limits.score_days then
 		wanted["score-due"] = true
 	end
 	if facts.count < 2 then
 		return wanted -- one score says nothing about change
 	end
 	if scores.is_five_points_worse(index.value, last.value) or scores.is_five_points_worse(previous.value, last.value) then
-		wanted.worsening = true -- at once (section 0 row 8)
+		wanted.worsening = true -- at once
 	end
 	if facts.count >= 3 and episode.at_target(index.value, last.value)
 		and episode.at_target(index.value, previous.value) then
-		wanted["target-reached"] = true -- on two scores in a row [d]
+		wanted["target-reached"] = true -- on two scores in a row
 	end
 	local day, gain = dates.between(index.date, today), index.value - last.value
 	if day >= limits.response_days then
-		-- Week 8: less than 50 % lower and 10 or more [S65]; by week 12 the psychiatric consultant was asked [S65].
+		-- Week 8: less than 50 % lower and 10 or more; by week 12 the psychiatric consultant was asked.
 		if not scores.is_response(index.value, last.value) and last.value >= 10 then
 			wanted["not-improving"] = true
 			local latest = facts.consults and facts.consults[#facts.consults]
@@ -100,7 +100,7 @@ function caseload.judge(facts, today, limits)
 		end
 	elseif day >= limits.early_days and (gain < 5 or gain < index.value * 0.25)
 		and not scores.is_remission(last.value) then
-		-- Week 4 to 6: fewer than 5 points or less than 25 % better (section 0 row 8).
+		-- Week 4 to 6: fewer than 5 points or less than 25 % better.
 		wanted["not-improving-early"] = true
 	end
 	return wanted
@@ -258,7 +258,7 @@ function caseload.rows(ctx)
 	return rows
 end
 
--- Statistics for each care manager (section 2.3 [S14]): size, contacted, consulted, improved.
+-- Statistics for each care manager: size, contacted, consulted, improved.
 function caseload.statistics(ctx)
 	local by, order, today = {}, {}, ctx:today()
 	for _, row in ipairs(caseload.rows(ctx)) do
@@ -317,7 +317,7 @@ local function is_due(ctx)
 	return false
 end
 
--- All new and flagged patients (section 2.3: weekly, all new + flagged), the most urgent first.
+-- All new and flagged patients, the most urgent first.
 function caseload.prepare(ctx)
 	if not is_due(ctx) then
 		return

@@ -1,6 +1,7 @@
--- The machines of the program (domain.md sections 2.3, 3.5): the episode, the next contact, the recommendation.
+-- The machines of the program: the episode, the next contact, the recommendation.
 local codes = require "lib/codes"
 local dates = require "lib/dates"
+local instruments = require "lib/instruments"
 local resources = require "lib/resources"
 local scores = require "lib/scores"
 local team = require "lib/team"
@@ -30,10 +31,13 @@ function episode.task_of(resource)
 	return id and "Task/" .. id
 end
 
--- Target reached: PHQ-9 (or GAD-7 [d]) below 5, or halved and below 10 (section 2.3 [d]).
+-- Target reached: PHQ-9 (or GAD-7) below 5, or halved and below 10.
 function episode.at_target(index, value)
 	return scores.is_remission(value) or scores.is_response(index, value) and value < 10
 end
+
+-- Forms on the same scale: a teenager's course goes on with the PHQ-9.
+episode.scales = { phq9 = { also = { "phq9m" } } }
 
 -- The instrument that the patient is treated by, and its scores from 14 days before the start: PHQ-9 when it began at
 -- 10 or more or there is no GAD-7 that did.
@@ -41,7 +45,7 @@ function episode.course(ctx, patient, start)
 	local courses = {}
 	for _, kind in ipairs { "phq9", "gad7" } do
 		local course = { kind = kind }
-		for _, entry in ipairs(scores.series(ctx, patient, kind)) do
+		for _, entry in ipairs(scores.series(ctx, patient, kind, episode.scales[kind])) do
 			if entry.date >= dates.add_days(start, -14) then
 				course[#course + 1] = entry
 			end
@@ -73,7 +77,7 @@ local function assessed(ctx, task)
 	return false, "the initial assessment needs a validated scale: record a PHQ-9 or GAD-7 first"
 end
 
--- On two scores in a row (section 2.3 [d]).
+-- On two scores in a row.
 local function target_held(ctx, task, data)
 	if data.override then
 		return true
@@ -120,7 +124,7 @@ end
 -- ---- effects ----
 
 -- Documented consent, spoken or written: what the person was told is the practice's text, who recorded it and when is
--- here (section 0 row 6).
+-- here.
 local function record_consent(ctx, task, data)
 	ctx:create {
 		resourceType = "Consent", status = "active", patient = { reference = task["for"].reference },
@@ -156,6 +160,39 @@ local function enrol(ctx, task, data)
 	team.join(ctx, patient, data.treating, "treating practitioner")
 end
 
+-- The score is asked for at every contact: where forms are handed out by the service "instruments", one is due, unless
+-- there is one already or the last score is fresh.
+local function ask_for_score(ctx, patient)
+	local used, live = pcall(ctx.instances, ctx, "form", { patient = patient, live = true })
+	if not used then
+		return
+	end
+	local instance = episode.instance_of(ctx, patient)
+	local course = episode.course(ctx, patient, ctx:local_date(instance.started))
+	local last = course[#course]
+	for _, form in ipairs(live) do
+		if form.data.instrument == course.kind then
+			return
+		end
+	end
+	if not last or dates.between(last.date, ctx:today()) >= ctx.setting.fresh_score_days then
+		local instrument = instruments.all(ctx)[course.kind]
+		ctx:start("form", {
+			focus = instruments.publish(ctx, instrument, "en"), patient = patient,
+			data = { instrument = course.kind, channel = "in person" },
+		})
+	end
+end
+
+-- How soon the next contact is due in treatment: by the severity of the latest score, where the clinic says so.
+local function contact_clock(ctx, task)
+	local patient = task["for"].reference
+	local instance = episode.instance_of(ctx, patient)
+	local course = instance and episode.course(ctx, patient, ctx:local_date(instance.started)) or {}
+	local severity = #course > 0 and scores.severity(course.kind, course[#course].value)
+	return severity and ctx.setting.contact_by_severity[severity] or ctx.setting.contact_within
+end
+
 -- A contact is a finished Encounter; minutes said with it go into the ledger.
 local function contacted(ctx, task, data)
 	local patient, encounter = task["for"].reference, data.encounter
@@ -177,6 +214,7 @@ local function contacted(ctx, task, data)
 		})
 		ledger.refresh(ctx, patient, month)
 	end
+	ask_for_score(ctx, patient)
 end
 
 local function recommend(ctx, task, data)
@@ -187,7 +225,7 @@ local function recommend(ctx, task, data)
 	})
 end
 
--- Relapse prevention: triggers, warning signs, coping skills, supports [S71].
+-- Relapse prevention: triggers, warning signs, coping skills, supports.
 local function plan_relapse_prevention(ctx, task, data)
 	local activity = {}
 	for _, part in ipairs { "triggers", "warning_signs", "coping_skills", "supports" } do
@@ -451,7 +489,8 @@ function episode.contact_workflow(declare)
 			on[own] = nil
 		end
 		return {
-			status = "requested", owner = "care_manager", action = action, within = setting(clock),
+			status = "requested", owner = "care_manager", action = action,
+			within = type(clock) == "function" and clock or setting(clock),
 			overdue = escalate("care_manager", { again = "2 business days" }), on = on,
 		}
 	end
@@ -459,7 +498,7 @@ function episode.contact_workflow(declare)
 		summary = "The next contact with a patient in collaborative care", subject = "Patient", start = "first",
 		single = true,
 		first = state("First follow-up contact", "first_contact_within", "acute"),
-		acute = state("Contact the patient", "contact_within", "acute"),
+		acute = state("Contact the patient", contact_clock, "acute"),
 		monthly = state("Monthly contact", "monthly_contact_within", "monthly"),
 		held = state("Ask how it goes", "held_contact_within", "held"),
 		stopped = { status = "completed", final = true },

@@ -1,4 +1,4 @@
--- The minutes ledger (domain.md section 2.4, section 0 row 6). An entry is a ChargeItem with person, activity and
+-- The minutes ledger. An entry is a ChargeItem with person, activity and
 -- period; the month of a patient is a ChargeItem too, worked out from the entries whenever something changes,
 -- provisional until the month is attested. Minutes count by the service date in the practice's zone.
 local codes = require "lib/codes"
@@ -35,7 +35,7 @@ end
 
 local seconds, instant = working_time.seconds, working_time.instant
 
--- The first month of service, or one after a gap of so many whole months without (section 2.4 [S68]). `earlier` are the
+-- The first month of service, or one after a gap of so many whole months without. `earlier` are the
 -- months with counted minutes before this one.
 function ledger.is_first(month, earlier, gap)
 	local last
@@ -131,7 +131,7 @@ local function why_not(ctx, entry, spans, death)
 	return why
 end
 
--- ---- the elements of a billable month (section 2.4 [S70]) ----
+-- ---- the elements of a billable month ----
 
 local element_words = {
 	consent = "no consent is documented", initiating_visit = "no initiating visit within the time allowed",
@@ -168,7 +168,7 @@ end
 
 function checks.assessment(ctx, month)
 	local from = month.span and dates.add_days(ctx:local_date(month.span.instance.started), -14)
-	for _, kind in ipairs { codes.loinc.phq9_total, codes.loinc.gad7_total } do
+	for _, kind in ipairs { codes.loinc.phq9_total, codes.loinc.phq9m_total, codes.loinc.gad7_total } do
 		local found = from and ctx:search("Observation", {
 			patient = month.patient, code = codes.system.loinc .. "|" .. kind, status = "final,amended,corrected",
 			date = { "ge" .. from, "le" .. last_day(month.month) }, _count = 1,
@@ -180,7 +180,7 @@ function checks.assessment(ctx, month)
 	return false
 end
 
--- A visit of the practice no longer than a year before the consent: new patients and those not seen need one [S68].
+-- A visit of the practice no longer than a year before the consent: new patients and those not seen need one.
 function checks.initiating_visit(ctx, month)
 	local span = month.span
 	if not span or not span.from then
@@ -243,19 +243,19 @@ local function payer_of(ctx, patient, month)
 	return ctx.setting.default_payer ~= "" and ctx.setting.default_payer or nil
 end
 
--- An APCM base code of the same practitioner in the same month (section 2.4 [S76]).
-local function has_apcm(ctx, patient, month, row, practitioner)
-	for _, base in ipairs(row and row.apcm and row.apcm.bases or {}) do
-		for _, item in ipairs(ctx:search("ChargeItem", { patient = patient, code = base, _count = 100 })) do
+-- One of these codes charged for the patient in the month (by the practitioner, when one is named), or nil.
+local function charged(ctx, patient, month, wanted, practitioner)
+	for _, code in ipairs(wanted or {}) do
+		for _, item in ipairs(ctx:search("ChargeItem", { patient = patient, code = code, _count = 100 })) do
 			local at = item.occurrenceDateTime or item.occurrencePeriod and item.occurrencePeriod.start
 			local performer = item.performer and item.performer[1] and resources.reference(item.performer[1].actor)
 			if in_month(ctx, at, month) and item.status ~= "aborted" and item.status ~= "entered-in-error"
-				and performer == practitioner then
-				return true
+				and (not practitioner or performer == practitioner) then
+				return code
 			end
 		end
 	end
-	return false
+	return nil
 end
 
 -- ---- the month ----
@@ -325,7 +325,7 @@ function ledger.work_out(ctx, patient, month, statements)
 		result.unfunded_minutes = result.unfunded_minutes + length // 60
 	end
 	result.span = result.span or spans[#spans]
-	result.minutes = add_up(counted) // 60 -- whole minutes of the sum; no entry is rounded [d]
+	result.minutes = add_up(counted) // 60 -- whole minutes of the sum; no entry is rounded
 	local earlier = {}
 	for _, item in ipairs(statements or statements_of(ctx, patient)) do
 		if (result_of(item, "minutes") or 0) > 0 then
@@ -335,10 +335,15 @@ function ledger.work_out(ctx, patient, month, statements)
 	result.first = ledger.is_first(month, earlier, ctx.setting.gap_months)
 	local data = result.span and result.span.instance.data or {}
 	result.pathway, result.payer = data.pathway or "collaborative", payer_of(ctx, patient, month)
-	local row = result.payer
-		and payers.find(ctx.setting.payer_tables, ctx.setting.payer_exceptions, result.payer, first_day(month))
-	result.apcm = has_apcm(ctx, patient, month, row, data.treating)
+	local row = result.payer and payers.find(ctx.setting.payer_tables, ctx.setting.payer_exceptions, result.payer,
+		first_day(month), ctx.setting.site)
+	result.apcm = data.treating ~= nil
+		and charged(ctx, patient, month, row and row.apcm and row.apcm.bases, data.treating) ~= nil
 	result.missing = {}
+	local other = not result.apcm and charged(ctx, patient, month, payers.exclusive(row, result.pathway))
+	if other then
+		result.missing[1] = other .. " was charged for the same month already"
+	end
 	for _, element in ipairs(ctx.setting.elements[result.pathway] or {}) do
 		if not checks[element](ctx, result) then
 			result.missing[#result.missing + 1] = element_words[element]
@@ -785,10 +790,15 @@ end
 
 -- ---- measures ----
 
+-- Statements are of months: of a week nothing can be said.
+local function statements_in(ctx, month)
+	return string.match(month.name, "^%d+%-%d%d$") and ledger.statements(ctx, month.name) or {}
+end
+
 -- Months with a code that can be billed / months with minutes of any kind.
 function ledger.billable(ctx, month)
 	local good, total = 0, 0
-	for _, item in ipairs(ledger.statements(ctx, month.name)) do
+	for _, item in ipairs(statements_in(ctx, month)) do
 		if (result_of(item, "entered") or 0) > 0 then
 			total = total + 1
 			good = good + (result_of(item, "codes") and not result_of(item, "reason") and 1 or 0)
@@ -799,7 +809,7 @@ end
 
 function ledger.minutes_each(ctx, month)
 	local minutes, total = 0, 0
-	for _, item in ipairs(ledger.statements(ctx, month.name)) do
+	for _, item in ipairs(statements_in(ctx, month)) do
 		local each = result_of(item, "minutes") or 0
 		minutes, total = minutes + each, total + (each > 0 and 1 or 0)
 	end
@@ -808,7 +818,7 @@ end
 
 function ledger.unfunded(ctx, month)
 	local minutes, entered = 0, 0
-	for _, item in ipairs(ledger.statements(ctx, month.name)) do
+	for _, item in ipairs(statements_in(ctx, month)) do
 		minutes = minutes + (result_of(item, "unfunded") or 0)
 		entered = entered + (result_of(item, "entered") or 0)
 	end

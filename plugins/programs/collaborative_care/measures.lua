@@ -1,4 +1,4 @@
--- Measures of the program (domain.md section 3.5): from facts; `nil` where nothing can be said.
+-- Measures of the program: from facts; `nil` where nothing can be said.
 local codes = require "lib/codes"
 local dates = require "lib/dates"
 local resources = require "lib/resources"
@@ -20,8 +20,7 @@ local function episodes(ctx, from, to)
 end
 
 -- Calls fn(index, series, episode) for every episode whose index PHQ-9 is 10 or more and whose `days`th day after it
--- falls into the month: what is reported once does not change any more. A prorated total counts nowhere (section 0 row
--- 10).
+-- falls into the month: what is reported once does not change any more. A prorated total counts nowhere.
 local function each_index(ctx, month, days, fn)
 	local first = dates.add_days(ctx:local_date(month.start), -days)
 	local past = dates.add_days(ctx:local_date(month.finish), -days)
@@ -29,7 +28,8 @@ local function each_index(ctx, month, days, fn)
 		local kept, start = caseload.row_value(found, "first-date"), dates.local_date(ctx, found.period.start)
 		if kept and dates.between(first, kept) >= -31 and dates.between(kept, past) >= -31 then
 			local series = {}
-			for _, entry in ipairs(scores.series(ctx, found.patient.reference, "phq9", { measurable = true })) do
+			local course = scores.series(ctx, found.patient.reference, "phq9", { measurable = true, also = { "phq9m" } })
+			for _, entry in ipairs(course) do
 				if entry.date >= dates.add_days(start, -14) then
 					series[#series + 1] = entry
 				end
@@ -68,7 +68,7 @@ measures.scored = share(240, scores.drr_window, function ()
 	return true
 end)
 
--- Non-responders of week 8 with a psychiatric recommendation between week 8 and 12 (section 2.3 [S65]), in the month of
+-- Non-responders of week 8 with a psychiatric recommendation between week 8 and 12, in the month of
 -- week 12.
 function measures.consult_on_time(ctx, month)
 	local on_time, total = 0, 0
@@ -120,8 +120,106 @@ end
 
 function measures.phq_current(ctx, month)
 	return at_end(ctx, month, function (patient, day)
-		return scores.last_in(scores.series(ctx, patient, "phq9"), dates.add_days(day, -28), day) ~= nil
+		local series = scores.series(ctx, patient, "phq9", episode.scales.phq9)
+		return scores.last_in(series, dates.add_days(day, -28), day) ~= nil
 	end)
+end
+
+-- Local days of a patient's contacts.
+local function contact_days(ctx, patient)
+	local days = {}
+	for _, instance in ipairs(ctx:instances("cocm_contact", { patient = patient })) do
+		for _, move in ipairs(ctx:transitions(instance.task)) do
+			if move.event == "contact" then
+				days[#days + 1] = ctx:local_date(move.at)
+			end
+		end
+	end
+	return days
+end
+
+function measures.two_contacts(ctx, month)
+	local first, past = ctx:local_date(month.start), ctx:local_date(month.finish)
+	return at_end(ctx, month, function (patient)
+		local count = 0
+		for _, day in ipairs(contact_days(ctx, patient)) do
+			count = count + (day >= first and day < past and 1 or 0)
+		end
+		return count >= 2
+	end)
+end
+
+local function patients_of(ctx, month)
+	local seen, list = {}, {}
+	for _, found in ipairs(episodes(ctx, ctx:local_date(month.start), ctx:local_date(month.finish))) do
+		local patient = found.patient.reference
+		if not seen[patient] then
+			seen[patient] = true
+			list[#list + 1] = patient
+		end
+	end
+	return list
+end
+
+-- A score up to three days before or after the contact is one at the contact.
+function measures.scored_contacts(ctx, month)
+	local first, past = ctx:local_date(month.start), ctx:local_date(month.finish)
+	local scored, total = 0, 0
+	for _, patient in ipairs(patients_of(ctx, month)) do
+		local series = scores.series(ctx, patient, "phq9", { also = { "phq9m", "gad7" } })
+		for _, day in ipairs(contact_days(ctx, patient)) do
+			if day >= first and day < past then
+				total = total + 1
+				scored = scored + (scores.last_in(series, dates.add_days(day, -3), dates.add_days(day, 3)) and 1 or 0)
+			end
+		end
+	end
+	return rate(scored, total)
+end
+
+-- The PHQ-9 course of an episode, without prorated totals.
+local function course_of(ctx, found)
+	local start, course = dates.local_date(ctx, found.period.start), {}
+	local series = scores.series(ctx, found.patient.reference, "phq9", { measurable = true, also = { "phq9m" } })
+	for _, entry in ipairs(series) do
+		if entry.date >= dates.add_days(start, -14) then
+			course[#course + 1] = entry
+		end
+	end
+	return course
+end
+
+function measures.days_to_improvement(ctx, month)
+	local first, past, days = ctx:local_date(month.start), ctx:local_date(month.finish), {}
+	for _, found in ipairs(episodes(ctx, first, past)) do
+		local course = course_of(ctx, found)
+		for _, entry in ipairs(course) do
+			if scores.is_significant_improvement(course[1].value, entry.value) then
+				if entry.date >= first and entry.date < past then
+					days[#days + 1] = dates.between(course[1].date, entry.date)
+				end
+				break
+			end
+		end
+	end
+	table.sort(days)
+	local middle = #days // 2
+	local median = #days % 2 == 1 and days[middle + 1] or #days > 0 and (days[middle] + days[middle + 1]) / 2 or nil
+	return median and { value = median, n = #days }
+end
+
+function measures.mean_change(ctx, month)
+	local sum, count, past = 0, 0, ctx:local_date(month.finish)
+	for _, found in ipairs(episodes(ctx, ctx:local_date(month.start), past)) do
+		local course, last = course_of(ctx, found), nil
+		for _, entry in ipairs(course) do
+			last = entry.date < past and entry or last
+		end
+		if found.status ~= "finished" and last and last ~= course[1] then
+			sum, count = sum + last.value - course[1].value, count + 1
+		end
+	end
+	return count > 0 and { value = sum / count, n = count } or nil
 end
 
 -- Episodes that ended in the month because nobody reached the patient.

@@ -1,41 +1,66 @@
--- From minutes to a monthly code, and why. Pure: no ctx. What a payer pays is data, dated, in settings: domain.md
--- sections 2.4, 2.21, 2.22 and section 0 row 7. Code numbers and own paraphrases only.
+-- From minutes to a monthly code, and why. Pure: no ctx. What a payer pays is data, dated, in
+-- settings. Code numbers and own paraphrases only.
 local payers = {}
 
 -- Shipped rows. `from` is the first service date that a row speaks of, `to` (optional) the last one. A row may be
--- `like` another payer's and say only what differs.
+-- `like` another payer's and say only what differs. `sites` (optional): the kinds of site it speaks of. `exclusive`:
+-- codes that nobody may have charged for the same patient and month besides.
 payers.tables = {
 	{
-		payer = "medicare", from = "2026-01-01", source = "domain.md 2.4 [S17][S68][S74][S75][S76]; 0 row 7",
+		-- Rural and federally qualified health centers billed one code for the whole month until the end of 2025; from
+		-- then on the codes of the row below.
+		payer = "medicare", sites = { "rhc", "fqhc" }, from = "2018-01-01", to = "2025-12-31",
+		source = "42 CFR 405.2464; ended by the Medicare physician fee schedule 2026",
 		collaborative = {
-			first = { code = "99492", from = 36, base = 70 }, -- the first calendar month of an episode [S17]
-			later = { code = "99493", from = 31, base = 60 }, -- every later one [S17][S68]
-			-- "midpoint": a unit from 16 minutes past the base on; "full 30": only past 30 whole minutes (2.21) [S17][S68]
-			add_on = { code = "99494", policy = "midpoint", each = 30 },
-			short = { code = "G2214", from = 16 }, -- only when the code above is not met [S17][S73]
+			first = { code = "G0512", from = 70, base = 70 }, later = { code = "G0512", from = 60, base = 60 },
 		},
-		general = { code = "99484", from = 20 }, -- "at least 20" means 20 (section 0 row 7)
-		own = { code = "G0323", from = 20 }, -- psychologist, social worker, counsellor on their own [S75]
-		-- Add-ons without minutes, in the month of an APCM base code of the same practitioner [S76][S78][S79]
+		exclusive = { "G0511" },
+	},
+	{
+		payer = "medicare", from = "2026-01-01", source = "Medicare physician fee schedule 2026; CPT midpoint rule",
+		collaborative = {
+			first = { code = "99492", from = 36, base = 70 }, -- the first calendar month of an episode
+			later = { code = "99493", from = 31, base = 60 }, -- every later one
+			-- "midpoint": a unit from 16 minutes past the base on; "full 30": only past 30 whole minutes
+			add_on = { code = "99494", policy = "midpoint", each = 30 },
+			short = { code = "G2214", from = 16 }, -- only when the code above is not met
+		},
+		general = { code = "99484", from = 20 }, -- "at least 20" means 20
+		own = { code = "G0323", from = 20 }, -- psychologist, social worker, counsellor on their own
+		exclusive = {
+			collaborative = { "99484", "G0323", "G0512", "G0568", "G0569", "G0570" },
+			general = { "99492", "99493", "99494", "G2214", "G0323", "G0512", "G0568", "G0569", "G0570" },
+			own = { "99492", "99493", "99494", "G2214", "99484", "G0512" },
+		},
+		-- Add-ons without minutes, in the month of an APCM base code of the same practitioner
 		apcm = { bases = { "G0556", "G0557", "G0558" }, first = "G0568", later = "G0569", general = "G0570" },
 	},
 }
 
-local past_base = { midpoint = 16, ["full 30"] = 31 } -- 2.21, 2.22: 76 or 91 in a later month
+local past_base = { midpoint = 16, ["full 30"] = 31 } -- 76 or 91 in a later month
 
-local function applies(row, payer, day)
-	return row.payer == payer and day >= row.from and (not row.to or day <= row.to)
+local function at_site(row, site)
+	for _, each in ipairs(row.sites or {}) do
+		if each == site then
+			return true
+		end
+	end
+	return row.sites == nil
 end
 
--- The row in force for a payer on a day; exceptions first. nil: nothing is known of this payer then.
-function payers.find(tables, exceptions, payer, day)
+local function applies(row, payer, day, site)
+	return row.payer == payer and day >= row.from and (not row.to or day <= row.to) and at_site(row, site)
+end
+
+-- The row in force for a payer on a day at a kind of site; exceptions first. nil: nothing is known of this payer then.
+function payers.find(tables, exceptions, payer, day, site)
 	for _, rows in ipairs { exceptions, tables } do
 		for _, row in ipairs(rows) do
-			if applies(row, payer, day) then
+			if applies(row, payer, day, site) then
 				if not row.like or row.like == payer then
 					return row
 				end
-				local base = payers.find(tables, {}, row.like, day)
+				local base = payers.find(tables, {}, row.like, day, site)
 				local merged = {}
 				for name, value in pairs(base or {}) do
 					merged[name] = value
@@ -60,11 +85,14 @@ local function steps(row, pathway, first, most)
 	if not rules then
 		return {}
 	end
-	local main = first and rules.first or rules.later
-	local found = {
-		{ from = rules.short.from, codes = { { code = rules.short.code, units = 1 } } },
-		{ from = main.from, codes = { { code = main.code, units = 1 } } },
-	}
+	local main, found = first and rules.first or rules.later, {}
+	if rules.short then
+		found[1] = { from = rules.short.from, codes = { { code = rules.short.code, units = 1 } } }
+	end
+	found[#found + 1] = { from = main.from, codes = { { code = main.code, units = 1 } } }
+	if not rules.add_on then
+		return found
+	end
 	local units, from = 1, main.base + past_base[rules.add_on.policy]
 	repeat
 		found[#found + 1] = {
@@ -73,6 +101,12 @@ local function steps(row, pathway, first, most)
 		units, from = units + 1, from + rules.add_on.each
 	until found[#found].from > most
 	return found
+end
+
+-- Codes that exclude what a pathway would bill.
+function payers.exclusive(row, pathway)
+	local codes = row and row.exclusive
+	return codes and (codes[pathway] or #codes > 0 and codes) or {}
 end
 
 function payers.text(codes)

@@ -11,22 +11,10 @@ local carried_url = "urn:careloop:questionnaire:carried-from" -- extension of a 
 
 -- ---- Questionnaires ----
 
--- The Questionnaire of an instrument in a language, made or brought up to date. Gives its reference.
-function forms.publish(ctx, instrument, language)
-	local made = instruments.questionnaire(instrument, language)
-	local known = ctx:search("Questionnaire", { url = made.url, _count = 1 })[1]
-	if not known then
-		return ctx:create(made)
-	end
-	made.id = known.id
-	ctx:update(made) -- without a difference no version is made
-	return resources.of(known)
-end
-
 function forms.publish_all(ctx)
 	for _, instrument in pairs(instruments.all(ctx)) do
 		for _, language in ipairs(instruments.languages(instrument)) do
-			forms.publish(ctx, instrument, language)
+			instruments.publish(ctx, instrument, language)
 		end
 	end
 end
@@ -142,7 +130,7 @@ function forms.send(ctx, input, target)
 		end
 	end
 	local task = ctx:start("form", {
-		focus = forms.publish(ctx, instrument, language), patient = target, requester = ctx.actor.reference,
+		focus = instruments.publish(ctx, instrument, language), patient = target, requester = ctx.actor.reference,
 		data = { instrument = instrument.kind, channel = channel },
 	})
 	local may = in_hand(channel) or not instrument.safety_item or safety.may_send_form(ctx)
@@ -206,7 +194,7 @@ function forms.open_longer(ctx, response, score, longer)
 		extension = { { url = carried_url, valueReference = { reference = resources.of(response) } } },
 	}
 	local task = ctx:start("form", {
-		focus = forms.publish(ctx, longer, language), patient = patient,
+		focus = instruments.publish(ctx, longer, language), patient = patient,
 		data = { instrument = longer.kind, channel = "in person", begun = begun },
 	})
 	ctx:notify {

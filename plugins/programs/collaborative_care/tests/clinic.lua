@@ -4,13 +4,13 @@ local clinic = {}
 local phq9 = { "44250-9", "44255-8", "44259-0", "44254-1", "44251-7", "44258-2", "44252-5", "44253-3", "44260-8" }
 local gad7 = { "69725-0", "68509-9", "69733-4", "69734-2", "69735-9", "69689-8", "69736-7" }
 
-function clinic.open(t, at, settings, model)
+function clinic.open(t, at, settings, model, more)
 	t:at(at)
 	local own = { default_payer = "medicare" }
 	for name, value in pairs(settings or {}) do
 		own[name] = value
 	end
-	t:organization {
+	local config = {
 		name = "Test Clinic", zone = "America/Los_Angeles", reference = "Organization/test", model = model or "integrated",
 		programs = { "collaborative_care" },
 		hours = { opens = "08:00", closes = "17:00", days = { "monday", "tuesday", "wednesday", "thursday", "friday" } },
@@ -26,6 +26,10 @@ function clinic.open(t, at, settings, model)
 		},
 		settings = { collaborative_care = own },
 	}
+	for name, value in pairs(more or {}) do
+		config[name] = value
+	end
+	t:organization(config)
 end
 
 function clinic.patient(t, family, more)

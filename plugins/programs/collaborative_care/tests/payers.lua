@@ -56,6 +56,39 @@ test("2.22: the policy of full 30 minutes", function (t)
 	expect(t, true, { { 100, "99492" }, { 101, "99492 + 99494" } }, { payer = "blue", exceptions = full })
 end)
 
+test("2.4: G0512 ended on 1 January 2026; in a practice it never was", function (t)
+	local function at(day, site, minutes, first)
+		local row = payers.find(payers.tables, {}, "medicare", day, site)
+		return payers.work_out({
+			minutes = minutes, first = first, pathway = "collaborative", missing = {}, payer = "medicare",
+		}, row).text
+	end
+	t:equal(at("2025-12-31", "fqhc", 69, true), "")
+	t:equal(at("2025-12-31", "fqhc", 70, true), "G0512")
+	t:equal(at("2025-12-31", "rhc", 60, false), "G0512")
+	t:equal(at("2026-01-01", "fqhc", 70, true), "99492")
+	t:equal(at("2026-01-01", "rhc", 60, false), "99493")
+	t:equal(at("2025-12-31", "practice", 70, true), "")
+end)
+
+test("2.4: what excludes what in a month", function (t)
+	local row = payers.find(payers.tables, {}, "medicare", "2026-11-01", "practice")
+	local function excludes(pathway, wanted)
+		for _, each in ipairs(payers.exclusive(row, pathway)) do
+			if each == wanted then
+				return true
+			end
+		end
+		return false
+	end
+	t:ok(excludes("collaborative", "99484"))
+	t:ok(excludes("collaborative", "G0568"))
+	t:ok(excludes("general", "99492"))
+	t:ok(excludes("general", "G2214"))
+	t:ok(not excludes("collaborative", "99492"))
+	t:ok(not excludes("general", "99484"))
+end)
+
 test("0 row 7: 99484 at 20; at 11 only where a named payer's dated exception says so", function (t)
 	local general = { pathway = "general" }
 	expect(t, false, { { 19, "" }, { 20, "99484" }, { 200, "99484" } }, general)
