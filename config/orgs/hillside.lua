@@ -14,8 +14,8 @@ return {
 
 	model = "integrated",
 	programs = { "collaborative_care" },
-	services = { "governance", "pathways", "improvement" },
-	plugins = {}, -- own plugins, in config/orgs/hillside/<name>/
+	services = { "governance", "pathways", "improvement", "instruments" },
+	plugins = { "weekly" }, -- own plugins, in config/orgs/hillside/<name>/
 
 	partners = {},
 

@@ -26,6 +26,22 @@ function episode.of_task(ctx, task)
 	})[1]
 end
 
+-- The rule "cocm_two_episodes".
+function episode.is_only_one(ctx, resource)
+	if resource.status == "finished" or resource.status == "cancelled" or resource.status == "entered-in-error" then
+		return true
+	end
+	for _, other in ipairs(ctx:search("EpisodeOfCare", {
+		patient = resource.patient.reference, type = codes.system.episode .. "|" .. episode.type,
+		status = "active,onhold,waitlist,planned", _count = 10,
+	})) do
+		if other.id ~= resource.id then
+			return "one is open already: " .. resources.of(other)
+		end
+	end
+	return true
+end
+
 function episode.task_of(resource)
 	local id = resources.identifier(resource, task_identifier)
 	return id and "Task/" .. id

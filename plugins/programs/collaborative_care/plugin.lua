@@ -260,6 +260,15 @@ return plugin {
 	workflow "cocm_timer" (ledger.timer_workflow(declare)),
 	workflow "cocm_month" (ledger.month_workflow(declare)),
 
+	rule "cocm_ledger" {
+		of = "ChargeItem?code=urn:careloop:cocm:charge|minutes,urn:careloop:cocm:charge|month", exclusive = true,
+		summary = "Minutes and months are written by $minutes and by closing the month, never by hand",
+	},
+	rule "cocm_two_episodes" {
+		of = "EpisodeOfCare?type=" .. codes.system.episode .. "|" .. episode.type,
+		summary = "A patient has one open episode of collaborative care", check = episode.is_only_one,
+	},
+
 	on "Observation.create" (scored),
 	on "Observation.update" (scored),
 	on "Observation.delete" (score_deleted),

@@ -121,6 +121,11 @@ return plugin {
 	workflow "pcbh" (visits.workflow(declare)),
 	workflow "pcbh_visit" (visits.visit_workflow(declare)),
 
+	rule "pcbh_minutes" {
+		of = "ChargeItem?code=urn:careloop:pcbh:charge|visit", exclusive = true,
+		summary = "A consultant's time is written with the visit, never by hand",
+	},
+
 	on "pcbh.asked" (visits.asked),
 	on "pcbh_visit.feedback" (visits.feedback_owed),
 	on "Encounter.create" (visits.seen),
