@@ -14,8 +14,8 @@ return {
 	reference = "Organization/lakeside",
 
 	model = "colocated",
-	programs = {},
-	services = { "referral" },
+	programs = { "pcbh" },
+	services = { "referral", "instruments" },
 	plugins = {}, -- own plugins, in config/orgs/lakeside/<name>/
 
 	partners = {
@@ -57,6 +57,13 @@ return {
 					billable = true, modifier = "59", source = "example: one medical and one behavioral visit a day",
 				},
 				["Organization/commercial-plan"] = { billable = false, reason = "example: one visit a day" },
+			},
+		},
+		pcbh = {
+			-- The same for brief visits, by published shapes (see plugins/programs/pcbh/README.md). Examples.
+			same_day_rules = {
+				{ payer = "Organization/state-medicaid", like = "capped", from = "2026-01-01", source = "example" },
+				{ payer = "Organization/commercial-plan", like = "single", from = "2026-01-01", source = "example" },
 			},
 		},
 	},

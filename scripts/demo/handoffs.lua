@@ -22,7 +22,35 @@ local function handoff_event(task, principal, state, event, data)
 	return true
 end
 
+-- Reason, intervention and score of a brief visit; now and then back to primary care.
+local function document(patient, before)
+	lakeside:as("ehr")
+	for _, owed in ipairs(lakeside:search("Task", { code = "pcbh_visit", patient = patient, status = "in-progress" })) do
+		local task = "Task/" .. owed.id
+		if lakeside:state(task) == "document" then
+			lakeside:as("clinician")
+			-- One person plays all consultants here: two visits at one time are refused, and stay to be sorted out.
+			local written = pcall(lakeside.transition, lakeside, task, "document", {
+				reason = pick { "sleep", "anxiety", "depression", "diabetes", "pain", "stress", "tobacco", "sleep" },
+				intervention = pick { "sleep habits", "relaxation", "behavioral activation", "goal setting", "education" },
+				minutes = between(14, 28), score_kind = "function_0_10", score = math.min(10, between(2, 6) + before),
+				initiated = pick { "warm handoff", "warm handoff", "screening" }, more = "still waits for specialty care",
+			})
+			if not written then
+				lakeside:transition(task, "no_visit", { reason = "written down with the other patient's" })
+			elseif chance(0.35) then
+				for _, episode in ipairs(lakeside:search("Task", { code = "pcbh", patient = patient, status = "in-progress" })) do
+					lakeside:transition("Task/" .. episode.id, "back", { goal = pick { "goal met", "goal partly met" } })
+				end
+			end
+		end
+	end
+end
+
 local function after_visit(task, patient)
+	at(now() + between(91, 150) * MINUTE, function ()
+		document(patient, between(0, 4))
+	end)
 	at(now() + between(5, 90) * MINUTE, function ()
 		handoff_event(task, "clinician", "feedback", "give_feedback", {
 			summary = pick { "Low mood after a loss; two further visits.", "Sleep plan agreed.",
