@@ -42,16 +42,27 @@ end
 
 local screen_codes = codes.loinc.phq9_total .. "," .. codes.loinc.phq9m_total .. "," .. codes.loinc.phq2_total
 
+local counts = { final = true, amended = true, corrected = true }
+
 -- Medical visits whose patient has a depression screen of that day or of the 14 days before (the 14 days are CMS2's).
+-- The screens are gone through once: a search for each visit is too much for a large clinic's month.
 function screens.screened(ctx, month)
+	local window = { start = ctx:add(month.start, "-15 days"), finish = month.finish }
+	local taken = {}
+	resources.each_of_month(ctx, window, "Observation", "date", "code=" .. screen_codes, function (observation)
+		return observation.effectiveDateTime
+	end, function (observation)
+		local patient = resources.reference(observation.subject)
+		if patient and counts[observation.status] then
+			taken[patient] = taken[patient] or {}
+			table.insert(taken[patient], dates.local_date(ctx, observation.effectiveDateTime))
+		end
+	end)
 	local screened, visits = 0, 0
 	screens.each_medical(ctx, month, function (_, patient, day)
 		visits = visits + 1
-		for _, observation in ipairs(ctx:search("Observation", {
-			patient = patient, code = screen_codes, status = "final,amended,corrected", _count = 100,
-		})) do
-			local taken = dates.local_date(ctx, observation.effectiveDateTime)
-			if taken and taken <= day and dates.between(taken, day) <= 14 then
+		for _, date in ipairs(taken[patient] or {}) do
+			if date <= day and dates.between(date, day) <= 14 then
 				screened = screened + 1
 				return
 			end
@@ -63,34 +74,36 @@ function screens.screened(ctx, month)
 	return { numerator = screened, denominator = visits }
 end
 
--- Has the patient contact with a consultant on a local day?
-function screens.contact_on(ctx, patient, day)
-	for _, encounter in ipairs(ctx:search("Encounter", { patient = patient, _sort = "-date", _count = 100 })) do
-		if screens.consultant_type(encounter) and not void[encounter.status] and screens.start_of(encounter)
-			and dates.local_date(ctx, screens.start_of(encounter)) == day then
-			return true
-		end
-	end
-	return false
+-- "Patient/x 2026-11-02" = true for every day of the month with a consultant's visit or call.
+local function contact_days(ctx, month)
+	local days = {}
+	resources.each_of_month(ctx, month, "Encounter", "date", "type=consultant-visit,consultant-call", screens.start_of,
+		function (encounter)
+			local patient = resources.reference(encounter.subject)
+			if patient and screens.consultant_type(encounter) and not void[encounter.status] then
+				days[patient .. " " .. dates.local_date(ctx, screens.start_of(encounter))] = true
+			end
+		end)
+	return days
 end
 
 -- Positive screens whose patient had contact with a consultant on the same day. `cuts` = { phq9 =, phq2 = }.
 function screens.positive_contacted(ctx, month, cuts)
-	local contacted, positive, counted = 0, 0, {}
+	local contacted, positive, counted, days = 0, 0, {}, contact_days(ctx, month)
 	resources.each_of_month(ctx, month, "Observation", "date", "code=" .. screen_codes, function (observation)
 		return observation.effectiveDateTime
 	end, function (observation)
 		local patient, value = resources.reference(observation.subject), scores.value(observation)
 		local short = resources.has_code(observation.code, codes.loinc.phq2_total)
 		local day = dates.local_date(ctx, observation.effectiveDateTime)
-		local key = (patient or "") .. day
+		local key = (patient or "") .. " " .. day
 		if not patient or not value or observation.status == "entered-in-error" or counted[key]
 			or value < (short and cuts.phq2 or cuts.phq9) then
 			return
 		end
 		counted[key] = true -- a PHQ-2 and the PHQ-9 that followed are one screen
 		positive = positive + 1
-		contacted = contacted + (screens.contact_on(ctx, patient, day) and 1 or 0)
+		contacted = contacted + (days[key] and 1 or 0)
 	end)
 	if positive == 0 then
 		return nil

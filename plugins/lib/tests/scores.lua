@@ -24,7 +24,7 @@ local function adding_up(total, count)
 	return answers
 end
 
-test("all threes: 27, severe, safety", function (t)
+test("2.22: all threes: 27, severe, safety", function (t)
 	local score = scores.score("phq9", all(3, 9))
 	t:equal(score.total, 27)
 	t:equal(score.severity, "severe")
@@ -32,7 +32,7 @@ test("all threes: 27, severe, safety", function (t)
 	t:equal(score.prorated, false)
 end)
 
-test("only item 9 answered above 0: total 1, minimal, and an alert all the same", function (t)
+test("2.22: only item 9 answered above 0: total 1, minimal, and an alert all the same", function (t)
 	local answers = all(0, 9)
 	answers[9] = 1
 	local score = scores.score("phq9", answers)
@@ -42,7 +42,7 @@ test("only item 9 answered above 0: total 1, minimal, and an alert all the same"
 	t:equal(score.item9, 1)
 end)
 
-test("items 1 to 7 at 2, items 8 and 9 missing: prorated 18, item 9 not assessed", function (t)
+test("2.22: items 1 to 7 at 2, items 8 and 9 missing: prorated 18, item 9 not assessed", function (t)
 	local score = scores.score("phq9", all(2, 7))
 	t:equal(score.total, 18)
 	t:equal(score.prorated, true)
@@ -51,7 +51,7 @@ test("items 1 to 7 at 2, items 8 and 9 missing: prorated 18, item 9 not assessed
 	t:equal(score.safety, "not assessed")
 end)
 
-test("three items missing: no total, never 0; the alert does not depend on it", function (t)
+test("2.1: three items missing: no total, never 0; the alert does not depend on it", function (t)
 	local score = scores.score("phq9", all(0, 6))
 	t:equal(score.total, nil)
 	t:equal(score.severity, nil)
@@ -62,7 +62,7 @@ test("three items missing: no total, never 0; the alert does not depend on it", 
 	t:equal(partial.safety, "present")
 end)
 
-test("severity bands of the PHQ-9", function (t)
+test("2.1: severity bands of the PHQ-9", function (t)
 	for total, severity in pairs {
 		[0] = "minimal", [4] = "minimal", [5] = "mild", [9] = "mild", [10] = "moderate", [14] = "moderate",
 		[15] = "moderately severe", [19] = "moderately severe", [20] = "severe", [27] = "severe",
@@ -74,7 +74,7 @@ test("severity bands of the PHQ-9", function (t)
 	end
 end)
 
-test("severity bands of the GAD-7", function (t)
+test("2.1: severity bands of the GAD-7", function (t)
 	for total, severity in pairs {
 		[0] = "minimal", [4] = "minimal", [5] = "mild", [9] = "mild", [10] = "moderate", [14] = "moderate", [15] = "severe",
 		[21] = "severe",
@@ -86,7 +86,7 @@ test("severity bands of the GAD-7", function (t)
 	t:equal(scores.score("gad7", all(3, 6)).total, nil, "no proration rule is stated for the GAD-7")
 end)
 
-test("the two-item screens are positive from 3 on", function (t)
+test("2.1: the two-item screens are positive from 3 on", function (t)
 	for total = 0, 6 do
 		t:equal(scores.score("phq2", adding_up(total, 2)).positive, total >= 3)
 		t:equal(scores.score("gad2", adding_up(total, 2)).positive, total >= 3)
@@ -95,7 +95,7 @@ test("the two-item screens are positive from 3 on", function (t)
 	t:equal(scores.score("phq2", { 3, 3 }).safety, nil, "the PHQ-2 does not ask item 9")
 end)
 
-test("syndromes: five, or two to four, items at 2 or more with item 1 or 2 among them; item 9 from 1 on", function (t)
+test("2.1: syndromes: five, or two to four, items at 2 or more with item 1 or 2 among them; item 9 from 1 on", function (t)
 	t:equal(scores.syndrome { 2, 2, 2, 2, 2, 0, 0, 0, 0 }, "major")
 	t:equal(scores.syndrome { 2, 2, 2, 2, 0, 0, 0, 0, 1 }, "major")
 	t:equal(scores.syndrome { 2, 2, 2, 2, 1, 1, 1, 1, 0 }, "other")
@@ -186,7 +186,7 @@ end)
 
 -- ---- predicates and windows ----
 
-test("response, remission, five points and significant improvement are four things", function (t)
+test("2.1, 2.22: response, remission, five points and significant improvement are four things", function (t)
 	-- CMS159 vectors of 2.22
 	t:equal(scores.is_remission(10), false)
 	t:equal(scores.is_response(12, 10), false)
@@ -206,7 +206,7 @@ test("response, remission, five points and significant improvement are four thin
 	t:equal(scores.is_significant_improvement(9, 4), false, "the baseline must be 10 or more")
 end)
 
-test("windows of the published measures", function (t)
+test("2.1, 2.22: windows of the published measures", function (t)
 	local function window(first, last)
 		return first .. ".." .. last
 	end
@@ -217,7 +217,7 @@ test("windows of the published measures", function (t)
 	t:equal(window(scores.mhip_window "2026-01-05"), "2026-01-05..2026-06-22")
 end)
 
-test("the last score within a window counts, both ends inclusive", function (t)
+test("2.1: the last score within a window counts, both ends inclusive", function (t)
 	local series = {
 		{ date = "2025-03-03", value = 16 }, { date = "2025-06-30", value = 3 }, { date = "2025-07-01", value = 9 },
 		{ date = "2025-10-29", value = 8 }, { date = "2025-10-30", value = 2 },

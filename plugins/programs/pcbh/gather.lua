@@ -276,14 +276,29 @@ local function visit_of(encounter, category)
 	return visit
 end
 
--- What the payer's rule says of the day of a brief visit: the medical visits of that day first, then the brief one.
-function gather.decide(ctx, encounter, patient)
+-- The medical visit of the same day: the one it is part of, else one of the patient's.
+local function medical_of(ctx, encounter, patient, day)
+	local medical = encounter.partOf and ctx:read(encounter.partOf.reference)
+	local start = medical and screens.start_of(medical)
+	if start and ctx:local_date(start) == day then
+		return medical
+	end
+	return visits.medical_on(ctx, patient, encounter.period["end"] or encounter.period.start)
+end
+
+-- What the payer's rule says of the day of a brief visit: the medical visit of that day first, then the brief one.
+-- `payers` (optional) remembers patients' payers between calls.
+function gather.decide(ctx, encounter, patient, payers)
 	local day = ctx:local_date(encounter.period.start)
-	local medical = visits.medical_on(ctx, patient, encounter.period["end"] or encounter.period.start)
+	local medical = medical_of(ctx, encounter, patient, day)
 	if not medical then
 		return nil
 	end
-	local facts = { payer = payer_of(ctx, patient), state = ctx.setting.state, site = ctx.setting.site, date = day }
+	local payer = payers and payers[patient] or payer_of(ctx, patient)
+	if payers and payer then
+		payers[patient] = payer
+	end
+	local facts = { payer = payer, state = ctx.setting.state, site = ctx.setting.site, date = day }
 	local shape, why = same_day.find(ctx.setting.same_day_rules, facts)
 	local result = same_day.decide(shape, { visit_of(medical, "medical"), visit_of(encounter, "behavioral") }, facts.site)
 	local reference = resources.of(encounter)
@@ -299,9 +314,9 @@ function gather.decide(ctx, encounter, patient)
 end
 
 function gather.same_day_paid(ctx, month)
-	local paid, total = 0, 0
+	local paid, total, payers = 0, 0, {}
 	visits.each_of_month(ctx, month, function (encounter, _, patient)
-		local decision = gather.decide(ctx, encounter, patient)
+		local decision = gather.decide(ctx, encounter, patient, payers)
 		if decision and not decision.undecided then
 			paid, total = paid + (decision.paid and 1 or 0), total + 1
 		end
@@ -311,9 +326,9 @@ end
 
 -- This month's brief visits on the day of a medical one: paid, with which modifier; or not, and why.
 function gather.same_day_rows(ctx)
-	local rows = {}
+	local rows, payers = {}, {}
 	visits.each_of_month(ctx, ctx:month(), function (encounter, facts, patient)
-		local decision = gather.decide(ctx, encounter, patient)
+		local decision = gather.decide(ctx, encounter, patient, payers)
 		if decision then
 			rows[#rows + 1] = {
 				day = decision.day, patient_name = resources.name(ctx:read(patient)), payer = decision.payer,
