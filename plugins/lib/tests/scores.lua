@@ -95,7 +95,7 @@ test("2.1: the two-item screens are positive from 3 on", function (t)
 	t:equal(scores.score("phq2", { 3, 3 }).safety, nil, "the PHQ-2 does not ask item 9")
 end)
 
-test("2.1: syndromes: five, or two to four, items at 2 or more with item 1 or 2 among them; item 9 from 1 on", function (t)
+test("2.1: syndromes: five, or two to four, items at 2 or more with item 1 or 2 among them; item 9 from 1", function (t)
 	t:equal(scores.syndrome { 2, 2, 2, 2, 2, 0, 0, 0, 0 }, "major")
 	t:equal(scores.syndrome { 2, 2, 2, 2, 0, 0, 0, 0, 1 }, "major")
 	t:equal(scores.syndrome { 2, 2, 2, 2, 1, 1, 1, 1, 0 }, "other")
@@ -186,7 +186,7 @@ end)
 
 -- ---- predicates and windows ----
 
-test("2.1, 2.22: response, remission, five points and significant improvement are four things", function (t)
+test("2.1, 2.22: response, remission, five points, significant improvement are four things", function (t)
 	-- CMS159 vectors of 2.22
 	t:equal(scores.is_remission(10), false)
 	t:equal(scores.is_response(12, 10), false)
