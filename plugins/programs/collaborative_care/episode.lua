@@ -370,6 +370,16 @@ function episode.workflow(declare)
 	}
 	return {
 		summary = "An episode of collaborative care", subject = "Patient", start = "identified", single = true,
+		conflicts = {
+			cocm_two_programs = {
+				with = "pcbh", action = "warn", tell = "care_manager", states = { "active", "not_improving", "maintenance" },
+				summary = "In collaborative care and in brief consultation: agree who contacts the patient",
+			},
+			cocm_double_outreach = {
+				with = "outreach", action = "warn", tell = "care_manager", states = { "active", "not_improving", "disengaged" },
+				summary = "Two programs try to reach the patient: agree who does",
+			},
+		},
 		identified = {
 			status = "requested", owner = "care_manager", action = "Offer collaborative care", within = setting "offer_within",
 			overdue = escalate("care_manager", { again = "1 week", times = 3, finally = "lapse" }),

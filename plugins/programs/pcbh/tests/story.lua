@@ -213,3 +213,44 @@ test("a visit that came by a warm handoff is written down, counted once, and its
 	t:as("consultant")
 	t:equal(t:transition(second, "no_visit", { reason = "a note without a visit" }), "void")
 end)
+
+test("brief visits beside collaborative care are noticed, a step up is not", function (t)
+	clinic.open(t, "2026-11-02T09:00:00-06:00", nil, { programs = { "pcbh", "collaborative_care" } })
+	local function score(patient)
+		t:as("ehr")
+		t:create {
+			resourceType = "Observation", status = "final", subject = { reference = patient }, effectiveDateTime = t:now(),
+			code = { coding = { { system = "http://loinc.org", code = "44261-6" } } }, valueQuantity = { value = 16 },
+		}
+	end
+	local function treat(patient, task)
+		score(patient)
+		t:as("care")
+		t:transition(task, "offer", {})
+		t:transition(task, "consent", { mode = "verbal" })
+		t:transition(task, "enrol", { treating = { reference = "Practitioner/doctor" } })
+		t:equal(t:transition(task, "activate", {}), "active")
+	end
+	local function issues()
+		t:as("ehr")
+		local open = 0
+		for _, issue in ipairs(t:search("DetectedIssue", { code = "cocm_two_programs" })) do
+			open = open + (issue.status == "preliminary" and 1 or 0)
+		end
+		return open
+	end
+	local patient = clinic.patient(t, "Up")
+	local episode = clinic.ask(t, patient)
+	t:as("consultant")
+	t:transition(episode, "step_up", { to = "collaborative care", why = "PHQ-9 of 16" })
+	treat(patient, clinic.task(t, "cocm", patient))
+	t:equal(issues(), 0)
+	local both = clinic.patient(t, "Both")
+	t:as("care")
+	treat(both, t:start("cocm", { focus = both, patient = both }))
+	local brief = clinic.ask(t, both)
+	t:equal(issues(), 1)
+	t:as("consultant")
+	t:transition(brief, "advise", { advice = "The care manager sees to it" })
+	t:equal(issues(), 0, "settled when one of them ends")
+end)
