@@ -19,21 +19,27 @@ local function episodes(ctx, from, to)
 	})
 end
 
+-- The PHQ-9 course of an episode, without prorated totals.
+local function course_of(ctx, found)
+	local start, course = dates.local_date(ctx, found.period.start), {}
+	local series = scores.series(ctx, found.patient.reference, "phq9", { measurable = true, also = { "phq9m" } })
+	for _, entry in ipairs(series) do
+		if entry.date >= dates.add_days(start, -14) then
+			course[#course + 1] = entry
+		end
+	end
+	return course
+end
+
 -- Calls fn(index, series, episode) for every episode whose index PHQ-9 is 10 or more and whose `days`th day after it
 -- falls into the month: what is reported once does not change any more. A prorated total counts nowhere.
 local function each_index(ctx, month, days, fn)
 	local first = dates.add_days(ctx:local_date(month.start), -days)
 	local past = dates.add_days(ctx:local_date(month.finish), -days)
 	for _, found in ipairs(episodes(ctx, first, dates.add_days(past, 14))) do
-		local kept, start = caseload.row_value(found, "first-date"), dates.local_date(ctx, found.period.start)
+		local kept = caseload.row_value(found, "first-date")
 		if kept and dates.between(first, kept) >= -31 and dates.between(kept, past) >= -31 then
-			local series = {}
-			local course = scores.series(ctx, found.patient.reference, "phq9", { measurable = true, also = { "phq9m" } })
-			for _, entry in ipairs(course) do
-				if entry.date >= dates.add_days(start, -14) then
-					series[#series + 1] = entry
-				end
-			end
+			local series = course_of(ctx, found)
 			local index = series[1]
 			if index and index.value > 9 and index.date >= first and index.date < past then
 				fn(index, series, found)
@@ -175,18 +181,6 @@ function measures.scored_contacts(ctx, month)
 		end
 	end
 	return rate(scored, total)
-end
-
--- The PHQ-9 course of an episode, without prorated totals.
-local function course_of(ctx, found)
-	local start, course = dates.local_date(ctx, found.period.start), {}
-	local series = scores.series(ctx, found.patient.reference, "phq9", { measurable = true, also = { "phq9m" } })
-	for _, entry in ipairs(series) do
-		if entry.date >= dates.add_days(start, -14) then
-			course[#course + 1] = entry
-		end
-	end
-	return course
 end
 
 function measures.days_to_improvement(ctx, month)
