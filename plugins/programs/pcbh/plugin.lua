@@ -6,7 +6,7 @@ local gather = require "gather"
 local visits = require "visits"
 
 local declare = { setting = setting, escalate = escalate }
-local staff = { "behavioral_health_consultant", "clinician", "manager" }
+local staff = { "behavioral_health_consultant", "clinician", "medical_assistant", "front_desk", "manager" }
 
 return plugin {
 	name = "pcbh", api = 1, summary = "Brief behavioral health visits in primary care, for any reason",
