@@ -329,6 +329,106 @@ static void binaries(void **state)
 	send_typed(f, "PUT", "/fhir/Binary?_id=u", "image/png", "abc", 201);
 }
 
+/* Every answer is 200: what was found is the answer. */
+static void validation(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *target, *body;
+		int status;
+		const char *words;
+	} cases[] = {
+	        {"/fhir/$validate", "{'resourceType':'Patient'}", 200, "All OK"},
+	        {"/fhir/Patient/$validate", "{'resourceType':'Patient','gender':'x'}", 200, "Patient.gender"},
+	        {"/fhir/Observation/$validate", "{'resourceType':'Patient'}", 200, "validates Observation"},
+	        {"/fhir/Patient/$validate",
+	         "{'resourceType':'Parameters','parameter':[{'name':'resource','resource':{'resourceType':'Patient','"
+	         "gender':'x'}}]}",
+	         200, "Patient.gender"},
+	        {"/fhir/Patient/$validate",
+	         "{'resourceType':'Parameters','parameter':[{'name':'mode','valueCode':'create'},{'name':'resource','"
+	         "resource':{'resourceType':"
+	         "'Patient'}}]}",
+	         200, "All OK"},
+	        {"/fhir/Patient/p/$validate",
+	         "{'resourceType':'Parameters','parameter':[{'name':'mode','valueCode':'update'},{'name':'resource','"
+	         "resource':{'resourceType':"
+	         "'Patient','id':'q'}}]}",
+	         200, "Patient.id"},
+	        {"/fhir/Patient/p/$validate",
+	         "{'resourceType':'Parameters','parameter':[{'name':'mode','valueCode':'delete'}]}", 200, "All OK"},
+	        {"/fhir/Patient/none/$validate",
+	         "{'resourceType':'Parameters','parameter':[{'name':'mode','valueCode':'delete'}]}", 200,
+	         "would change nothing"},
+	        {"/fhir/Patient/$validate",
+	         "{'resourceType':'Parameters','parameter':[{'name':'profile','valueUri':'http://a.example/"
+	         "p'},{'name':'resource','resource':{"
+	         "'resourceType':'Patient'}}]}",
+	         200, "not known here"},
+	        {"/fhir/$validate",
+	         "{'resourceType':'Parameters','parameter':[{'name':'profile','valueUri':'http://hl7.org/fhir/"
+	         "StructureDefinition/Group'},{'name':"
+	         "'resource','resource':{'resourceType':'Patient'}}]}",
+	         200, "another type"},
+	        /* A Parameters that is meant itself. */
+	        {"/fhir/Parameters/$validate",
+	         "{'resourceType':'Parameters','parameter':[{'name':'x','valueString':'y'}]}", 200, "All OK"},
+	        {"/fhir/Patient/$validate",
+	         "{'resourceType':'Parameters','parameter':[{'name':'mode','valueCode':'x'}]}", 400, "mode is"},
+	        {"/fhir/Patient/$validate",
+	         "{'resourceType':'Parameters','parameter':[{'name':'mode','valueCode':'delete'}]}", 400, "address"},
+	        {"/fhir/Patient/$validate",
+	         "{'resourceType':'Parameters','parameter':[{'name':'mode','valueCode':'create'}]}", 400, "resource"},
+	        {"/fhir/Patient/$validate", "{'resourceType':", 400, "ine 1"},
+	};
+	send(f, "PUT", "/fhir/Patient/p", q(f, "{'resourceType':'Patient','id':'p'}"), 201);
+	uint64_t before = cl_store_last_sequence(f->organization->store);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct cl_response response = send(f, "POST", cases[i].target, q(f, cases[i].body), cases[i].status);
+		says(&response, cases[i].words);
+	}
+	assert_int_equal(cl_store_last_sequence(f->organization->store), before);
+	/* What may not be done is told, too. */
+	static const char deleting[] =
+	        "{'resourceType':'Parameters','parameter':[{'name':'mode','valueCode':'delete'}]}";
+	struct cl_response told =
+	        send_as(f, "urn:limited", "POST", "/fhir/Patient/p/$validate", q(f, deleting), NULL, NULL, 200);
+	says(&told, "forbidden");
+	told = send(f, "GET", "/fhir/Patient/$validate", "", 405);
+	has_header(&told, "allow", "POST");
+}
+
+static void labels(void **state)
+{
+	struct fixture *f = *state;
+	static const char given[] = "{'resourceType':'Parameters','parameter':[{'name':'meta','valueMeta':{'tag':[{'"
+	                            "system':'s','code':'a'}],'profile':['http://p'],"
+	                            "'security':[{'code':'R'}]}}]}";
+	send(f, "PUT", "/fhir/Patient/p",
+	     q(f, "{'resourceType':'Patient','id':'p','meta':{'tag':[{'system':'s','code':'b','display':'B'}]}}"), 201);
+	struct cl_response meta = send(f, "GET", "/fhir/Patient/p/$meta", "", 200);
+	says(&meta, "\"valueMeta\":{\"tag\"");
+	has_header(&meta, "etag", "W/\"1\"");
+	send_as(f, "urn:limited", "GET", "/fhir/Patient/p/$meta", "", NULL, NULL, 200);
+	for (int i = 0; i < 2; i++) {
+		meta = send(f, "POST", "/fhir/Patient/p/$meta-add", q(f, given), 200);
+		has_header(&meta, "etag", "W/\"2\"");
+	}
+	assert_int_equal(total(f, "Patient?_tag=s|a&_tag=s|b&_security=R&_profile=http://p"), 1);
+	/* A label that was added hides it, and nobody who cannot see it takes the label away. */
+	send_as(f, "urn:limited", "GET", "/fhir/Patient/p/$meta", "", NULL, NULL, 403);
+	send_as(f, "urn:limited", "POST", "/fhir/Patient/p/$meta-delete", q(f, given), NULL, NULL, 403);
+	send_as(f, "urn:ehr", "POST", "/fhir/Patient/p/$meta-delete", q(f, given), "if-match", "W/\"1\"", 412);
+	send(f, "POST", "/fhir/Patient/p/$meta-delete", q(f, given), 200);
+	assert_int_equal(total(f, "Patient?_tag=s|b"), 1);
+	assert_int_equal(total(f, "Patient?_tag=s|a"), 0);
+	struct cl_response after = send(f, "GET", "/fhir/Patient/p", "", 200);
+	assert_null(memmem(after.body.p, after.body.n, "security", 8));
+	send(f, "POST", "/fhir/Patient/p/$meta-add", q(f, "{'resourceType':'Parameters'}"), 400);
+	send(f, "POST", "/fhir/Patient/none/$meta-add", q(f, given), 404);
+	send(f, "GET", "/fhir/Patient/p/$meta-add", "", 405);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -342,6 +442,8 @@ int main(void)
 	        TEST(preferences),
 	        TEST(forms_of_answers),
 	        TEST(binaries),
+	        TEST(validation),
+	        TEST(labels),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,8 @@ enum cl_route_kind {
 	CL_ROUTE_EXPORT_STATUS, /* GET /exports/id */
 	CL_ROUTE_EXPORT_CANCEL, /* DELETE /exports/id */
 	CL_ROUTE_EXPORT_FILE, /* GET /exports/id/Type.ndjson */
+	CL_ROUTE_META, /* GET, POST /fhir/Type/id/$meta */
+	CL_ROUTE_VALIDATE, /* POST /fhir/$validate, /fhir/Type/$validate, /fhir/Type/id/$validate */
 	CL_ROUTE_OPERATION, /* POST /fhir/$name, /fhir/Type/$name, /fhir/Type/id/$name */
 	CL_ROUTE_VIEWS, /* GET  /views, /views/name */
 	CL_ROUTE_METRICS, /* GET  /metrics, /metrics/name?months=12 */
@@ -90,6 +92,8 @@ struct cl_interaction_context {
 int cl_interaction_read(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_history(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_search(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_meta(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_validate(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_capability(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_everything(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_views(struct cl_interaction_context *context, struct cl_err *e);
@@ -99,6 +103,8 @@ int cl_interaction_create(struct cl_interaction_context *context, struct cl_err 
 int cl_interaction_update(struct cl_interaction_context *context, struct cl_err *e); /* and patch */
 int cl_interaction_delete(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_import(struct cl_interaction_context *context, struct cl_err *e); /* Task/$import */
+/* $meta-add and $meta-delete. */
+int cl_interaction_meta_change(struct cl_interaction_context *context, bool add, struct cl_err *e);
 int cl_interaction_operation(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_console(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_courier(struct cl_interaction_context *context, struct cl_err *e);
@@ -122,6 +128,9 @@ struct cl_write {
 	bool created; /* out: update-as-create */
 };
 int cl_write_run(struct cl_interaction_context *context, struct cl_write *write, struct cl_err *e);
+/* May the principal create or update with these values? */
+int cl_write_decide(struct cl_interaction_context *context, enum cl_interaction interaction, uint16_t type,
+                    struct cl_str id, const struct cl_json *resource, struct cl_err *e);
 
 /* The resources that match a condition and may be seen: `count` is 0, 1 or 2 (for more), `found` the first with its body. */
 int cl_condition_find(struct cl_interaction_context *context, uint16_t type, struct cl_str search,

@@ -1,4 +1,4 @@
-/* operation.c: $transition, $process-message, $validate, and the operations that plugins declare. */
+/* operation.c: $transition, $process-message, and the operations that plugins declare. */
 #include "org/engine/interaction.h"
 #include "base/date.h"
 #include "org/fhir/types.h"
@@ -154,28 +154,6 @@ static int process_message(struct cl_interaction_context *context, struct cl_err
 	return 0;
 }
 
-static int validate(struct cl_interaction_context *context, struct cl_err *e)
-{
-	struct cl_json *body;
-	int code = cl_interaction_body(context, &body, e);
-	if (code)
-		return code;
-	if (cl_str_is(cl_json_get_text(body, "resourceType"), "Parameters") && context->route->type) {
-		struct cl_json *parameters = cl_json_get(body, "parameter");
-		for (uint32_t i = 0; parameters && i < parameters->count; i++)
-			if (cl_str_is(cl_json_get_text(&parameters->items[i], "name"), "resource"))
-				body = cl_json_get(&parameters->items[i], "resource");
-	}
-	cl_fhir_validate(context->arena, body, context->request->body, context->issues);
-	struct cl_buf text;
-	cl_buf_init(&text, 0);
-	cl_outcome_write(&text, context->issues);
-	cl_interaction_answer_bytes(context, 200, "application/fhir+json; charset=utf-8",
-	                            cl_arena_copy(context->arena, cl_buf_str(&text)));
-	cl_buf_free(&text);
-	return 0;
-}
-
 /* ---- operations of plugins ---- */
 
 static bool plays_role(const struct cl_principal *principal, const struct cl_operation_rule *operation)
@@ -239,8 +217,8 @@ int cl_interaction_operation(struct cl_interaction_context *context, struct cl_e
 		return cl_interaction_import(context, e);
 	if (cl_str_is(route->operation, "$process-message") && !route->type)
 		return process_message(context, e);
-	if (cl_str_is(route->operation, "$validate"))
-		return validate(context, e);
+	if (route->id.n && (cl_str_is(route->operation, "$meta-add") || cl_str_is(route->operation, "$meta-delete")))
+		return cl_interaction_meta_change(context, cl_str_is(route->operation, "$meta-add"), e);
 	for (size_t i = 0; i < catalog->operation_count; i++)
 		if (cl_str_equal(catalog->operations[i].name, route->operation))
 			return plugin_operation(context, &catalog->operations[i], e);

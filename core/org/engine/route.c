@@ -102,6 +102,16 @@ static int route_form(struct cl_arena *arena, const struct cl_request *request, 
 	return cl_str_is(request->method, "POST") ? 0 : not_allowed(e, request->method, "POST");
 }
 
+static int route_operation(struct cl_str method, struct cl_str name, struct cl_route *out, struct cl_err *e)
+{
+	bool meta = cl_str_is(name, "$meta") && out->id.n;
+	out->kind = meta ? CL_ROUTE_META : cl_str_is(name, "$validate") ? CL_ROUTE_VALIDATE : CL_ROUTE_OPERATION;
+	out->operation = name;
+	if (cl_str_is(method, "POST") || (meta && (cl_str_is(method, "GET") || cl_str_is(method, "HEAD"))))
+		return 0;
+	return not_allowed(e, method, meta ? "GET, HEAD, POST" : "POST");
+}
+
 /* [base] and [base]/Type: what is left after "/fhir". */
 static int route_system(struct cl_arena *arena, struct cl_str method, const struct cl_path *path,
                         const struct cl_request *request, struct cl_route *out, struct cl_err *e)
@@ -124,11 +134,8 @@ static int route_system(struct cl_arena *arena, struct cl_str method, const stru
 		out->kind = CL_ROUTE_EXPORT;
 		return get || cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "GET, POST");
 	}
-	if (first.p[0] == '$') {
-		out->kind = CL_ROUTE_OPERATION;
-		out->operation = first;
-		return cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "POST");
-	}
+	if (first.p[0] == '$')
+		return route_operation(method, first, out, e);
 	return CL_E_NOT_FOUND;
 }
 
@@ -158,11 +165,8 @@ static int route_type(struct cl_arena *arena, struct cl_str method, const struct
 		out->kind = CL_ROUTE_EXPORT;
 		return get || cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "GET, POST");
 	}
-	if (second.p[0] == '$' && path->count == 3) {
-		out->kind = CL_ROUTE_OPERATION;
-		out->operation = second;
-		return cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "POST");
-	}
+	if (second.p[0] == '$' && path->count == 3)
+		return route_operation(method, second, out, e);
 	return CL_E_NOT_FOUND;
 }
 
@@ -225,11 +229,8 @@ static int route_instance(struct cl_arena *arena, struct cl_str method, const st
 		out->kind = everything ? CL_ROUTE_EVERYTHING : CL_ROUTE_EXPORT;
 		return get || cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "GET, POST");
 	}
-	if (third.p[0] == '$' && path->count == 4) {
-		out->kind = CL_ROUTE_OPERATION;
-		out->operation = third;
-		return cl_str_is(method, "POST") ? 0 : not_allowed(e, method, "POST");
-	}
+	if (third.p[0] == '$' && path->count == 4)
+		return route_operation(method, third, out, e);
 	return route_compartment(arena, path, request, out, e);
 }
 
@@ -316,6 +317,8 @@ enum cl_lane cl_route_lane(const struct cl_route *route, const struct cl_rules *
 	case CL_ROUTE_HISTORY:
 	case CL_ROUTE_SEARCH:
 	case CL_ROUTE_CAPABILITY:
+	case CL_ROUTE_META:
+	case CL_ROUTE_VALIDATE:
 	case CL_ROUTE_EVERYTHING:
 	case CL_ROUTE_EXPORT:
 		return CL_LANE_SEARCH;

@@ -217,14 +217,11 @@ static bool input_by_reference(const struct cl_route *route)
 	       !cl_str_is(cl_fhir_type_name(route->type), "Task");
 }
 
-/* Administrators' questions and the courier's are asked on the writer but change nothing: they are no events. Nor is
- * $validate, whose body would stay in the log for good. */
+/* Administrators' questions and the courier's are asked on the writer but change nothing: they are no events. */
 static bool changes_something(const struct cl_interaction_context *context)
 {
 	if (context->route->kind == CL_ROUTE_CONSOLE)
 		return cl_console_changes(context->arena, context->request->body);
-	if (context->route->kind == CL_ROUTE_OPERATION)
-		return !cl_str_is(context->route->operation, "$validate");
 	return context->route->kind != CL_ROUTE_COURIER || !cl_str_is(context->request->target, "/outbox");
 }
 

@@ -20,6 +20,10 @@ static int dispatch(struct cl_interaction_context *context, struct cl_err *e)
 		return cl_interaction_history(context, e);
 	case CL_ROUTE_SEARCH:
 		return cl_interaction_search(context, e);
+	case CL_ROUTE_META:
+		return cl_interaction_meta(context, e);
+	case CL_ROUTE_VALIDATE:
+		return cl_interaction_validate(context, e);
 	case CL_ROUTE_CAPABILITY:
 		return cl_interaction_capability(context, e);
 	case CL_ROUTE_VIEWS:
@@ -62,6 +66,7 @@ static const char *action_of(const struct cl_route *route)
 	case CL_ROUTE_EXPORT_CANCEL:
 		return "export-delete";
 	case CL_ROUTE_OPERATION:
+	case CL_ROUTE_VALIDATE:
 	case CL_ROUTE_EVERYTHING:
 		return "operation";
 	default:

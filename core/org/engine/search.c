@@ -364,7 +364,7 @@ int cl_interaction_capability(struct cl_interaction_context *context, struct cl_
 	uint16_t task = cl_fhir_type(CL_STR("Task"));
 	(void)e;
 	struct cl_capability_operation *operations =
-	        CL_NEW_ARRAY(arena, struct cl_capability_operation, catalog->operation_count + 3);
+	        CL_NEW_ARRAY(arena, struct cl_capability_operation, catalog->operation_count + 6);
 	operations[count++] =
 	        (struct cl_capability_operation){task, CL_STR("transition"),
 	                                         cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Task-transition",
@@ -374,6 +374,11 @@ int cl_interaction_capability(struct cl_interaction_context *context, struct cl_
 	        CL_STR("http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message")};
 	operations[count++] = (struct cl_capability_operation){
 	        0, CL_STR("validate"), CL_STR("http://hl7.org/fhir/OperationDefinition/Resource-validate")};
+	static const char *const of_meta[] = {"meta", "meta-add", "meta-delete"};
+	for (size_t i = 0; i < sizeof of_meta / sizeof *of_meta; i++)
+		operations[count++] = (struct cl_capability_operation){
+		        0, cl_str_of(of_meta[i]),
+		        cl_arena_printf(arena, "http://hl7.org/fhir/OperationDefinition/Resource-%s", of_meta[i])};
 	for (size_t i = 0; i < catalog->operation_count; i++) {
 		struct cl_str name = catalog->operations[i].name;
 		name = (struct cl_str){name.p + 1, name.n - 1};

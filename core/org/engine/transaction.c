@@ -232,6 +232,9 @@ static int run_read_entry(struct cl_interaction_context *own, const struct cl_en
 	case CL_ROUTE_HISTORY:
 		code = cl_interaction_history(own, e);
 		break;
+	case CL_ROUTE_META:
+		code = cl_interaction_meta(own, e);
+		break;
 	case CL_ROUTE_EVERYTHING:
 		code = cl_interaction_everything(own, e);
 		break;

@@ -5,8 +5,8 @@
 #include "org/fhir/types.h"
 #include "org/flow/instance.h"
 
-static int decide_new(struct cl_interaction_context *context, enum cl_interaction interaction, uint16_t type,
-                      struct cl_str id, const struct cl_json *resource, struct cl_err *e)
+int cl_write_decide(struct cl_interaction_context *context, enum cl_interaction interaction, uint16_t type,
+                    struct cl_str id, const struct cl_json *resource, struct cl_err *e)
 {
 	struct cl_index values;
 	if (context->principal->console)
@@ -50,7 +50,7 @@ static int write_create(struct cl_interaction_context *context, struct cl_write 
 			return cl_interaction_audit_read(context, e);
 		}
 	}
-	int code = decide_new(context, CL_ACCESS_CREATE, write->type, write->id, write->resource, e);
+	int code = cl_write_decide(context, CL_ACCESS_CREATE, write->type, write->id, write->resource, e);
 	if (code)
 		return code;
 	context->unit->rule = context->rule;
@@ -110,7 +110,7 @@ static int update_new(struct cl_interaction_context *context, struct cl_write *w
 		return cl_fail(e, current->version ? CL_E_GONE : CL_E_NOT_FOUND, "%.*s/%.*s %s", CL_STR_ARGS(name),
 		               CL_STR_ARGS(write->id), current->version ? "was deleted" : "is not known here");
 	write->created = true;
-	int code = decide_new(context, CL_ACCESS_CREATE, write->type, write->id, write->resource, e);
+	int code = cl_write_decide(context, CL_ACCESS_CREATE, write->type, write->id, write->resource, e);
 	if (!code && write->if_match.n)
 		code = cl_fail(e, CL_E_PRECONDITION, "%.*s/%.*s is not there, so it has no version %.*s",
 		               CL_STR_ARGS(name), CL_STR_ARGS(write->id),
@@ -145,7 +145,7 @@ static int write_update(struct cl_interaction_context *context, struct cl_write 
 		                                             : refuse_version(write, &current, e);
 	}
 	if (!code)
-		code = decide_new(context, CL_ACCESS_UPDATE, write->type, write->id, write->resource, e);
+		code = cl_write_decide(context, CL_ACCESS_UPDATE, write->type, write->id, write->resource, e);
 	if (!code && !is_matched(write->if_match, &current))
 		code = refuse_version(write, &current, e);
 	if (!code && write->if_none_match.n && cl_etag_matches(write->if_none_match, current.version))
