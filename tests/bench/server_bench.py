@@ -5,9 +5,11 @@ absolute figures depend on the machine and on who else uses it.
 
     server_bench.py [--build FOLDER] [--repetitions 5] [--seconds 2] [NAME ...]
 
-NAME: read search beside create transition hostile memory (default: all). Needs nginx, and load, store_bench and engine_bench, which
+NAME: read search beside create transaction bulk transition hostile memory (default: all). Needs nginx, and load, store_bench and engine_bench, which
 scripts/build makes. Asserts nothing: a ratio below its target is printed as such."""
 import argparse
+import glob
+import gzip
 import json
 import os
 import re
@@ -36,6 +38,7 @@ CONNECTIONS = 64     # where throughput is measured
 GENTLE = 8           # where the time of one request is measured
 BUNDLE = 5000
 IDLE = 1000
+ENTRIES = 11         # of a small transaction: a visit with its findings
 CLIENT = "urn:careloop:bench:client:ehr"
 
 ORGANIZATION = """return { name = "%s", zone = "America/Chicago", plugins = { "own" }, reference = "Organization/%s",
@@ -286,6 +289,49 @@ def create(bench):
     note("create, all rows", "the same, events, answers and audit leaves inserted too", spread(whole), "", None)
 
 
+def observation(number):
+    return {"resourceType": "Observation", "status": "final", "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
+            "valueQuantity": {"value": number, "unit": "/min"}, "effectiveDateTime": "2026-10-01"}
+
+
+def transaction(bench):
+    entries = [{"resource": observation(i), "request": {"method": "POST", "url": "Observation"}} for i in range(ENTRIES)]
+    text = json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}, separators=(",", ":"))
+    single = json.dumps(observation(1), separators=(",", ":"))
+    ratios, rates = [], []
+    for _ in range(options.repetitions):
+        alone = bench.load("/fhir/Observation", method="POST", body=single)["rate"]
+        rates.append(bench.load("/fhir", method="POST", body=text)["rate"] * ENTRIES)
+        ratios.append(rates[-1] / alone)
+    note("transaction", f"transactions of {ENTRIES} creates, {CONNECTIONS} connections, counted in resources ({median(rates):.0f}/s), over "
+         "single creates of the same", spread(ratios), ">= 1.2", median(ratios) >= 1.2)
+
+
+def bulk(bench):
+    """Synthea's bundles, one patient's record each, posted by one client."""
+    paths = sorted(glob.glob(os.path.join(ROOT, "..", "shared", "data", "synthea-20", "*.json.gz")))
+    if not paths:
+        print("bulk: skipped, ../shared/data is not here")
+        return
+    bundles, resources, size = [], 0, 0
+    for path in paths:
+        with gzip.open(path) as file:
+            bundles.append(file.read())
+        resources += len(json.loads(bundles[-1])["entry"])
+        size += len(bundles[-1])
+    single, ratios, rates = json.dumps(observation(1), separators=(",", ":")), [], []
+    for name in bench.creators:
+        client = bench.client(name)
+        alone = bench.load("/fhir/Observation", organization=name, method="POST", body=single)["rate"]
+        begun = time.monotonic()
+        for text in bundles:
+            client.must(200, "POST", "/fhir", text, Prefer="return=minimal")
+        rates.append(resources / (time.monotonic() - begun))
+        ratios.append(rates[-1] / alone)
+    note("bulk load", f"{len(bundles)} bundles of Synthea, {resources} resources of {size / resources / 1024:.1f} KiB, one client: "
+         f"{median(rates):.0f} resources/s; over single creates of small Observations by {CONNECTIONS} connections", spread(ratios), "", None)
+
+
 def task_of(patient):
     return {"resourceType": "Task", "status": "draft", "intent": "order", "focus": {"reference": patient},
             "code": {"coding": [{"system": "urn:careloop:workflow", "code": "loop"}]}, "for": {"reference": patient}}
@@ -425,7 +471,8 @@ def search(bench):
              median(ratios) <= 2 if what == "read" else None)
 
 
-ALL = {"memory": memory, "read": read, "search": search, "beside": beside, "create": create, "transition": transition, "hostile": hostile}
+ALL = {"memory": memory, "read": read, "search": search, "beside": beside, "create": create, "transaction": transaction, "bulk": bulk,
+       "transition": transition, "hostile": hostile}
 
 
 def main():
