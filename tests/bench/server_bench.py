@@ -5,8 +5,8 @@ absolute figures depend on the machine and on who else uses it.
 
     server_bench.py [--build FOLDER] [--repetitions 5] [--seconds 2] [NAME ...]
 
-NAME: read search beside create transaction bulk transition hostile memory (default: all). Needs nginx, and load, store_bench and engine_bench, which
-scripts/build makes. Asserts nothing: a ratio below its target is printed as such."""
+NAME: read search beside create transaction bulk transition hostile memory (default: all). Needs nginx, and load, store_bench and
+engine_bench, which scripts/build makes. Asserts nothing: a ratio below its target is printed as such."""
 import argparse
 import glob
 import gzip
@@ -102,7 +102,7 @@ class Bench:
         self.nginx = self.nginx_port = None
         self.creators = [f"create{i}" for i in range(options.repetitions)]
         names = ["bench", "hostile", *self.creators]
-        careloop.certificates(("bench", "hostile"))
+        careloop.certificates(names)
         self.server = careloop.Server({name: ORGANIZATION % (name, name, CLIENT) for name in names}, settings="""
 	limits = { connections_per_address = 20000, handshakes_per_second = 20000, in_flight_per_organization = 4096 },
 	timeouts = { request = 120 },""")
