@@ -56,11 +56,13 @@ static int look_at_each(struct cl_decider *decider, const struct cl_criterion *c
 	struct cl_rows rows = {0};
 	int code = 0;
 
-	for (size_t i = 0; !code && i < count; i++) {
+	for (size_t i = 0; !code && i < count && !(*complete && !out->count); i++) {
 		bool whole = false;
 		if (!cl_rows_listable(terms[i]))
 			continue;
-		code = cl_rows_list(decider, terms[i], type, look, &rows, &whole, e);
+		/* Only a smaller one is of use. */
+		size_t most = *complete && out->count < look ? out->count : look;
+		code = cl_rows_list(decider, terms[i], type, most, &rows, &whole, e);
 		if (!code && whole && (!*complete || rows.count < out->count)) {
 			struct cl_rows former = *out;
 			*out = rows;
