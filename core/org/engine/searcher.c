@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 
 /* Microseconds that a search may run while the writer waits for the log to be free of readers. */
-#define PATIENCE (250 * 1000)
+#define PATIENCE (2 * 1000 * 1000)
 
 struct run {
 	struct cl_engine *engine;
