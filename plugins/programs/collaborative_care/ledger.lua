@@ -674,6 +674,27 @@ local function in_batches(ctx, month, closing)
 	if #group > 0 then
 		send()
 	end
+	if closing then
+		ctx:set_timer("months:" .. month .. ":told", number + 1 .. " minutes", { month = month, told = true })
+	end
+end
+
+-- After closing: what there is to bill, and what is not billed although somebody worked. Nothing is lost in silence.
+local function tell_result(ctx, month)
+	local billable, not_billable, unfunded = 0, 0, 0
+	for _, item in ipairs(ledger.statements(ctx, month)) do
+		if item.status == "billable" then
+			billable = billable + 1
+		elseif (result_of(item, "entered") or 0) > 0 then
+			not_billable = not_billable + 1
+		end
+		unfunded = unfunded + (result_of(item, "unfunded") or 0)
+	end
+	local text = string.format("%s is closed: %d patient-months to bill, %d with minutes not billable, %d minutes "
+		.. "unfunded; reasons are in the list cocm_last_month", month, billable, not_billable, unfunded)
+	for _, role in ipairs { "biller", "manager" } do
+		ctx:notify { to = role, about = ctx.organization.reference, text = text }
+	end
 end
 
 -- Attested: no entry without reason any more; the patients' months get their final status.
@@ -747,6 +768,10 @@ function ledger.refresh_all(ctx)
 end
 
 function ledger.refresh_batch(ctx, data)
+	if data.told then
+		tell_result(ctx, data.month)
+		return
+	end
 	for _, patient in ipairs(data.patients) do
 		local result = ledger.refresh(ctx, patient, data.month, data.closing)
 		if not data.closing then

@@ -325,6 +325,9 @@ test("0 row 6: provisional until attested on business day five; then dated adden
 	t:equal(row.minutes, 35)
 	t:equal(row.codes, "G2214")
 	t:equal(clinic.row(t, "Bare", "cocm_last_month").status, "not-billable")
+	local told = "2026-11 is closed: 1 patient-months to bill, 1 with minutes not billable, 0 minutes unfunded"
+	t:equal(clinic.sent(t, "biller", told), 1, "what is not billed is said")
+	t:equal(clinic.sent(t, "manager", told), 1)
 	t:as("care")
 	t:refused(function ()
 		enter(t, patient, 5, nil, "2026-11-06T09:00:00-08:00")
