@@ -389,11 +389,14 @@ if engine.start then
 	function demo:advance(duration) -- luacheck: ignore
 		world.all[1]:advance(duration)
 	end
-	-- Carries messages between the organizations, then goes on to the present.
-	function demo:finish() -- luacheck: ignore
+	-- Carries messages between the organizations, then goes on to the present; `last` is called there.
+	function demo:finish(last) -- luacheck: ignore
 		if #world.all > 0 then
 			world.all[1]:deliver()
 			engine.advance_until(world.clock, engine.finish)
+		end
+		if last then
+			last()
 		end
 		for _, organization in ipairs(world.all) do
 			engine.close(organization.handle, false)

@@ -31,6 +31,7 @@ local function scored(ctx, change)
 	safety.observed(ctx, observation, on_alert)
 	if resources.has_code(observation.code, codes.loinc.phq9_total, codes.system.loinc) then
 		registry.assess_patient(ctx, resources.reference(observation.subject))
+		registry.refresh_ended(ctx, resources.reference(observation.subject))
 	end
 end
 

@@ -81,8 +81,15 @@ function registry.facts(ctx, episode)
 		previous = #series > position and series[#series - 1] or nil
 	end
 	local safety = #ctx:instances("safety", { patient = patient, live = true }) > 0
+	local measurable = {}
+	for _, entry in ipairs(series) do
+		if not entry.prorated then
+			measurable[#measurable + 1] = entry
+		end
+	end
 	return {
 		patient = patient, start = start, index = index, last = last, previous = previous,
+		measured_index = registry.index_of(ctx, episode, measurable),
 		count = index and #series - position + 1 or 0,
 		contact = last_contact(ctx, patient, start), safety = safety,
 	}
@@ -199,6 +206,10 @@ local function keep_row(ctx, episode, facts, wanted)
 		keep("last-date", "valueDate", facts.last.date)
 		keep("scores", "valueInteger", facts.count)
 	end
+	if facts.measured_index then
+		keep("index", "valueInteger", facts.measured_index.value) -- what the outcome measures begin with
+		keep("index-date", "valueDate", facts.measured_index.date)
+	end
 	keep("contact", "valueDate", facts.contact)
 	for _, code in ipairs(registry.flags) do
 		if wanted[code] then
@@ -232,6 +243,15 @@ function registry.assess_patient(ctx, patient)
 	local episode = patient and registry.episode_of(ctx, patient)
 	if episode then
 		registry.assess(ctx, episode)
+	end
+end
+
+-- A score that comes late or is corrected counts for an episode that is over, too.
+function registry.refresh_ended(ctx, patient)
+	for _, episode in ipairs(ctx:search("EpisodeOfCare", {
+		patient = patient, status = "finished", type = codes.system.episode .. "|" .. registry.episode_type, _count = 20,
+	})) do
+		keep_row(ctx, episode, registry.facts(ctx, episode), {})
 	end
 end
 
@@ -330,30 +350,27 @@ end
 
 -- ---- measures ----
 
+local function inner(row, name, kind)
+	local found = row and resources.extension(row, name)
+	return found and found[kind] or nil
+end
+
 -- Calls fn(index entry, series) for every patient whose `days`th day after the index score of 10 or more falls into
--- the month: a result that is reported once does not change any more.
+-- the month: a result that is reported once does not change any more. Which episodes these are stands on them.
 local function each_index(ctx, month, days, fn)
-	local window = { start = ctx:add(month.start, -days .. " days"), finish = ctx:add(month.finish, -days .. " days") }
-	local code = codes.system.loinc .. "|" .. codes.loinc.phq9_total
-	resources.each_of_month(ctx, window, "Observation", "date", "code=" .. code, function (observation)
-		return observation.effectiveDateTime
-	end, function (observation)
-		local value = observation.valueQuantity and tonumber(observation.valueQuantity.value)
-		local patient = resources.reference(observation.subject)
-		if not patient or not value or value <= 9 or not scores.measurable(observation) then
-			return
-		end
-		for _, episode in ipairs(ctx:search("EpisodeOfCare", {
-			patient = patient, type = codes.system.episode .. "|" .. registry.episode_type, _count = 20,
-		})) do
-			local series = scores.series(ctx, patient, "phq9", { measurable = true })
+	local from = dates.add_days(ctx:local_date(month.start), -days)
+	local to = dates.add_days(ctx:local_date(month.finish), -days)
+	for episode in ctx:each("EpisodeOfCare", { type = codes.system.episode .. "|" .. registry.episode_type }) do
+		local row = resources.extension(episode, row_url)
+		local date, value = inner(row, "index-date", "valueDate"), inner(row, "index", "valueInteger")
+		if date and date >= from and date < to and tonumber(value) > 9 then
+			local series = scores.series(ctx, episode.patient.reference, "phq9", { measurable = true })
 			local index = registry.index_of(ctx, episode, series)
-			if index and index.reference == resources.of(observation) then
+			if index and index.date == date then
 				fn(index, series)
-				return
 			end
 		end
-	end)
+	end
 end
 
 local function share(ctx, month, days, window, predicate)
@@ -412,9 +429,9 @@ function registry.contacted(ctx, month)
 	local contacted, total = 0, 0
 	each_active(ctx, at, function (episode)
 		total = total + 1
-		for _, encounter in ipairs(ctx:search("Encounter", {
-			patient = episode.patient.reference, status = "finished", _sort = "-date", _count = 100,
-		})) do
+		for _, encounter in ipairs(ctx:search("Encounter", "patient=" .. episode.patient.reference
+			.. "&status=finished&date=ge"
+			.. dates.add_days(day, -31) .. "&date=le" .. dates.add_days(day, 1) .. "&_count=100")) do
 			local date = encounter.period and dates.local_date(ctx, encounter.period["end"] or encounter.period.start)
 			if date and date <= day and dates.between(date, day) <= 30 then
 				contacted = contacted + 1

@@ -147,7 +147,7 @@ function strata.begin(ctx)
 			group = {}
 		end
 	end
-	for _, patient in ipairs(ctx:search("Patient", { active = "true", _count = 1000 })) do
+	for patient in ctx:each("Patient", { active = "true" }) do
 		group[#group + 1] = resources.of(patient)
 		if #group == batch then
 			send()
@@ -174,7 +174,21 @@ end
 -- overdue. Load is minutes, not heads.
 function strata.panels(ctx)
 	local by_owner, order = {}, {}
-	for _, patient in ipairs(ctx:search("Patient", { active = "true", _count = 1000 })) do
+	local stratum_of, overdue = {}, {}
+	for assessment in ctx:each("RiskAssessment", { method = strata.method_system .. "|points" }) do
+		local patient = resources.reference(assessment.subject)
+		local known = stratum_of[patient]
+		if not known or known.at <= assessment.occurrenceDateTime then
+			stratum_of[patient] = {
+				at = assessment.occurrenceDateTime,
+				name = resources.code(assessment.prediction[1].qualitativeRisk, strata.method_system),
+			}
+		end
+	end
+	for instance in ctx:each_instance("plan_review", { state = "due", live = true }) do
+		overdue[instance.patient] = true
+	end
+	for patient in ctx:each("Patient", { active = "true" }) do
 		local owner = patient.generalPractitioner and patient.generalPractitioner[1]
 			and patient.generalPractitioner[1].reference or "(nobody)"
 		local row = by_owner[owner]
@@ -183,7 +197,8 @@ function strata.panels(ctx)
 			by_owner[owner] = row
 			order[#order + 1] = owner
 		end
-		local stratum = strata.current(ctx, resources.of(patient))
+		local stratum = stratum_of[resources.of(patient)]
+		stratum = stratum and stratum.name
 		row.patients = row.patients + 1
 		if stratum then
 			row[stratum] = (row[stratum] or 0) + 1
@@ -191,7 +206,7 @@ function strata.panels(ctx)
 		else
 			row.not_assessed = row.not_assessed + 1
 		end
-		if #ctx:instances("plan_review", { patient = resources.of(patient), state = "due", live = true }) > 0 then
+		if overdue[resources.of(patient)] then
 			row.plans_overdue = row.plans_overdue + 1
 		end
 	end
