@@ -16,7 +16,7 @@ return {
 	model = "colocated",
 	programs = { "pcbh" },
 	services = { "referral", "instruments" },
-	plugins = {}, -- own plugins, in config/orgs/lakeside/<name>/
+	plugins = { "waiting" }, -- own plugins, in config/orgs/lakeside/<name>/
 
 	partners = {
 		riverside = {
