@@ -1,5 +1,6 @@
 /* error.c: filling error reports, and what their codes are called elsewhere. */
 #include "base/error.h"
+#include "base/utf8.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* One line of whole characters: control characters become spaces, and a character that truncation cut in half goes. */
+/* One line of whole characters: control characters become spaces, a character that truncation cut in half goes, and one that
+ * was cut within becomes a question mark. */
 static void tidy(char *text)
 {
 	size_t n = strlen(text);
@@ -25,6 +27,7 @@ static void tidy(char *text)
 		if (want > n - lead + 1)
 			text[lead - 1] = 0;
 	}
+	cl_utf8_mend(text, strlen(text));
 }
 
 int cl_fail(struct cl_err *e, int code, const char *format, ...)

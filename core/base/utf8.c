@@ -134,3 +134,15 @@ struct cl_str cl_utf8_fold(struct cl_arena *arena, struct cl_str text)
 	cl_buf_free(&folder.out);
 	return folded;
 }
+
+void cl_utf8_mend(char *text, size_t n)
+{
+	const unsigned char *p = (const unsigned char *)text, *end = p + n;
+	for (size_t length; p < end; p += length) {
+		length = cl_utf8_length(p, end);
+		if (!length) {
+			text[p - (const unsigned char *)text] = '?';
+			length = 1;
+		}
+	}
+}

@@ -24,6 +24,8 @@ static inline size_t cl_utf8_length(const unsigned char *p, const unsigned char 
 		return 0;
 	return (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90) ? 0 : 4;
 }
+/* Puts a question mark in place of every byte that belongs to no character: of texts that were cut somewhere. */
+void cl_utf8_mend(char *text, size_t n);
 /* Case folded, accents removed, white space runs collapsed to one space and removed at the ends: "Ñandú  X " becomes
  * "nandu x". Vowel signs of scripts that are not accents stay. Bytes that are no UTF-8 become U+FFFD. */
 struct cl_str cl_utf8_fold(struct cl_arena *arena, struct cl_str text);

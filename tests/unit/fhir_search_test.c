@@ -1,5 +1,6 @@
 /* fhir_search_test.c: which trees queries become, and what is refused. */
 #include "unit/fhir_support.h"
+#include "base/utf8.h"
 #include "org/fhir/search.h"
 
 static struct cl_fhir_search_context context;
@@ -336,6 +337,12 @@ static void result_parameters(void **state)
 static void unknown_parameters(void **state)
 {
 	(void)state;
+	/* What a message quotes may be cut within a character; the message is whole all the same. */
+	char query[200] = "birthdate=";
+	for (int i = 0; i < 40; i++)
+		strcat(query, i ? "\xef\xbb\xbf" : "x");
+	refuses(CL_TYPE_PATIENT, query, "birthdate", "cannot have the value");
+	assert_true(cl_utf8_valid(cl_str_of(error.message)));
 	refuses(CL_TYPE_PATIENT, "brthdate=1984", "brthdate",
 	        "Patient has no search parameter \"brthdate\"; did you mean \"birthdate\"?");
 	refuses(CL_TYPE_PATIENT, "colour=red", "colour", "Known: active, address, address-city");

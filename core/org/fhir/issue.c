@@ -1,6 +1,7 @@
 /* issue.c: the list of issues and its OperationOutcome. */
 #include "org/fhir/issue.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include <stdio.h>
 
 void cl_issues_init(struct cl_issues *issues, struct cl_arena *arena, size_t maximum)
@@ -120,6 +121,7 @@ static const char *severity_name(unsigned severity)
 
 static void write_issue(struct cl_buf *out, const struct cl_issue *issue)
 {
+	size_t begin = out->n;
 	cl_buf_printf(out, "{\"severity\":\"%s\",\"code\":\"%s\",\"diagnostics\":", severity_name(issue->severity),
 	              issue->code);
 	if (issue->line > 0) {
@@ -140,6 +142,9 @@ static void write_issue(struct cl_buf *out, const struct cl_issue *issue)
 		cl_buf_add_byte(out, ']');
 	}
 	cl_buf_add_byte(out, '}');
+	/* A long value that it quotes was cut somewhere. */
+	if (out->n > begin)
+		cl_utf8_mend(out->p + begin, out->n - begin);
 }
 
 void cl_outcome_write(struct cl_buf *out, const struct cl_issues *issues)
