@@ -15,6 +15,7 @@ enum cl_interaction {
 	CL_ACCESS_MESSAGE = 1u << 7, /* $process-message, for partners */
 	CL_ACCESS_EVENTS = 1u << 8, /* open an event stream; each event is decided as READ */
 	CL_ACCESS_METRICS = 1u << 9,
+	CL_ACCESS_UNDO = 1u << 20, /* take back an event of a workflow */
 	CL_ACCESS_ADMIN = 1u << 10, /* tokens, reload ... over HTTP */
 };
 
@@ -56,6 +57,10 @@ int cl_access_predicate(const struct cl_access *access, struct cl_arena *arena, 
 int cl_access_transition(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
                          const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
                          struct cl_str *rule, struct cl_err *e);
+/* The same for taking back an event. */
+int cl_access_undo(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
+                   const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
+                   struct cl_str *rule, struct cl_err *e);
 const struct cl_principal *cl_access_principal(const struct cl_access *access, struct cl_str name);
 size_t cl_access_principals(const struct cl_access *access, const struct cl_principal **out);
 struct cl_actor cl_access_actor(const struct cl_principal *principal);

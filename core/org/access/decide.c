@@ -110,6 +110,9 @@ static int refuse(const struct cl_principal *principal, enum cl_interaction inte
 	case CL_ACCESS_TRANSITION:
 		word = "move workflows with";
 		break;
+	case CL_ACCESS_UNDO:
+		word = "undo events of";
+		break;
 	case CL_ACCESS_MESSAGE:
 		word = "send messages about";
 		break;
@@ -229,15 +232,14 @@ int cl_access_predicate(const struct cl_access *access, struct cl_arena *arena, 
 	return make_predicate(access, arena, principal, interaction, type, NULL, out, rule, e);
 }
 
-int cl_access_transition(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
-                         const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
-                         struct cl_str *rule, struct cl_err *e)
+static int decide_workflow(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
+                           const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type,
+                           int64_t row, struct cl_str workflow, struct cl_str *rule, struct cl_err *e)
 {
 	struct cl_criterion *criterion = NULL;
 	struct cl_err ignored = {0};
 	bool allowed = true;
-	int code = make_predicate(access, arena, principal, CL_ACCESS_TRANSITION, type, &workflow, &criterion, rule,
-	                          &ignored);
+	int code = make_predicate(access, arena, principal, interaction, type, &workflow, &criterion, rule, &ignored);
 	if (!code && criterion) {
 		code = cl_store_matches(store, row, criterion, &allowed, e);
 		if (code)
@@ -245,8 +247,23 @@ int cl_access_transition(const struct cl_access *access, struct cl_store *store,
 	}
 	if (!code && allowed)
 		return 0;
-	return cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not move '%.*s' workflows: no role allows it",
-	               CL_STR_ARGS(principal->name), CL_STR_ARGS(workflow));
+	return cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not %s '%.*s' workflows: no role allows it",
+	               CL_STR_ARGS(principal->name), interaction == CL_ACCESS_UNDO ? "undo events of" : "move",
+	               CL_STR_ARGS(workflow));
+}
+
+int cl_access_transition(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
+                         const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
+                         struct cl_str *rule, struct cl_err *e)
+{
+	return decide_workflow(access, store, arena, principal, CL_ACCESS_TRANSITION, type, row, workflow, rule, e);
+}
+
+int cl_access_undo(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
+                   const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
+                   struct cl_str *rule, struct cl_err *e)
+{
+	return decide_workflow(access, store, arena, principal, CL_ACCESS_UNDO, type, row, workflow, rule, e);
 }
 
 static int resolve_token(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,

@@ -15,6 +15,7 @@ static const struct {
         {"update", CL_ACCESS_UPDATE},
         {"delete", CL_ACCESS_DELETE},
         {"transition", CL_ACCESS_TRANSITION},
+        {"undo", CL_ACCESS_UNDO},
         {"message", CL_ACCESS_MESSAGE},
         {"events", CL_ACCESS_EVENTS},
         {"metrics", CL_ACCESS_METRICS},
@@ -46,7 +47,7 @@ static int parse_interactions(const struct cl_grant *grant, unsigned *out, struc
 				cl_fail(e, CL_E_RULE,
 				        "grant %.*s: '%.*s' is no interaction; known: read search history create "
 				        "update delete "
-				        "transition message events metrics admin",
+				        "transition undo message events metrics admin",
 				        CL_STR_ARGS(grant->name), CL_STR_ARGS(word));
 				return cl_fail_at(e, "%.*s:%d", CL_STR_ARGS(grant->origin.file), grant->origin.line);
 			}

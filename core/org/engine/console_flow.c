@@ -128,6 +128,31 @@ static int history_row(const struct cl_stored_transition *t, void *context)
 	return 0;
 }
 
+static int undo(struct cl_console *c, struct cl_err *e)
+{
+	static const char *const columns[] = {"not reversed", NULL};
+	struct cl_undo wish = {0};
+	struct cl_stored_instance instance;
+	struct cl_err ignored = {0};
+	struct cl_json *left = NULL;
+	int code = cl_console_need(c, "task", &wish.task, e);
+	if (!code)
+		code = cl_console_need(c, "reason", &wish.reason, e);
+	wish.task = cl_console_id(wish.task);
+	if (!code)
+		code = cl_instance_undo(c->unit, &wish, &left, e);
+	if (code)
+		return code;
+	cl_console_columns(c, columns);
+	for (uint32_t i = 0; i < left->count; i++)
+		cl_console_cell(c, cl_console_row(c), cl_json_text(&left->items[i]));
+	if (cl_store_instance_get(c->context->store, c->arena, wish.task, &instance, &ignored))
+		cl_buf_printf(&c->text, "%.*s never began", CL_STR_ARGS(wish.task));
+	else
+		cl_buf_printf(&c->text, "%.*s is back in '%.*s'", CL_STR_ARGS(wish.task), CL_STR_ARGS(instance.state));
+	return 0;
+}
+
 static int trace(struct cl_console *c, struct cl_err *e)
 {
 	static const char *const columns[] = {"at",           "event",  "from",    "to", "actor",
@@ -142,7 +167,7 @@ static int trace(struct cl_console *c, struct cl_err *e)
 	if (code)
 		return cl_fail(e, CL_E_NOT_FOUND, "there is no workflow instance '%.*s'", CL_STR_ARGS(task));
 	cl_console_columns(c, columns);
-	code = cl_store_transitions(c->context->store, CL_STR_NONE, task, INT64_MIN, INT64_MAX, history_row, c, e);
+	code = cl_store_transitions_all(c->context->store, task, history_row, c, e);
 	if (code)
 		return code;
 	const struct cl_workflow *w = cl_catalog_workflow(c->context->rules->catalog, instance.workflow);
@@ -440,6 +465,7 @@ const struct cl_console_command cl_console_flow_commands[] = {
         {"instances", instances, false},
         {"instance", trace, false},
         {"trace", trace, false},
+        {"undo", undo, true},
         {"quarantine", quarantine, false},
         {"timers", timers, false},
         {"metrics", metrics, false},

@@ -106,6 +106,99 @@ static int transition(struct cl_interaction_context *context, struct cl_err *e)
 	return 0;
 }
 
+/* ---- $undo: the last event of an instance is taken back ---- */
+
+static int read_undo(struct cl_interaction_context *context, const struct cl_json *body, struct cl_undo *wish,
+                     struct cl_err *e)
+{
+	struct cl_json *parameters = cl_json_get(body, "parameter");
+	if (!cl_str_is(cl_json_get_text(body, "resourceType"), "Parameters")) {
+		cl_fail(e, CL_E_INVALID, "$undo takes a Parameters resource with the parameter 'reason'");
+		return cl_fail_at(e, "resourceType");
+	}
+	int code = cl_fhir_validate(context->arena, body, context->request->body, context->issues);
+	if (code)
+		return cl_issues_first_error(context->issues, code, e);
+	for (uint32_t i = 0; parameters && i < parameters->count; i++) {
+		struct cl_str name = cl_json_get_text(&parameters->items[i], "name");
+		struct cl_str text = cl_json_text(parameter_value(&parameters->items[i]));
+		if (cl_str_is(name, "reason")) {
+			wish->reason = text;
+		} else if (cl_str_is(name, "event")) {
+			wish->event = text;
+		} else {
+			cl_fail(e, CL_E_INVALID, "$undo knows 'reason' and 'event', not '%.*s'", CL_STR_ARGS(name));
+			return cl_fail_at(e, "Parameters.parameter[%u]", i);
+		}
+	}
+	return 0;
+}
+
+static void answer_undo(struct cl_interaction_context *context, struct cl_str task, const struct cl_json *left)
+{
+	struct cl_arena *arena = context->arena;
+	struct cl_stored_instance instance = {0};
+	struct cl_err ignored = {0};
+	struct cl_json *answer = cl_json_new(arena, CL_JSON_OBJECT);
+	cl_json_set_text(arena, answer, "resourceType", CL_STR("Parameters"));
+	struct cl_json *parameters = cl_json_set_array(arena, answer, "parameter");
+	if (!cl_store_instance_get(context->store, arena, task, &instance, &ignored)) {
+		struct cl_json *item = cl_json_append(arena, parameters);
+		item->kind = CL_JSON_OBJECT;
+		cl_json_set_text(arena, item, "name", CL_STR("state"));
+		cl_json_set_text(arena, item, "valueString", instance.state);
+	}
+	for (uint32_t i = 0; i < left->count; i++) {
+		struct cl_json *item = cl_json_append(arena, parameters);
+		item->kind = CL_JSON_OBJECT;
+		cl_json_set_text(arena, item, "name", CL_STR("not-reversed"));
+		cl_json_set_text(arena, item, "valueString", cl_json_text(&left->items[i]));
+	}
+	if (!parameters->count)
+		cl_json_remove(answer, "parameter");
+	cl_interaction_answer_json(context, 200, answer);
+}
+
+static int undo(struct cl_interaction_context *context, struct cl_err *e)
+{
+	struct cl_undo wish = {.task = context->route->id};
+	struct cl_stored_instance instance;
+	struct cl_version current;
+	struct cl_json *body, *left;
+	context->target = cl_arena_printf(context->arena, "Task/%.*s", CL_STR_ARGS(wish.task));
+	int code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_UNDO, context->route->type,
+	                         &context->rule, e);
+	if (!code)
+		code = cl_interaction_body(context, &body, e);
+	if (!code)
+		code = read_undo(context, body, &wish, e);
+	if (!code)
+		code = cl_store_get(context->store, context->arena, context->route->type, wish.task, &current, e);
+	if (code == CL_E_NOT_FOUND)
+		return cl_fail(e, code, "%.*s is not known here", CL_STR_ARGS(context->target));
+	if (!code)
+		code = cl_access_decide_row(context->rules->access, context->store, context->arena, context->principal,
+		                            CL_ACCESS_UNDO, context->route->type, current.row, &context->rule, e);
+	if (!code && cl_store_instance_get(context->store, context->arena, wish.task, &instance, e)) {
+		*e = (struct cl_err){0};
+		code = cl_fail(e, CL_E_RULE, "%.*s is not a workflow instance", CL_STR_ARGS(context->target));
+	}
+	if (!code)
+		code = cl_access_undo(context->rules->access, context->store, context->arena, context->principal,
+		                      context->route->type, current.row, instance.workflow, &context->rule, e);
+	struct cl_str match = cl_request_header(context->request, "if-match");
+	if (!code && match.n && !cl_str_is(match, "*") && cl_etag_version(match) != current.version)
+		code = cl_fail(e, CL_E_PRECONDITION, "%.*s is at version %lld, not %.*s", CL_STR_ARGS(context->target),
+		               (long long)current.version, CL_STR_ARGS(match));
+	if (code)
+		return code;
+	context->unit->rule = context->rule;
+	code = cl_instance_undo(context->unit, &wish, &left, e);
+	if (!code)
+		answer_undo(context, wish.task, left);
+	return code;
+}
+
 /* ---- $process-message: a partner's message, taken in once (FHIR R4 messaging.html) ---- */
 
 static int process_message(struct cl_interaction_context *context, struct cl_err *e)
@@ -213,6 +306,8 @@ int cl_interaction_operation(struct cl_interaction_context *context, struct cl_e
 	if (cl_str_is(route->operation, "$transition") && route->id.n &&
 	    cl_str_is(cl_fhir_type_name(route->type), "Task"))
 		return transition(context, e);
+	if (cl_str_is(route->operation, "$undo") && route->id.n && route->type == CL_TYPE_TASK)
+		return undo(context, e);
 	if (cl_str_is(route->operation, "$import") && !route->id.n && route->type == CL_TYPE_TASK)
 		return cl_interaction_import(context, e);
 	if (cl_str_is(route->operation, "$process-message") && !route->type)

@@ -58,8 +58,10 @@ int cl_run_reactions(struct cl_organization *organization, struct cl_unit *unit,
 			        CL_STR_ARGS(change->workflow.n ? change->workflow : cl_fhir_type_name(change->type)),
 			        CL_UNIT_DEPTH);
 		unit->depth = change->depth + 1;
+		unit->origin = change->origin;
 		int code = cl_lua_react(organization->rules->lua, unit, change, e);
 		unit->depth = 0;
+		unit->origin = 0;
 		if (code)
 			return code;
 	}

@@ -464,6 +464,8 @@ static int history_entry(const struct cl_stored_transition *t, void *context)
 	set_text(L, "on_behalf_of", t->on_behalf_of);
 	set_text(L, "source", t->source);
 	set_time(L, "at", t->at);
+	lua_pushboolean(L, t->undone != 0);
+	lua_setfield(L, -2, "undone");
 	set_data(L, list->arena, t->data);
 	lua_rawseti(L, -2, ++list->count);
 	return 0;
@@ -475,8 +477,8 @@ static int organization_history(lua_State *L)
 	struct cl_err e = {0};
 	struct cl_history_list list = {.L = L, .arena = cl_arena_new(0)};
 	lua_newtable(L);
-	cl_store_transitions(handle->organization->store, CL_STR_NONE, cl_str_of(luaL_checkstring(L, 2)), INT64_MIN,
-	                     INT64_MAX, history_entry, &list, &e);
+	cl_store_transitions_all(handle->organization->store, cl_str_of(luaL_checkstring(L, 2)), history_entry, &list,
+	                         &e);
 	cl_arena_free(list.arena);
 	return 1;
 }

@@ -205,6 +205,23 @@ function methods:transition(task, event, data, options)
 	return self:state(task)
 end
 
+-- Takes back the last event; gives what could not be reversed, as a list of texts.
+function methods:undo(task, reason, event)
+	local parameters = { parameter("reason", reason) }
+	if event then
+		parameters[2] = parameter("event", event)
+	end
+	local answer = must(self, "POST", "/fhir/Task/" .. id_of(task) .. "/$undo",
+		{ resourceType = "Parameters", parameter = parameters })
+	local left = {}
+	for _, each in ipairs(answer.body.parameter or {}) do
+		if each.name == "not-reversed" then
+			left[#left + 1] = each.valueString
+		end
+	end
+	return left
+end
+
 function methods:operation(name, input, target)
 	local path = "/fhir/" .. (target and (target .. "/") or "") .. name
 	return must(self, "POST", path, input).body
@@ -241,6 +258,11 @@ end
 
 function methods:outbox()
 	return engine.outbox(handle(self))
+end
+
+-- As if the courier had delivered it, wherever its destination is.
+function methods:delivered(message)
+	engine.delivered(handle(self), message.number)
 end
 
 local function find(world, id)

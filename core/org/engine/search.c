@@ -364,10 +364,17 @@ int cl_interaction_capability(struct cl_interaction_context *context, struct cl_
 	uint16_t task = cl_fhir_type(CL_STR("Task"));
 	(void)e;
 	struct cl_capability_operation *operations =
-	        CL_NEW_ARRAY(arena, struct cl_capability_operation, catalog->operation_count + 6);
+	        CL_NEW_ARRAY(arena, struct cl_capability_operation, catalog->operation_count + 8);
 	operations[count++] =
 	        (struct cl_capability_operation){task, CL_STR("transition"),
 	                                         cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Task-transition",
+	                                                         CL_STR_ARGS(context->request->base))};
+	operations[count++] = (struct cl_capability_operation){
+	        task, CL_STR("undo"),
+	        cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Task-undo", CL_STR_ARGS(context->request->base))};
+	operations[count++] =
+	        (struct cl_capability_operation){task, CL_STR("import"),
+	                                         cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Task-import",
 	                                                         CL_STR_ARGS(context->request->base))};
 	operations[count++] = (struct cl_capability_operation){
 	        0, CL_STR("process-message"),

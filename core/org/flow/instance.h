@@ -47,6 +47,13 @@ struct cl_advance {
  * clock, and the other party's with on_behalf_of and source. */
 int cl_instance_advance(struct cl_unit *unit, const struct cl_advance *advance, struct cl_version *out,
                         struct cl_issues *issues, struct cl_err *e);
+struct cl_undo {
+	struct cl_str task; /* id */
+	struct cl_str reason;
+	struct cl_str event; /* that it must be; empty = whatever the last one is */
+};
+/* Takes back the last event (undo.c). `left` gets an array of texts that name what could not be reversed. */
+int cl_instance_undo(struct cl_unit *unit, const struct cl_undo *wish, struct cl_json **left, struct cl_err *e);
 /* Changes what the instance knows, without an event: `data` is laid over it, `removed` (an array of names, or NULL) is taken
  * away. The core's own names are refused. Running clocks stay as they are. */
 int cl_instance_set_data(struct cl_unit *unit, struct cl_str task, const struct cl_json *data,

@@ -147,7 +147,9 @@ static int write_instance(struct cl_unit *unit, struct cl_move *move, const stru
 	instance->state = state->name;
 	instance->plugins = unit->catalog->hash;
 	instance->owner = state->final ? CL_STR_NONE : state->owner;
-	if (!move->stays && !is_same_stay(move))
+	if (move->undoes)
+		instance->entered = move->restored_entered;
+	else if (!move->stays && !is_same_stay(move))
 		instance->entered = move->occurred;
 	instance->due = move->due;
 	instance->final = state->final;
@@ -163,11 +165,13 @@ static struct cl_str transition_detail(struct cl_unit *unit, const struct cl_mov
 	cl_json_set_text(unit->arena, detail, "event", event);
 	cl_json_set_text(unit->arena, detail, "from", from);
 	cl_json_set_text(unit->arena, detail, "to", to);
+	if (unit->origin)
+		cl_json_set_integer(unit->arena, detail, "by", (int64_t)unit->origin);
 	return cl_json_arena_text(unit->arena, detail);
 }
 
 /* One row of the history: the event that the move is, or the start that an import had elsewhere. */
-static int write_row(struct cl_unit *unit, const struct cl_move *move, const struct cl_version *version,
+static int write_row(struct cl_unit *unit, struct cl_move *move, const struct cl_version *version,
                      struct cl_str event_name, struct cl_str from, struct cl_str to, cl_instant at, struct cl_err *e)
 {
 	struct cl_stored_event event = {
@@ -197,11 +201,17 @@ static int write_row(struct cl_unit *unit, const struct cl_move *move, const str
 	        .source = move->source,
 	        .data = move->data ? cl_json_arena_text(unit->arena, move->data) : CL_STR("{}"),
 	        .plugins = unit->catalog->hash,
+	        .former = move->before,
+	        .undone = move->undoes,
 	};
+	if (move->before.n)
+		transition.former = cl_arena_printf(unit->arena, "%.*s,\"made\":%lld}", CL_STR_ARGS(move->before),
+		                                    (long long)version->version);
+	move->sequence = event.sequence;
 	return cl_store_transition_append(unit->store, &transition, e);
 }
 
-static int write_transition(struct cl_unit *unit, const struct cl_move *move, const struct cl_version *version,
+static int write_transition(struct cl_unit *unit, struct cl_move *move, const struct cl_version *version,
                             struct cl_str from, struct cl_err *e)
 {
 	struct cl_str to = move->workflow->states[move->target].name;
@@ -215,7 +225,7 @@ static int write_transition(struct cl_unit *unit, const struct cl_move *move, co
 }
 
 /* The change that carries the Task's new version is also the transition: handlers hear of both at once. */
-static void tell(struct cl_unit *unit, const struct cl_move *move, struct cl_str from)
+static struct cl_change *tell(struct cl_unit *unit, const struct cl_move *move, struct cl_str from)
 {
 	/* Rules of right data may have added an issue after it. */
 	struct cl_change *change = unit->changes;
@@ -226,6 +236,18 @@ static void tell(struct cl_unit *unit, const struct cl_move *move, struct cl_str
 	change->event = move->event;
 	change->from = from;
 	change->to = move->workflow->states[move->target].name;
+	return change;
+}
+
+/* What an undo needs to come back to here, without its end: write_row adds the version that was made. */
+static struct cl_str remember(struct cl_unit *unit, const struct cl_move *move)
+{
+	const struct cl_stored_instance *instance = &move->instance;
+	if (!instance->state.n || move->stays || move->undoes)
+		return CL_STR_NONE;
+	return cl_arena_printf(unit->arena, "{\"entered\":%lld,\"due\":%lld,\"version\":%lld,\"data\":%.*s",
+	                       (long long)instance->entered, (long long)instance->due, (long long)move->former.version,
+	                       CL_STR_ARGS(instance->data.n ? instance->data : CL_STR("{}")));
 }
 
 static int run_effect(struct cl_unit *unit, struct cl_move *move, int function, struct cl_err *e)
@@ -261,14 +283,16 @@ int cl_move_apply(struct cl_unit *unit, struct cl_move *move, struct cl_version 
 	unsigned flags = CL_PUT_ALWAYS | (move->trusted ? CL_PUT_TRUSTED : 0);
 	struct cl_json open = {0};
 	struct cl_conflict_found *conflicts;
-	grow_record(unit, move);
+	move->before = remember(unit, move);
+	if (!move->bare)
+		grow_record(unit, move);
 	int code = cl_conflicts_find(unit, move, &conflicts, e);
 	if (!code)
 		code = cl_clock_find(unit, move, e);
 	if (code)
 		return code;
 	struct cl_json *escalations =
-	        move->stays || is_same_stay(move) ? NULL : cl_json_get(move->record, "escalations");
+	        move->stays || move->undoes || is_same_stay(move) ? NULL : cl_json_get(move->record, "escalations");
 	if (escalations) {
 		open = *escalations;
 		cl_json_remove(move->record, "escalations");
@@ -279,10 +303,13 @@ int cl_move_apply(struct cl_unit *unit, struct cl_move *move, struct cl_version 
 	                        issues, e);
 	if (code)
 		return code;
-	tell(unit, move, from);
+	struct cl_change *change = tell(unit, move, from);
 	code = write_instance(unit, move, &version, e);
 	if (!code)
 		code = write_transition(unit, move, &version, from, e);
+	/* From here on, what is changed is changed by this transition. */
+	uint64_t outer = unit->origin;
+	change->origin = unit->origin = move->sequence;
 	if (!code)
 		code = cl_clock_set_timers(unit, move, e);
 	if (!code)
@@ -291,9 +318,27 @@ int cl_move_apply(struct cl_unit *unit, struct cl_move *move, struct cl_version 
 		code = cl_escalations_close(unit, move, &open, e);
 	if (!code)
 		code = run_functions(unit, move, &version, e);
+	unit->origin = outer;
 	if (!code && out)
 		*out = version;
 	return code;
+}
+
+int cl_move_withdraw(struct cl_unit *unit, struct cl_move *move, struct cl_err *e)
+{
+	struct cl_version version;
+	struct cl_str from = move->instance.state;
+	int code = cl_unit_put_over(unit, CL_OP_UPDATE, CL_TYPE_TASK, move->instance.task, move->task,
+	                            CL_PUT_TRUSTED | CL_PUT_ALWAYS, &move->former, NULL, &version, NULL, e);
+	if (code)
+		return code;
+	struct cl_change *change = tell(unit, move, from);
+	change->to = CL_STR_NONE;
+	code = write_row(unit, move, &version, move->event, from, CL_STR_NONE, move->occurred, e);
+	if (!code)
+		code = cl_store_timers_clear_task(unit->store, move->instance.task, e);
+	unit->timers_changed = true;
+	return code ? code : cl_store_instance_delete(unit->store, move->instance.task, e);
 }
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */

@@ -121,6 +121,10 @@ int cl_clock_find(struct cl_unit *unit, struct cl_move *move, struct cl_err *e)
 	move->due = 0;
 	if (state->final)
 		return 0;
+	if (move->undoes) {
+		move->due = move->restored_due;
+		return 0;
+	}
 	move->keeps_clock = move->transition && move->transition->keep_clock && move->instance.due;
 	if (move->keeps_clock) {
 		move->due = move->instance.due;

@@ -22,6 +22,12 @@ struct cl_move {
 	bool keeps_clock; /* the former clock goes on */
 	bool by_clock; /* a clock fired the event */
 	bool imported; /* it began elsewhere, before it stood here */
+	/* An undo: sequence of what it takes back, and the clock and entry of before. 0: it is none. */
+	uint64_t undoes;
+	cl_instant restored_due, restored_entered;
+	bool bare; /* `data` stands in the history only: the record is as it will be */
+	struct cl_str before; /* what an undo needs to come back (instance_advance.c) */
+	uint64_t sequence; /* of the transition, once it is written */
 	struct cl_str timer_data; /* JSON for the clock's timer; empty: "{}" */
 	bool trusted; /* `task` holds nothing that a client sent */
 	bool stays; /* the clock ran out and starts again: the state is not entered anew */
@@ -70,6 +76,9 @@ int cl_move_check(struct cl_unit *unit, struct cl_move *move, bool by_clock, str
 /* Writes Task, instance, transition and timers, then runs effect and enter. */
 int cl_move_apply(struct cl_unit *unit, struct cl_move *move, struct cl_version *out, struct cl_issues *issues,
                   struct cl_err *e);
+
+/* An instance that should never have begun: the Task (as it stands in `move`) is written, the rest taken away. */
+int cl_move_withdraw(struct cl_unit *unit, struct cl_move *move, struct cl_err *e);
 
 /* ---- instance_task.c ---- */
 /* Writes into the Task what the state says: status, businessStatus, owner, due, times. */

@@ -28,6 +28,8 @@ static int write_row(const struct cl_stored_transition *transition, void *contex
 	write_member(trace->json, "actor", transition->actor);
 	write_member(trace->json, "on_behalf_of", transition->on_behalf_of);
 	write_member(trace->json, "source", transition->source);
+	if (transition->undone)
+		cl_buf_printf(trace->json, ",\"undone\":%llu", (unsigned long long)transition->undone);
 	if (transition->data.n) {
 		cl_buf_add_cstring(trace->json, ",\"data\":");
 		cl_buf_add_str(trace->json, transition->data);
@@ -40,7 +42,7 @@ int cl_instance_trace(struct cl_unit *unit, struct cl_str task, struct cl_buf *j
 {
 	struct trace trace = {.arena = unit->arena, .json = json};
 	cl_buf_add_byte(json, '[');
-	int code = cl_store_transitions(unit->store, CL_STR_NONE, task, INT64_MIN, INT64_MAX, write_row, &trace, e);
+	int code = cl_store_transitions_all(unit->store, task, write_row, &trace, e);
 	cl_buf_add_byte(json, ']');
 	if (!code && !trace.count)
 		return cl_fail(e, CL_E_NOT_FOUND, "Task/%.*s is no workflow instance", CL_STR_ARGS(task));

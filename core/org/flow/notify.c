@@ -25,6 +25,36 @@ static int refuse_partner(struct cl_unit *unit, struct cl_str partner, struct cl
 int cl_change_send(struct cl_unit *unit, struct cl_str partner, struct cl_str key, struct cl_json *bundle,
                    struct cl_err *e)
 {
+	struct cl_str text = cl_json_get_text(unit->organization->config, "hold_outgoing");
+	struct cl_duration hold = {0};
+	struct cl_err ignored = {0};
+	if (text.n)
+		cl_duration_parse(text, &hold, &ignored);
+	return cl_change_send_held(unit, partner, key, bundle, hold, e);
+}
+
+/* So that an undo finds it. */
+static int note_message(struct cl_unit *unit, const struct cl_outgoing *message, struct cl_err *e)
+{
+	if (!unit->origin)
+		return 0;
+	struct cl_json *detail = cl_json_new(unit->arena, CL_JSON_OBJECT);
+	cl_json_set_integer(unit->arena, detail, "by", (int64_t)unit->origin);
+	cl_json_set_text(unit->arena, detail, "key", message->key);
+	struct cl_stored_event event = {
+	        .cause = unit->cause,
+	        .at = unit->now,
+	        .kind = CL_STR("send"),
+	        .actor = cl_unit_principal(unit),
+	        .detail = cl_json_arena_text(unit->arena, detail),
+	        .outcome = CL_STR("ok"),
+	};
+	return cl_store_event_append(unit->store, &event, e);
+}
+
+int cl_change_send_held(struct cl_unit *unit, struct cl_str partner, struct cl_str key, struct cl_json *bundle,
+                        struct cl_duration hold, struct cl_err *e)
+{
 	if (!is_partner(unit->organization, partner))
 		return refuse_partner(unit, partner, e);
 	if (!key.n)
@@ -35,10 +65,12 @@ int cl_change_send(struct cl_unit *unit, struct cl_str partner, struct cl_str ke
 	        .destination = partner,
 	        .body = cl_json_arena_text(unit->arena, bundle),
 	        .created = unit->now,
-	        .due = unit->now,
+	        .due = hold.amount > 0 ? cl_calendar_add(&unit->organization->calendar, unit->now, hold) : unit->now,
 	        .state = CL_STR("waiting"),
 	};
 	int code = cl_store_outbox_append(unit->store, &message, e);
+	if (!code)
+		code = note_message(unit, &message, e);
 	if (code)
 		return code;
 	unit->outbox_changed = true;

@@ -38,6 +38,12 @@ struct cl_str cl_unit_principal(const struct cl_unit *unit)
 	                       CL_STR_ARGS(unit->actor.name));
 }
 
+struct cl_str cl_unit_origin(const struct cl_unit *unit)
+{
+	return unit->origin ? cl_arena_printf(unit->arena, "{\"by\":%llu}", (unsigned long long)unit->origin)
+	                    : CL_STR_NONE;
+}
+
 int cl_unit_audit(struct cl_unit *unit, struct cl_str action, struct cl_str target, struct cl_err *e)
 {
 	struct cl_audit_record record = {
@@ -66,6 +72,8 @@ int cl_unit_add_change(struct cl_unit *unit, struct cl_change **out, struct cl_e
 		               CL_UNIT_CHANGES);
 	struct cl_change *change = CL_NEW(unit->arena, struct cl_change);
 	change->depth = unit->depth;
+	change->origin = unit->origin;
+	change->quiet = unit->undoing;
 	*unit->changes_end = change;
 	unit->changes_end = &change->next;
 	unit->change_count++;
@@ -193,6 +201,7 @@ static int record(struct cl_unit *unit, struct cl_version *version, struct cl_js
 	        .type = version->type,
 	        .id = version->id,
 	        .version = number,
+	        .detail = cl_unit_origin(unit),
 	        .outcome = CL_STR("ok"),
 	};
 	int code = cl_store_event_append(unit->store, &event, e);

@@ -63,6 +63,8 @@ struct cl_change {
 	struct cl_str status, former_status; /* the resource's `status` element now and before */
 	struct cl_str workflow, event, from, to; /* for transitions; else empty */
 	int depth; /* how many handlers deep: bounded by CL_UNIT_DEPTH */
+	uint64_t origin; /* sequence of the transition that it is, or under which it was made; 0 = none */
+	bool quiet; /* made by an undo: only `on "workflow.undo"` hears of it */
 };
 
 #define CL_UNIT_DEPTH 8
@@ -83,6 +85,8 @@ struct cl_unit {
 	struct cl_str key; /* what derived ids hang on: unique for each input */
 	uint32_t ordinal; /* ids drawn so far under `key` */
 	int depth; /* of the handler that runs now */
+	uint64_t origin; /* sequence of the transition whose effects or handlers run now; 0 = none (undo.c) */
+	bool undoing;
 	const struct cl_json
 	        *source_of; /* tree that was parsed from `source`: its issues get line and column. May be NULL */
 	struct cl_str source;
@@ -124,6 +128,10 @@ int cl_change_delete(struct cl_unit *unit, uint16_t type, struct cl_str id, int6
  * goes out has the file's incarnation before its key: after a restore a message is another one (pitfalls 21). */
 int cl_change_send(struct cl_unit *unit, struct cl_str partner, struct cl_str key, struct cl_json *bundle,
                    struct cl_err *e);
+/* The same, held back so long (amount 0: not at all); cl_change_send holds as the organization's `hold_outgoing` says. Until it
+ * goes out, an undo withdraws it. */
+int cl_change_send_held(struct cl_unit *unit, struct cl_str partner, struct cl_str key, struct cl_json *bundle,
+                        struct cl_duration hold, struct cl_err *e);
 /* Creates a Communication (status completed, in-progress when it asks for an answer: its text ends in a question mark)
  * to a role or reference. A role stands in recipient.identifier and, to be searched by, in category (CL_ROLE_SYSTEM).
  * `about` is a reference or empty; the Communication's patient is taken from it. CL_E_RULE for a role that nobody

@@ -21,6 +21,8 @@ struct cl_change *cl_unit_last_change(struct cl_unit *unit);
 int cl_unit_add_change(struct cl_unit *unit, struct cl_change **out, struct cl_err *e);
 /* "ana", or "plugin referral for ana" while a plugin's function runs. */
 struct cl_str cl_unit_principal(const struct cl_unit *unit);
+/* Detail of an event that is made under a transition: {"by":17}; else empty. */
+struct cl_str cl_unit_origin(const struct cl_unit *unit);
 int cl_unit_audit(struct cl_unit *unit, struct cl_str action, struct cl_str target, struct cl_err *e);
 
 /* A compact JSON text in the arena. */

@@ -106,6 +106,24 @@ static struct cl_json *make_bundle(struct cl_unit *unit, struct cl_str id, struc
 	return bundle;
 }
 
+/* { hold = "5 minutes" }, or false: not at all. */
+static struct cl_duration take_hold(lua_State *L, int index, const char *call)
+{
+	static const char *const known[] = {"hold", NULL};
+	struct cl_duration hold = {0};
+	struct cl_err e = {0};
+	cl_ctx_fields(L, index, call, known);
+	if (cl_ctx_field(L, index, "hold") == LUA_TSTRING) {
+		struct cl_str text = cl_ctx_text(L, -1, call, "hold");
+		if (cl_duration_parse(text, &hold, &e))
+			cl_raise_misuse(L, "%s: %s", call, e.message);
+	} else if (lua_toboolean(L, -1)) {
+		cl_raise_misuse(L, "%s: `hold` is a duration such as \"5 minutes\", or false", call);
+	}
+	lua_pop(L, 1);
+	return hold;
+}
+
 static int send(lua_State *L)
 {
 	static const char call[] = "ctx:send";
@@ -125,9 +143,14 @@ static int send(lua_State *L)
 	for (uint32_t i = 0; i < resources->count; i++)
 		if (!cl_fhir_type(cl_json_get_text(&resources->items[i], "resourceType")))
 			return cl_raise_misuse(L, "%s: element %u of the list is no resource", call, i + 1);
+	struct cl_duration hold = {0};
+	bool held = !lua_isnoneornil(L, 5);
+	if (held)
+		hold = take_hold(L, 5, call);
 	struct cl_str id = cl_unit_id(unit, CL_STR("message"));
 	struct cl_json *bundle = make_bundle(unit, id, partner, event, resources);
-	if (cl_change_send(unit, partner, id, bundle, &e))
+	if (held ? cl_change_send_held(unit, partner, id, bundle, hold, &e)
+	         : cl_change_send(unit, partner, id, bundle, &e))
 		return cl_ctx_failed(L, &e, NULL);
 	cl_push_str(L, id);
 	return 1;

@@ -243,6 +243,34 @@ static struct cl_str json_text(struct cl_arena *arena, const struct cl_json *val
 	return out;
 }
 
+/* What was set before, so that an undo can bring it back. */
+static int remember_timer(struct cl_unit *unit, struct cl_str name, struct cl_err *e)
+{
+	struct cl_stored_timer former;
+	struct cl_err ignored = {0};
+	if (!unit->origin)
+		return 0;
+	struct cl_json *detail = cl_json_new(unit->arena, CL_JSON_OBJECT);
+	cl_json_set_integer(unit->arena, detail, "by", (int64_t)unit->origin);
+	cl_json_set_text(unit->arena, detail, "name", name);
+	if (!cl_store_timer_get(unit->store, unit->arena, name, &former, &ignored)) {
+		struct cl_json *object = cl_json_set_object(unit->arena, detail, "former");
+		cl_json_set_integer(unit->arena, object, "due", former.due);
+		cl_json_set_text(unit->arena, object, "plugin", former.plugin);
+		cl_json_set_text(unit->arena, object, "rule", former.rule);
+		cl_json_set_text(unit->arena, object, "data", former.data);
+	}
+	struct cl_stored_event event = {
+	        .cause = unit->cause,
+	        .at = unit->now,
+	        .kind = CL_STR("timer-set"),
+	        .actor = unit->actor.name,
+	        .detail = json_text(unit->arena, detail),
+	        .outcome = CL_STR("ok"),
+	};
+	return cl_store_event_append(unit->store, &event, e);
+}
+
 static int set_timer(lua_State *L)
 {
 	static const char call[] = "ctx:set_timer";
@@ -274,7 +302,7 @@ static int set_timer(lua_State *L)
 		*cl_json_set(unit->arena, data, CL_STR("data")) = *cl_take_json(L, 4, unit->arena, "data");
 	timer.rule = json_text(unit->arena, rule);
 	timer.data = json_text(unit->arena, data);
-	if (cl_store_timer_set(unit->store, &timer, &e))
+	if (remember_timer(unit, timer.name, &e) || cl_store_timer_set(unit->store, &timer, &e))
 		return cl_ctx_failed(L, &e, NULL);
 	unit->timers_changed = true;
 	push_instant(L, timer.due);
@@ -287,7 +315,9 @@ static int clear_timer(lua_State *L)
 	struct cl_unit *unit = cl_ctx_unit(L, call, true);
 	struct cl_err e = {0};
 	struct cl_str name = timer_name(L, unit, call);
-	int code = cl_store_timer_clear(unit->store, name, &e);
+	int code = remember_timer(unit, name, &e);
+	if (!code)
+		code = cl_store_timer_clear(unit->store, name, &e);
 	if (code && code != CL_E_NOT_FOUND)
 		return cl_ctx_failed(L, &e, NULL);
 	unit->timers_changed = true;

@@ -341,7 +341,8 @@ end
 -- ---- the rest ----
 
 local interactions = {
-	"read", "search", "history", "create", "update", "delete", "transition", "message", "events", "metrics", "admin",
+	"read", "search", "history", "create", "update", "delete", "transition", "undo", "message", "events", "metrics",
+	"admin",
 }
 local interaction = one_of(table.unpack(interactions))
 

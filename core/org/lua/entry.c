@@ -277,6 +277,11 @@ static const char *operation_name(uint8_t operation)
 
 static bool hears(const struct cl_lua_hearing *hearing, const struct cl_change *change)
 {
+	bool undo = cl_str_is(change->event, "undo") && change->workflow.n;
+	if (hearing->workflow.n && cl_str_is(hearing->word, "undo"))
+		return undo && cl_str_equal(hearing->workflow, change->workflow);
+	if (change->quiet) /* what an undo puts back has happened before */
+		return false;
 	if (!hearing->type)
 		return change->workflow.n && cl_str_equal(hearing->workflow, change->workflow) &&
 		       cl_str_equal(hearing->word, change->to);

@@ -398,7 +398,9 @@ local function finish_handler(handler, workflows)
 		end
 	elseif workflows[subject] then
 		handler.workflow = subject
-		check_state(workflows[subject], word, handler.at, what)
+		if word ~= "undo" then
+			check_state(workflows[subject], word, handler.at, what)
+		end
 	else
 		local names = names_of(workflows)
 		append(names, core.types())

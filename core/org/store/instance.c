@@ -147,8 +147,8 @@ int cl_store_transition_append(struct cl_store *store, const struct cl_stored_tr
 	sqlite3_stmt *statement =
 	        cl_statement(store,
 	                     "INSERT INTO transition(sequence, task, workflow, event, state_from, state_to,"
-	                     " at, actor, on_behalf_of, source, data, plugins)"
-	                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+	                     " at, actor, on_behalf_of, source, data, plugins, former, undone)"
+	                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
 	                     e);
 	if (statement) {
 		sqlite3_bind_int64(statement, 1, (int64_t)transition->sequence);
@@ -163,6 +163,8 @@ int cl_store_transition_append(struct cl_store *store, const struct cl_stored_tr
 		cl_bind_text(statement, 10, transition->source);
 		cl_bind_text(statement, 11, transition->data);
 		sqlite3_bind_int64(statement, 12, plugins);
+		cl_bind_text(statement, 13, transition->former);
+		sqlite3_bind_int64(statement, 14, (int64_t)transition->undone);
 	}
 	return cl_run(store, statement, e);
 }
@@ -170,11 +172,12 @@ int cl_store_transition_append(struct cl_store *store, const struct cl_stored_tr
 static const char *transitions_text(struct cl_str workflow, struct cl_str task)
 {
 #define SELECT                                                                                                         \
-	"SELECT sequence, task, workflow, event, state_from, state_to, at, actor, on_behalf_of, source, data, s.text"  \
-	" FROM transition "
+	"SELECT sequence, task, workflow, event, state_from, state_to, at, actor, on_behalf_of, source, data, s.text," \
+	" former, undone FROM transition "
 #define JOIN " LEFT JOIN symbol s ON s.number = plugins"
 #define REST                                                                                                           \
-	" AND (?1 = '' OR workflow = ?1) AND (?2 = '' OR task = ?2) AND at >= ?3 AND at < ?4 ORDER BY sequence, task"
+	" AND (?1 = '' OR workflow = ?1) AND (?2 = '' OR task = ?2) AND at >= ?3 AND at < ?4"                          \
+	" AND (?5 OR undone = 0) ORDER BY sequence, task"
 	if (task.n)
 		return SELECT "INDEXED BY transition_task" JOIN " WHERE task = ?2" REST;
 	if (workflow.n)
@@ -185,8 +188,8 @@ static const char *transitions_text(struct cl_str workflow, struct cl_str task)
 #undef REST
 }
 
-int cl_store_transitions(struct cl_store *store, struct cl_str workflow, struct cl_str task, cl_instant from,
-                         cl_instant to, cl_transition_visitor visit, void *context, struct cl_err *e)
+static int visit_transitions(struct cl_store *store, struct cl_str workflow, struct cl_str task, cl_instant from,
+                             cl_instant to, bool undone, cl_transition_visitor visit, void *context, struct cl_err *e)
 {
 	int code;
 
@@ -199,6 +202,7 @@ int cl_store_transitions(struct cl_store *store, struct cl_str workflow, struct 
 	cl_bind_text(statement, 2, task);
 	sqlite3_bind_int64(statement, 3, from);
 	sqlite3_bind_int64(statement, 4, to);
+	sqlite3_bind_int(statement, 5, undone);
 	while ((code = cl_step(store, statement, e)) == 1) {
 		struct cl_stored_transition transition = {
 		        .sequence = (uint64_t)sqlite3_column_int64(statement, 0),
@@ -213,10 +217,51 @@ int cl_store_transitions(struct cl_store *store, struct cl_str workflow, struct 
 		        .source = cl_column_borrow(statement, 9),
 		        .data = cl_column_borrow(statement, 10),
 		        .plugins = cl_column_borrow(statement, 11),
+		        .former = cl_column_borrow(statement, 12),
+		        .undone = (uint64_t)sqlite3_column_int64(statement, 13),
 		};
 		if (visit(&transition, context))
 			break;
 	}
 	sqlite3_reset(statement);
 	return code == 1 ? 0 : code;
+}
+
+int cl_store_transitions(struct cl_store *store, struct cl_str workflow, struct cl_str task, cl_instant from,
+                         cl_instant to, cl_transition_visitor visit, void *context, struct cl_err *e)
+{
+	return visit_transitions(store, workflow, task, from, to, false, visit, context, e);
+}
+
+int cl_store_transitions_all(struct cl_store *store, struct cl_str task, cl_transition_visitor visit, void *context,
+                             struct cl_err *e)
+{
+	return visit_transitions(store, CL_STR_NONE, task, INT64_MIN, INT64_MAX, true, visit, context, e);
+}
+
+int cl_store_transition_undone(struct cl_store *store, uint64_t sequence, struct cl_str task, uint64_t undone,
+                               struct cl_err *e)
+{
+	int code = cl_need_transaction(store, e);
+	if (code)
+		return code;
+	sqlite3_stmt *statement =
+	        cl_statement(store, "UPDATE transition SET undone = ?3 WHERE sequence = ?1 AND task = ?2", e);
+	if (statement) {
+		sqlite3_bind_int64(statement, 1, (int64_t)sequence);
+		cl_bind_text(statement, 2, task);
+		sqlite3_bind_int64(statement, 3, (int64_t)undone);
+	}
+	return cl_run(store, statement, e);
+}
+
+int cl_store_instance_delete(struct cl_store *store, struct cl_str task, struct cl_err *e)
+{
+	int code = cl_need_transaction(store, e);
+	if (code)
+		return code;
+	sqlite3_stmt *statement = cl_statement(store, "DELETE FROM instance WHERE task = ?1", e);
+	if (statement)
+		cl_bind_text(statement, 1, task);
+	return cl_run(store, statement, e);
 }

@@ -113,6 +113,30 @@ int cl_store_outbox_update(struct cl_store *store, int64_t number, struct cl_str
 	return code;
 }
 
+int cl_store_outbox_withdraw(struct cl_store *store, struct cl_arena *arena, struct cl_str key, bool *withdrawn,
+                             struct cl_str *destination, struct cl_err *e)
+{
+	struct cl_outgoing_list found = {0};
+	int code = cl_need_transaction(store, e);
+	if (code)
+		return code;
+	sqlite3_stmt *statement = cl_statement(store, "SELECT " COLUMNS " FROM outbox WHERE key = ?1", e);
+	if (!statement)
+		return cl_unprepared(e);
+	cl_bind_text(statement, 1, key);
+	code = list(store, arena, statement, &found, e);
+	if (!code && !found.count)
+		code = cl_fail(e, CL_E_NOT_FOUND, "there is no outgoing message '%.*s'", CL_STR_ARGS(key));
+	if (code)
+		return code;
+	/* One that was tried may have arrived although its answer was lost. */
+	*withdrawn = cl_str_is(found.items[0].state, "waiting") && found.items[0].attempts == 0;
+	*destination = found.items[0].destination;
+	return *withdrawn ? cl_store_outbox_update(store, found.items[0].number, CL_STR("withdrawn"), 0,
+	                                           found.items[0].due, CL_STR_NONE, e)
+	                  : 0;
+}
+
 int cl_store_inbox_add(struct cl_store *store, struct cl_str sender, struct cl_str key, cl_instant at, struct cl_err *e)
 {
 	int code = cl_need_transaction(store, e);

@@ -100,9 +100,14 @@ static const char version_1[] =
  * the rows, which this makes due. */
 static const char version_2[] = "DELETE FROM meta WHERE name IN ('index_version', 'index_row')";
 
+/* What an undo needs: what the instance was before a transition, and whether one was taken back. */
+static const char version_3[] = "ALTER TABLE transition ADD COLUMN former TEXT NOT NULL DEFAULT '';"
+                                "ALTER TABLE transition ADD COLUMN undone INTEGER NOT NULL DEFAULT 0";
+
 const struct cl_migration cl_migrations[] = {
         {1, version_1},
         {2, version_2},
+        {3, version_3},
 };
 const size_t cl_migration_count = sizeof(cl_migrations) / sizeof(cl_migrations[0]);
 

@@ -220,12 +220,24 @@ struct cl_stored_transition {
 	struct cl_str source; /* phone, fax, letter, message ...; empty when the actor did it here */
 	struct cl_str data; /* JSON object */
 	struct cl_str plugins;
+	struct cl_str former; /* JSON: what the instance was, for an undo; empty where there was nothing before */
+	uint64_t
+	        undone; /* sequence of the transition that was taken back: its own, or of the one that this undoes. 0 = it counts */
 };
 int cl_store_transition_append(struct cl_store *store, const struct cl_stored_transition *transition, struct cl_err *e);
 typedef int (*cl_transition_visitor)(const struct cl_stored_transition *transition, void *context);
-/* Ordered by sequence. Empty task = all of the workflow; empty workflow = all; at in [from, to). */
+/* Those that count: what was undone is left out, and its undo. Ordered by sequence. Empty task = all of the workflow; empty
+ * workflow = all; at in [from, to). */
 int cl_store_transitions(struct cl_store *store, struct cl_str workflow, struct cl_str task, cl_instant from,
                          cl_instant to, cl_transition_visitor visit, void *context, struct cl_err *e);
+
+/* All of them, for the history that people see. */
+int cl_store_transitions_all(struct cl_store *store, struct cl_str task, cl_transition_visitor visit, void *context,
+                             struct cl_err *e);
+/* Marks one that was taken back; `undone` is the first of those taken back with it. */
+int cl_store_transition_undone(struct cl_store *store, uint64_t sequence, struct cl_str task, uint64_t undone,
+                               struct cl_err *e);
+int cl_store_instance_delete(struct cl_store *store, struct cl_str task, struct cl_err *e);
 
 /* ---- timers ---- */
 struct cl_stored_timer {
@@ -238,6 +250,9 @@ struct cl_stored_timer {
 	struct cl_str data; /* JSON for the handler */
 };
 int cl_store_timer_set(struct cl_store *store, struct cl_stored_timer *timer, struct cl_err *e); /* out: generation */
+/* One that is set; CL_E_NOT_FOUND when it is not. */
+int cl_store_timer_get(struct cl_store *store, struct cl_arena *arena, struct cl_str name, struct cl_stored_timer *out,
+                       struct cl_err *e);
 int cl_store_timer_clear(struct cl_store *store, struct cl_str name, struct cl_err *e);
 int cl_store_timers_clear_task(struct cl_store *store, struct cl_str task, struct cl_err *e);
 /* The earliest due timers, ordered by (due, name); quarantined ones left out. */
@@ -267,7 +282,7 @@ struct cl_outgoing {
 	cl_instant created;
 	cl_instant due; /* not before */
 	int attempts;
-	struct cl_str state; /* "waiting" "sent" "dead" */
+	struct cl_str state; /* "waiting" "sent" "dead" "withdrawn" */
 	struct cl_str problem; /* last error, no health information */
 };
 int cl_store_outbox_append(struct cl_store *store, struct cl_outgoing *message, struct cl_err *e);
@@ -282,6 +297,9 @@ int cl_store_outbox_list(struct cl_store *store, struct cl_arena *arena, struct 
                          struct cl_outgoing_list *out, struct cl_err *e);
 int cl_store_outbox_update(struct cl_store *store, int64_t number, struct cl_str state, int attempts, cl_instant due,
                            struct cl_str problem, struct cl_err *e);
+/* A message that still waits is withdrawn (state "withdrawn"); one that has gone out, or was given up, stays as it is. */
+int cl_store_outbox_withdraw(struct cl_store *store, struct cl_arena *arena, struct cl_str key, bool *withdrawn,
+                             struct cl_str *destination, struct cl_err *e);
 /* Records that the message (sender, key) was taken in; CL_E_CONFLICT when it was before. */
 int cl_store_inbox_add(struct cl_store *store, struct cl_str sender, struct cl_str key, cl_instant at,
                        struct cl_err *e);

@@ -121,6 +121,23 @@ int cl_store_timers(struct cl_store *store, struct cl_arena *arena, struct cl_st
 	return list(store, arena, statement, out, e);
 }
 
+int cl_store_timer_get(struct cl_store *store, struct cl_arena *arena, struct cl_str name, struct cl_stored_timer *out,
+                       struct cl_err *e)
+{
+	struct cl_timer_list found = {0};
+	sqlite3_stmt *statement =
+	        cl_statement(store, "SELECT " COLUMNS " FROM timer WHERE name = ?1 AND due IS NOT NULL", e);
+	if (!statement)
+		return cl_unprepared(e);
+	cl_bind_text(statement, 1, name);
+	int code = list(store, arena, statement, &found, e);
+	if (!code && !found.count)
+		return cl_fail(e, CL_E_NOT_FOUND, "no timer '%.*s' is set", CL_STR_ARGS(name));
+	if (!code)
+		*out = found.items[0];
+	return code;
+}
+
 cl_instant cl_store_timer_next(struct cl_store *store)
 {
 	cl_instant due = INT64_MAX;

@@ -4,6 +4,7 @@ return plugin {
 	name = "living", api = 1, summary = "Living with workflows",
 
 	roles = {
+		partner = { summary = "Another organization", allow = { { "message", types = { "*" } } } },
 		coordinator = {
 			summary = "Coordinates care",
 			allow = {
@@ -16,7 +17,7 @@ return plugin {
 			summary = "Runs the clinic",
 			allow = {
 				{ "admin metrics", types = { "*" } },
-				{ "read search create update transition", types = { "Task", "Patient", "DetectedIssue" } },
+				{ "read search create update transition undo", types = { "Task", "Patient", "DetectedIssue", "Flag" } },
 			},
 		},
 	},
@@ -66,6 +67,62 @@ return plugin {
 		done = { status = "completed", final = true },
 	},
 
+	-- Whose arrival does a lot, so that there is something to undo.
+	workflow "visit" {
+		summary = "A visit", subject = "Patient", start = "planned",
+		planned = {
+			status = "requested", owner = "coordinator", action = "Wait for the patient", within = "4 hours",
+			on = {
+				arrive = {
+					"arrived", needs = { note = { "string", optional = true } },
+					effect = function (ctx, task)
+						local patient = task["for"].reference
+						ctx:create {
+							resourceType = "Flag", status = "active", code = { text = "In the house" }, subject = { reference = patient },
+						}
+						ctx:start("outreach", { focus = patient, patient = patient })
+						ctx:set_data(task, { arrivals = (ctx:instance(task).data.arrivals or 0) + 1 })
+						ctx:set_timer("nudge:" .. task.id, "1 hour")
+						if ctx.organization.partners.lakeside then
+							ctx:send("lakeside", "arrival", { task })
+						end
+					end,
+				},
+				drop = "left",
+			},
+		},
+		arrived = {
+			status = "in-progress", owner = "coordinator", action = "See the patient", within = "1 hour",
+			on = { leave = "left" },
+		},
+		left = { status = "completed", final = true },
+	},
+
+	on "visit.arrived" (function (ctx, change)
+		local patient = ctx:read(change.resource["for"])
+		patient.telecom = { { system = "pager", value = "in the house" } }
+		ctx:update(patient)
+	end),
+
+	-- Nothing else hears of an undo.
+	on "visit.undo" (function (ctx, change)
+		ctx:notify {
+			to = "coordinator", about = change.reference, text = "Undone: " .. change.from .. " is " .. (change.to or "nothing"),
+		}
+	end),
+
+	on "Flag.create" (function (ctx, change)
+		ctx:notify { to = "coordinator", about = change.reference, text = "A flag was set" }
+	end),
+
+	timer "nudge" (function (ctx, _, id)
+		ctx:notify { to = "coordinator", about = "Task/" .. id, text = "Still in the house" }
+	end),
+
+	metric "arrived" {
+		summary = "Patients who arrived", category = "operations", unit = "%", better = "higher",
+		of = started "visit", counts = reached "arrived",
+	},
 	metric "plans" {
 		summary = "Plans begun", category = "operations", unit = "plans", better = "higher",
 		of = started "plan", show = "count",
