@@ -83,10 +83,10 @@ static const struct bad bad_entries[] = {
          "setting 'a': the value.x is a function, which no resource can hold"},
         {"settings = { a = { typ = 'list' } }", "setting 'a': unknown field 'typ'; did you mean 'type'?"},
         /* roles */
-        {"roles = { x = { allow = { { 'reed' } } } }",
-         "role 'x': 'allow'[1] must be one of 'read', 'search', 'history', 'create', 'update', 'delete', 'transition', "
-         "'message', 'events', "
-         "'metrics', 'admin', not 'reed'; did you mean 'read'?"},
+        {"roles = { x = { allow = { { 'reed' } } } }", "role 'x': 'allow'[1] must be one of 'read', 'search', "
+                                                       "'history', 'create', 'update', 'delete', 'transition', 'undo', "
+                                                       "'message', 'events', "
+                                                       "'metrics', 'admin', not 'reed'; did you mean 'read'?"},
         {"roles = { x = { allow = { { 'read', types = { 'Pateint' } } } } }",
          "'Pateint' is no type of FHIR R4; did you mean 'Patient'?"},
         {"roles = { x = { allow = { {} } } }", "begins with words"},
