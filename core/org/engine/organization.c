@@ -405,6 +405,7 @@ void cl_organization_execute(struct cl_organization *organization, struct cl_are
 int64_t cl_organization_advance(struct cl_organization *organization, cl_instant until, struct cl_err *e)
 {
 	int64_t fired = 0;
+	bool own = !cl_store_in_transaction(organization->store);
 	struct cl_arena *arena = cl_arena_new(0);
 	for (;;) {
 		cl_instant next = cl_store_timer_next(organization->store);
@@ -412,14 +413,14 @@ int64_t cl_organization_advance(struct cl_organization *organization, cl_instant
 			break;
 		if (next > cl_clock_now(organization->clock))
 			cl_clock_set(organization->clock, next);
-		int code = cl_store_begin(organization->store, e);
+		int code = own ? cl_store_begin(organization->store, e) : 0;
 		int count = code ? code : cl_organization_fire(organization, arena, 64, NULL, e);
 		if (count < 0) {
 			cl_store_rollback(organization->store);
 			cl_arena_free(arena);
 			return count;
 		}
-		code = cl_store_commit(organization->store, e);
+		code = own ? cl_store_commit(organization->store, e) : 0;
 		if (code) {
 			cl_arena_free(arena);
 			return code;

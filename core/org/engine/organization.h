@@ -69,7 +69,8 @@ int cl_organization_reload(struct cl_organization *organization, struct cl_rules
 /* One request: begin, run, commit. */
 void cl_organization_execute(struct cl_organization *organization, struct cl_arena *arena,
                              const struct cl_request *request, struct cl_response *response);
-/* Virtual clocks only: goes to `until`, stopping at every due timer on the way. Returns how many fired. */
+/* Virtual clocks only: goes to `until`, stopping at every due timer on the way. Returns how many fired. In the transaction that is
+ * open, or in its own. */
 int64_t cl_organization_advance(struct cl_organization *organization, cl_instant until, struct cl_err *e);
 
 /* Replays the event log of `from` into the fresh file of `into` (same secret): every row must come out equal. */

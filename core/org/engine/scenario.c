@@ -26,6 +26,7 @@ struct cl_handle {
 	char folder[PATH_MAX];
 	char id[64];
 	uint64_t requests;
+	uint32_t pending; /* requests and timers that the open transaction holds */
 };
 
 static struct cl_scenario *test_of(lua_State *L)
@@ -73,6 +74,38 @@ static int clock_set(lua_State *L)
 		return luaL_error(L, "the clock cannot go back to %s", lua_tostring(L, 2));
 	clock->now = when;
 	return 0;
+}
+
+/* ---- transactions: as on a server, many requests share one ---- */
+
+#define PENDING_MOST 500
+
+static int settle(struct cl_handle *handle, struct cl_err *e)
+{
+	struct cl_organization *organization = handle->organization;
+	if (!organization || !handle->pending)
+		return 0;
+	handle->pending = 0;
+	int code = cl_audit_tail_fold(organization->tail, organization->store, 100000, e);
+	if (!code)
+		code = cl_store_commit(organization->store, e);
+	return code ? code : cl_audit_tail_folded(organization->tail, organization->store, e);
+}
+
+static int enter(struct cl_handle *handle, struct cl_err *e)
+{
+	int code = handle->pending >= PENDING_MOST ? settle(handle, e) : 0;
+	if (!code && !handle->pending)
+		code = cl_store_begin(handle->organization->store, e);
+	handle->pending++;
+	return code;
+}
+
+static void must_settle(lua_State *L, struct cl_handle *handle)
+{
+	struct cl_err e = {0};
+	if (settle(handle, &e))
+		luaL_error(L, "%s", e.message);
 }
 
 /* ---- organizations ---- */
@@ -235,6 +268,7 @@ static int organization_close(lua_State *L)
 	int code = 0;
 	if (!handle->organization)
 		return 0;
+	must_settle(L, handle);
 	if (lua_toboolean(L, 2)) {
 		snprintf(folder, sizeof folder, "%s.replay", handle->folder);
 		mkdir(folder, 0700);
@@ -253,6 +287,7 @@ static int organization_advance(lua_State *L)
 {
 	struct cl_handle *handle = handle_of(L, 1);
 	struct cl_err e = {0};
+	must_settle(L, handle);
 	if (cl_organization_advance(handle->organization, handle->clock->now, &e) < 0)
 		return luaL_error(L, "%s", e.message);
 	return 0;
@@ -282,7 +317,7 @@ static int go_to(lua_State *L, struct cl_clock *clock, cl_instant until)
 			break;
 		if (soonest < clock->now)
 			soonest = clock->now;
-		if (cl_organization_advance(next->organization, soonest, &e) < 0)
+		if (enter(next, &e) || cl_organization_advance(next->organization, soonest, &e) < 0)
 			return luaL_error(L, "%s", e.message);
 	}
 	clock->now = until;
@@ -355,15 +390,9 @@ static int organization_request(lua_State *L)
 	handle->requests++;
 	for (int i = 0; i < 8; i++)
 		request.id[15 - i] = (uint8_t)(handle->requests >> (8 * i));
-	int code = cl_store_begin(organization->store, &e);
-	if (!code) {
-		cl_run_as(organization, arena, &request, principal, cl_request_hex(arena, &request), &outcome);
-		code = cl_audit_tail_fold(organization->tail, organization->store, 100000, &e);
-		if (!code)
-			code = cl_store_commit(organization->store, &e);
-	}
+	int code = enter(handle, &e);
 	if (!code)
-		code = cl_audit_tail_folded(organization->tail, organization->store, &e);
+		cl_run_as(organization, arena, &request, principal, cl_request_hex(arena, &request), &outcome);
 	if (code) {
 		cl_arena_free(arena);
 		return luaL_error(L, "%s", e.message);
@@ -511,7 +540,9 @@ static int organization_metric(lua_State *L)
 	              cl_clock_now(organization->clock));
 	unit.actor = (struct cl_actor){.name = CL_STR("console"), .kind = CL_STR("system")};
 	cl_lua_unit_begin(rules->lua, &unit);
-	int code = cl_store_begin(organization->store, &e);
+	int code = settle(handle, &e);
+	if (!code)
+		code = cl_store_begin(organization->store, &e);
 	if (!code)
 		code = week ? cl_metric_week(&unit, metric, at, &result, &e)
 		            : cl_metric_month(&unit, metric, at, &result, &e);
@@ -574,11 +605,9 @@ static int organization_delivered(lua_State *L)
 	handle->requests++;
 	for (int i = 0; i < 8; i++)
 		request.id[15 - i] = (uint8_t)(handle->requests >> (8 * i));
-	int code = cl_store_begin(organization->store, &e);
-	if (!code) {
+	int code = enter(handle, &e);
+	if (!code)
 		cl_run_as(organization, arena, &request, &courier, cl_request_hex(arena, &request), &outcome);
-		code = cl_store_commit(organization->store, &e);
-	}
 	cl_arena_free(arena);
 	return code ? luaL_error(L, "%s", e.message) : 0;
 }
