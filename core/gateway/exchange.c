@@ -20,6 +20,8 @@
 /* The pipeline */
 
 /* The server's life and a count: what is asked later sorts later, and no two are the same. */
+#define CL_REPLY_POLICY "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
 static void give_id(struct cl_server *server, struct cl_exchange *exchange)
 {
 	uint64_t counter = ++server->id_counter;
@@ -172,7 +174,10 @@ static void answer(struct cl_exchange *exchange, const struct cl_response *respo
 	struct cl_server *server = exchange->connection->server;
 	struct cl_answer_style style = style_of(exchange);
 	cl_buf_clear(&server->output);
-	cl_answer_head(&server->output, response, &style);
+	if (exchange->page)
+		cl_answer_file_head(&server->output, response, CL_REPLY_POLICY, &style);
+	else
+		cl_answer_head(&server->output, response, &style);
 	send_answer(exchange, response, arena, NULL);
 }
 
@@ -380,6 +385,10 @@ static void ask_organization(struct cl_exchange *exchange, const struct cl_http_
 	/* HEAD is a GET whose body stays here. */
 	out.method = exchange->head_only ? CL_STR("GET") : request->method_name;
 	out.target = route->target;
+	/* A page for people without an account: no cookie goes in or out, and it may do nothing but send its form back. */
+	exchange->page = cl_str_starts(route->target, "/reply/");
+	if (exchange->page)
+		out.credential = (struct cl_credential){.kind = CL_CREDENTIAL_NONE, .address = out.credential.address};
 	size_t n = sizeof "https://" - 1;
 	memcpy(base, "https://", n);
 	memcpy(base + n, route->host.p, route->host.n); /* at most 261 bytes: see read_host */

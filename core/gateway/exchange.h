@@ -13,6 +13,7 @@ struct cl_exchange {
 	bool ready; /* the answer is complete */
 	bool streaming;
 	size_t held; /* bytes of the request's body, counted by limits */
+	bool page; /* /reply/: the answer is a page of the server's own */
 	int file; /* the body, when it is a file that is read as the client takes it; else -1 */
 	uint64_t file_at, file_size;
 	struct evbuffer *answer; /* what cannot be sent yet because earlier answers are not out */

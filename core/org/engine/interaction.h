@@ -30,6 +30,7 @@ enum cl_route_kind {
 	CL_ROUTE_VIEWS, /* GET  /views, /views/name */
 	CL_ROUTE_METRICS, /* GET  /metrics, /metrics/name?months=12 */
 	CL_ROUTE_EVENTS, /* GET  /events (text/event-stream) */
+	CL_ROUTE_REPLY, /* GET, POST /reply/token: without a credential */
 	CL_ROUTE_CONSOLE, /* method CONSOLE */
 	CL_ROUTE_COURIER, /* method COURIER: the courier asks for and reports on deliveries */
 };
@@ -105,6 +106,9 @@ int cl_interaction_delete(struct cl_interaction_context *context, struct cl_err 
 int cl_interaction_import(struct cl_interaction_context *context, struct cl_err *e); /* Task/$import */
 /* $meta-add and $meta-delete. */
 int cl_interaction_meta_change(struct cl_interaction_context *context, bool add, struct cl_err *e);
+int cl_interaction_reply(struct cl_interaction_context *context, struct cl_err *e);
+/* What went wrong, as a page. */
+void cl_reply_answer_error(struct cl_arena *arena, const struct cl_err *problem, struct cl_response *response);
 int cl_interaction_operation(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_console(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_courier(struct cl_interaction_context *context, struct cl_err *e);

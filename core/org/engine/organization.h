@@ -36,6 +36,8 @@ struct cl_organization {
 	/* What the last tick did, for the engine: cleared by cl_organization_tick_begin. */
 	bool timers_changed, outbox_changed;
 	long failed_timers; /* runs that failed since it was opened */
+	int64_t reply_minute; /* of reply links that do not exist: the minute, and how many were asked for in it */
+	int reply_misses;
 };
 
 /* Opens or creates <folder>/<id>.db and loads the rules; records the plugin texts and, when their hash is new, a "load" event;

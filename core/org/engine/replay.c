@@ -125,7 +125,7 @@ static int replay_request(struct cl_replay *replay, const struct cl_stored_event
 	                                               ? &console
 	                                               : cl_access_principal(replay->into->rules->access, event->actor);
 	const struct cl_principal courier = {.name = event->actor, .kind = CL_STR("system"), .console = true};
-	if (!principal && cl_str_is(request.method, "COURIER"))
+	if (!principal && (cl_str_is(request.method, "COURIER") || cl_str_starts(request.target, "/reply/")))
 		principal = &courier;
 	if (!principal)
 		return cl_fail(replay->e, CL_E_CORRUPT, "event %llu: the principal '%.*s' is unknown",

@@ -295,6 +295,12 @@ int cl_route_find(struct cl_arena *arena, const struct cl_request *request, stru
 		out->file = path.count == 3 ? path.segments[2] : CL_STR_NONE;
 		return get || delete ? 0 : not_allowed(e, request->method, path.count == 2 ? "GET, DELETE" : "GET");
 	}
+	if (cl_str_is(first, "reply") && path.count == 2) {
+		out->kind = CL_ROUTE_REPLY;
+		out->name = path.segments[1];
+		return get || cl_str_is(request->method, "POST") ? 0
+		                                                 : not_allowed(e, request->method, "GET, HEAD, POST");
+	}
 	if (cl_str_is(first, "events") && path.count == 1) {
 		out->kind = CL_ROUTE_EVENTS;
 		return get ? 0 : not_allowed(e, request->method, "GET, HEAD");

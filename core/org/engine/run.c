@@ -224,6 +224,8 @@ static bool changes_something(const struct cl_interaction_context *context)
 {
 	if (context->route->kind == CL_ROUTE_CONSOLE)
 		return cl_console_changes(context->arena, context->request->body);
+	if (context->route->kind == CL_ROUTE_REPLY)
+		return cl_str_is(context->request->method, "POST");
 	return context->route->kind != CL_ROUTE_COURIER || !cl_str_is(context->request->target, "/outbox");
 }
 
@@ -284,6 +286,8 @@ static int dispatch(struct cl_interaction_context *context, struct cl_err *e)
 		return cl_interaction_console(context, e);
 	case CL_ROUTE_COURIER:
 		return cl_interaction_courier(context, e);
+	case CL_ROUTE_REPLY:
+		return cl_interaction_reply(context, e);
 	case CL_ROUTE_BUNDLE: {
 		struct cl_json *bundle;
 		int code = cl_interaction_body(context, &bundle, e);
@@ -333,7 +337,10 @@ static void fail_request(struct cl_interaction_context *context, struct cl_outco
 	if (problem->code == CL_E_PLUGIN || problem->code == CL_E_INTERNAL)
 		cl_log(CL_LOG_ERROR, "request-failed", "code=%s where=%s", cl_code_name(problem->code), problem->where);
 	out->changes = NULL;
-	cl_interaction_answer_error(context->arena, context->issues, problem, &out->response);
+	if (context->route->kind == CL_ROUTE_REPLY)
+		cl_reply_answer_error(context->arena, problem, &out->response);
+	else
+		cl_interaction_answer_error(context->arena, context->issues, problem, &out->response);
 }
 
 static void run_write(struct cl_organization *organization, struct cl_interaction_context *context, struct cl_str key,

@@ -119,6 +119,11 @@ int cl_interaction_principal(const struct cl_rules *rules, struct cl_store *stor
                              const struct cl_principal **out, struct cl_err *e)
 {
 	static const struct cl_principal anybody = {.name = {"-", 1}, .kind = {"anybody", 7}};
+	static const struct cl_principal reply = {.name = {"reply-link", 10}, .kind = {"link", 4}};
+	if (route->kind == CL_ROUTE_REPLY) { /* the token in the path is all there is, and all that it may */
+		*out = &reply;
+		return 0;
+	}
 	if (route->kind == CL_ROUTE_CAPABILITY) {
 		*out = &anybody;
 		return 0;

@@ -36,6 +36,7 @@ struct cl_advance {
 	struct cl_json *data; /* object or NULL; checked against `needs` */
 	struct cl_str on_behalf_of; /* party or partner for whom it is recorded; needs `source` and a recorder */
 	struct cl_str source; /* "phone" "fax" "letter" "message" ... */
+	bool by_link; /* by whoever holds a reply link that offers the event (reply_link.h): no role check */
 	bool by_clock; /* fired by a timer: only transitions by "clock" or an overdue event */
 	bool forced; /* a newer version of the authoritative side (message): no role check, any target */
 	struct cl_str forced_state;

@@ -86,7 +86,9 @@ static int check_actor(struct cl_unit *unit, struct cl_move *move, bool by_clock
 		        CL_STR_ARGS(move->on_behalf_of));
 		return cl_fail_at(e, "source");
 	}
-	return cl_move_may(unit, move, move->transition) ? 0 : cl_move_refuse_actor(unit, move, move->transition, e);
+	return move->by_link || cl_move_may(unit, move, move->transition)
+	               ? 0
+	               : cl_move_refuse_actor(unit, move, move->transition, e);
 }
 
 static int check_occurred(struct cl_unit *unit, struct cl_move *move, struct cl_err *e)
@@ -383,6 +385,7 @@ int cl_instance_advance(struct cl_unit *unit, const struct cl_advance *advance, 
 	move.data = advance->data;
 	move.on_behalf_of = advance->on_behalf_of;
 	move.source = advance->source;
+	move.by_link = advance->by_link;
 	if (advance->occurred)
 		move.occurred = advance->occurred;
 	if (advance->forced)

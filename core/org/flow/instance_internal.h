@@ -21,6 +21,7 @@ struct cl_move {
 	cl_instant due; /* end of the clock, by cl_clock_find; 0 in a final state */
 	bool keeps_clock; /* the former clock goes on */
 	bool by_clock; /* a clock fired the event */
+	bool by_link; /* a reply link did */
 	bool imported; /* it began elsewhere, before it stood here */
 	/* An undo: sequence of what it takes back, and the clock and entry of before. 0: it is none. */
 	uint64_t undoes;

@@ -1,5 +1,6 @@
 /* ctx_send.c: ctx:send: a FHIR R4 message Bundle (section 2.4) for a partner, queued in the same transaction. */
 #include "base/hash.h"
+#include "org/flow/reply_link.h"
 #include "org/lua/internal.h"
 #include <stdio.h>
 
@@ -156,4 +157,54 @@ static int send(lua_State *L)
 	return 1;
 }
 
-const luaL_Reg cl_ctx_send_calls[] = {{"send", send}, {NULL, NULL}};
+/* ---- reply links ---- */
+
+static int reply_link(lua_State *L)
+{
+	static const char call[] = "ctx:reply_link";
+	static const char *const known[] = {"task", "events", "expires", "title", "note", "show", "on_behalf_of", NULL};
+	static const char *const offered[] = {"events", "title", "note", "show", "on_behalf_of"};
+	struct cl_unit *unit = cl_ctx_unit(L, call, true);
+	struct cl_err e = {0};
+	struct cl_str url, expires;
+	struct cl_duration duration = {14, CL_DAYS};
+	cl_ctx_fields(L, 2, call, known);
+	cl_ctx_field(L, 2, "task");
+	struct cl_reply_link link = {
+	        .task = cl_ctx_task(L, lua_gettop(L), call),
+	        .offer = cl_json_new(unit->arena, CL_JSON_OBJECT),
+	};
+	lua_pop(L, 1);
+	expires = cl_ctx_field_text(L, 2, "expires", call);
+	if (expires.n && (cl_duration_parse(expires, &duration, &e) || duration.amount <= 0))
+		return cl_raise_misuse(L, "%s: `expires` is a duration such as \"14 days\"", call);
+	link.expires = cl_calendar_add(&unit->organization->calendar, unit->now, duration);
+	for (size_t i = 0; i < sizeof offered / sizeof *offered; i++) {
+		if (cl_ctx_field(L, 2, offered[i]) != LUA_TNIL)
+			*cl_json_set(unit->arena, link.offer, cl_str_of(offered[i])) =
+			        *cl_take_json(L, lua_gettop(L), unit->arena, offered[i]);
+		lua_pop(L, 1);
+	}
+	const struct cl_json *events = cl_json_get(link.offer, "events");
+	if (!events || events->kind != CL_JSON_ARRAY || !events->count)
+		return cl_raise_misuse(L, "%s: needs `events`, a list of those that may be answered", call);
+	if (cl_reply_link_new(unit, &link, &url, &e))
+		return cl_ctx_failed(L, &e, NULL);
+	cl_push_str(L, url);
+	return 1;
+}
+
+static int revoke_reply_links(lua_State *L)
+{
+	static const char call[] = "ctx:revoke_reply_links";
+	struct cl_unit *unit = cl_ctx_unit(L, call, true);
+	struct cl_err e = {0};
+	return cl_reply_links_revoke(unit, cl_ctx_task(L, 2, call), &e) ? cl_ctx_failed(L, &e, NULL) : 0;
+}
+
+const luaL_Reg cl_ctx_send_calls[] = {
+        {"send", send},
+        {"reply_link", reply_link},
+        {"revoke_reply_links", revoke_reply_links},
+        {NULL, NULL},
+};

@@ -335,6 +335,8 @@ int cl_store_token_put(struct cl_store *store, const uint8_t hash[32], struct cl
 int cl_store_token_get(struct cl_store *store, struct cl_arena *arena, const uint8_t hash[32], struct cl_str *principal,
                        cl_instant *expires, struct cl_str *scope, struct cl_err *e);
 int cl_store_token_delete(struct cl_store *store, const uint8_t hash[32], struct cl_err *e);
+/* All of a principal's; none is no error. */
+int cl_store_tokens_delete_of(struct cl_store *store, struct cl_str principal, struct cl_err *e);
 
 /* ---- care of the file ---- */
 /* Every row of every table in a defined order as JSON lines, for replay equality, export and tests. `skip` names tables to

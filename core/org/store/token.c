@@ -54,3 +54,14 @@ int cl_store_token_delete(struct cl_store *store, const uint8_t hash[32], struct
 		code = cl_fail(e, CL_E_NOT_FOUND, "no such token");
 	return code;
 }
+
+int cl_store_tokens_delete_of(struct cl_store *store, struct cl_str principal, struct cl_err *e)
+{
+	int code = cl_need_transaction(store, e);
+	if (code)
+		return code;
+	sqlite3_stmt *statement = cl_statement(store, "DELETE FROM bearer WHERE principal = ?1", e);
+	if (statement)
+		cl_bind_text(statement, 1, principal);
+	return cl_run(store, statement, e);
+}

@@ -119,6 +119,47 @@ return plugin {
 		ctx:notify { to = "coordinator", about = "Task/" .. id, text = "Still in the house" }
 	end),
 
+	-- Asked of somebody who has no account: the link stands in a letter.
+	workflow "question" {
+		summary = "A question to a doctor elsewhere", subject = "Patient", start = "asked",
+		parties = { clinic = { "coordinator" }, doctor = {} }, recorders = { "coordinator" },
+		asked = {
+			status = "requested", owner = "doctor", action = "Answer", within = "10 business days",
+			overdue = escalate("coordinator", { times = 2, finally = "drop" }),
+			on = {
+				answer = {
+					"answered", by = "doctor", help = "Answer the question",
+					needs = {
+						text = { "string", help = "Your answer" }, seen_at = { "dateTime", optional = true },
+						visits = { "integer", optional = true },
+					},
+				},
+				refuse = { "refused", by = "doctor", needs = { reason = { "choice", "not now", "not my patient" } } },
+				drop = { "dropped", by = { "clinic", "clock" }, needs = { reason = "string" } },
+			},
+		},
+		answered = { status = "completed", final = true },
+		refused = { status = "rejected", final = true },
+		dropped = { status = "cancelled", final = true },
+	},
+
+	operation "$ask" {
+		summary = "A link for a letter", roles = { "coordinator" },
+		run = function (ctx, _, task)
+			return { resourceType = "Parameters", parameter = { { name = "url", valueString = ctx:reply_link {
+				task = task, events = { "answer", "refuse" }, expires = "9 days", on_behalf_of = "Dr. Lee",
+				title = "A question of Test Clinic", note = "How is your patient?",
+				show = { { label = "Patient", value = "<b>R.</b>, born in 1980" } },
+			} } } }
+		end,
+	},
+	operation "$revoke" {
+		summary = "The letter was lost", roles = { "coordinator" },
+		run = function (ctx, _, task)
+			ctx:revoke_reply_links(task)
+		end,
+	},
+
 	metric "arrived" {
 		summary = "Patients who arrived", category = "operations", unit = "%", better = "higher",
 		of = started "visit", counts = reached "arrived",
