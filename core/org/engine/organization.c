@@ -202,6 +202,8 @@ static int run_timer(struct cl_organization *organization, struct cl_unit *unit,
 		                     unit->now > timer->due ? unit->now : timer->due, e);
 		if (!code)
 			code = cl_lua_recur(rules->lua, unit, recurring, e);
+	} else if (cl_str_starts(timer->name, "digest:")) {
+		code = cl_digest_timer(unit, timer, e);
 	} else if (cl_str_starts(timer->name, "set:")) {
 		code = cl_lua_timer(rules->lua, unit, timer, e);
 	} else {

@@ -119,7 +119,7 @@ int cl_clock_set_timers(struct cl_unit *unit, struct cl_move *move, struct cl_er
 	return code ? code : set_reminders(unit, move, former, e);
 }
 
-/* ---- escalation -------------------------------------------------------------------------------------------------- */
+/* ---- what timers know -------------------------------------------------------------------------------------------------- */
 
 static int64_t data_integer(struct cl_unit *unit, struct cl_str text, const char *name)
 {
@@ -129,104 +129,6 @@ static int64_t data_integer(struct cl_unit *unit, struct cl_str text, const char
 	if (text.n && !cl_json_parse(unit->arena, text, NULL, &data, &ignored))
 		cl_json_integer(cl_json_get(data, name), &number);
 	return number;
-}
-
-static struct cl_str escalation_words(struct cl_unit *unit, const struct cl_move *move)
-{
-	const struct cl_state_rule *state = &move->workflow->states[move->from];
-	const struct cl_zone *zone = unit->organization->calendar.zone;
-	return cl_arena_printf(unit->arena, "Overdue: %.*s is in state %.*s since %.*s; next action of %.*s: %.*s",
-	                       CL_STR_ARGS(move->workflow->name), CL_STR_ARGS(state->name),
-	                       CL_STR_ARGS(cl_zone_text(unit->arena, zone, move->instance.entered)),
-	                       CL_STR_ARGS(state->owner),
-	                       CL_STR_ARGS(state->action.n ? state->action : CL_STR("move it")));
-}
-
-/* A Task for the role that is to look at it, until the clock runs out once more. */
-static int create_escalation(struct cl_unit *unit, struct cl_move *move, struct cl_str id, cl_instant due,
-                             struct cl_err *e)
-{
-	struct cl_arena *arena = unit->arena;
-	const struct cl_state_rule *state = &move->workflow->states[move->from];
-	struct cl_json *task = cl_json_new(arena, CL_JSON_OBJECT);
-	struct cl_str now = cl_zone_text(arena, unit->organization->calendar.zone, unit->now);
-	cl_json_set_text(arena, task, "resourceType", CL_STR("Task"));
-	cl_json_set_text(arena, task, "status", CL_STR("requested"));
-	cl_json_set_text(arena, task, "intent", CL_STR("order"));
-	cl_json_set_text(arena, task, "priority", CL_STR("urgent"));
-	cl_fill_concept(arena, cl_json_set(arena, task, CL_STR("code")), CL_STR(CL_TASK_SYSTEM), CL_STR("escalation"),
-	                CL_STR("Escalation"));
-	cl_json_set_text(arena, task, "description", escalation_words(unit, move));
-	cl_set_reference(arena, task, "focus", cl_arena_printf(arena, "Task/%.*s", CL_STR_ARGS(move->instance.task)));
-	if (move->instance.patient.n)
-		cl_set_reference(arena, task, "for",
-		                 cl_arena_printf(arena, "Patient/%.*s", CL_STR_ARGS(move->instance.patient)));
-	cl_json_set_text(arena, task, "authoredOn", now);
-	cl_json_set_text(arena, task, "lastModified", now);
-	struct cl_roles roles = cl_local_roles(move->workflow, move->record,
-	                                       state->escalate_to.n ? &state->escalate_to : &state->owner);
-	struct cl_json *types = cl_json_set_array(arena, task, "performerType");
-	for (size_t i = 0; i < roles.count; i++)
-		cl_fill_concept(arena, cl_json_append(arena, types), CL_STR(CL_ROLE_SYSTEM), roles.items[i],
-		                CL_STR_NONE);
-	if (!roles.count)
-		cl_json_remove(task, "performerType");
-	cl_task_set_due(unit, task, due);
-	struct cl_version none = {.type = CL_TYPE_TASK};
-	return cl_unit_put_over(unit, CL_OP_CREATE, CL_TYPE_TASK, id, task, CL_PUT_TRUSTED, &none, NULL, NULL, NULL, e);
-}
-
-static void raise_priority(struct cl_unit *unit, struct cl_json *task)
-{
-	struct cl_str priority = cl_json_get_text(task, "priority");
-	if (!priority.n || cl_str_is(priority, "routine"))
-		cl_json_set_text(unit->arena, task, "priority", CL_STR("urgent"));
-}
-
-static int escalate(struct cl_unit *unit, struct cl_move *move, int64_t fired, struct cl_err *e)
-{
-	const struct cl_state_rule *state = &move->workflow->states[move->from];
-	struct cl_json *ids = cl_json_get(move->record, "escalations");
-	struct cl_str id = cl_unit_id(unit, CL_STR("escalation"));
-	move->event = CL_STR("overdue");
-	move->transition = NULL;
-	move->data = NULL;
-	move->target = move->from;
-	move->stays = true;
-	move->clock = state->again;
-	move->timer_data = cl_arena_printf(unit->arena, "{\"fired\":%lld}", (long long)fired + 1);
-	if (!ids || ids->kind != CL_JSON_ARRAY)
-		ids = cl_json_set_array(unit->arena, move->record, "escalations");
-	cl_json_append_text(unit->arena, ids, id);
-	raise_priority(unit, move->task);
-	int code = cl_move_apply(unit, move, NULL, NULL, e);
-	return code ? code : create_escalation(unit, move, id, move->instance.due, e);
-}
-
-int cl_escalations_close(struct cl_unit *unit, const struct cl_move *move, const struct cl_json *ids, struct cl_err *e)
-{
-	for (uint32_t i = 0; i < ids->count; i++) {
-		struct cl_json *task;
-		struct cl_version former;
-		struct cl_err ignored = {0};
-		struct cl_str id = cl_json_text(&ids->items[i]);
-		if (cl_unit_read(unit, CL_TYPE_TASK, id, &task, &former, &ignored))
-			continue;
-		struct cl_str status = cl_json_get_text(task, "status");
-		if (cl_str_is(status, "completed") || cl_str_is(status, "cancelled") || cl_str_is(status, "rejected") ||
-		    cl_str_is(status, "failed") || cl_str_is(status, "entered-in-error"))
-			continue;
-		cl_json_set_text(unit->arena, task, "status", CL_STR("completed"));
-		cl_json_set_text(unit->arena, cl_json_set_object(unit->arena, task, "statusReason"), "text",
-		                 cl_arena_printf(unit->arena, "moved on: %.*s", CL_STR_ARGS(move->event)));
-		cl_json_set_text(unit->arena, task, "lastModified",
-		                 cl_zone_text(unit->arena, unit->organization->calendar.zone, unit->now));
-		int code = cl_unit_put_over(unit, CL_OP_UPDATE, CL_TYPE_TASK, id, task, CL_PUT_TRUSTED, &former, NULL,
-		                            NULL, NULL, e);
-		if (code)
-			return code;
-	}
-	return 0;
 }
 
 /* ---- due --------------------------------------------------------------------------------------------------------- */
@@ -264,7 +166,7 @@ static int clock_ran_out(struct cl_unit *unit, struct cl_move *move, const struc
 	if (!event.n && state->times > 0 && fired >= state->times)
 		event = state->finally_event;
 	int code = event.n ? fire(unit, move, event, &refused, e) : 0;
-	return code || !refused ? code : escalate(unit, move, fired, e);
+	return code || !refused ? code : cl_escalate(unit, move, fired, e);
 }
 
 static struct cl_str reminder_words(struct cl_unit *unit, const struct cl_move *move, struct cl_str words,

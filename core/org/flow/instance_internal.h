@@ -93,6 +93,9 @@ void cl_task_set_due(struct cl_unit *unit, struct cl_json *task, cl_instant due)
 int cl_clock_find(struct cl_unit *unit, struct cl_move *move, struct cl_err *e);
 /* Sets the clock and the reminders of the state that was entered, clears those of the former one. */
 int cl_clock_set_timers(struct cl_unit *unit, struct cl_move *move, struct cl_err *e);
+/* ---- instance_escalation.c ---- */
+/* The clock has run out, `fired` times before: a Task for the role that is to look at it, and the clock starts again. */
+int cl_escalate(struct cl_unit *unit, struct cl_move *move, int64_t fired, struct cl_err *e);
 /* Completes the Tasks with these ids, which asked somebody to look at the instance, once it has moved. */
 int cl_escalations_close(struct cl_unit *unit, const struct cl_move *move, const struct cl_json *ids, struct cl_err *e);
 

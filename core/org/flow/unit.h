@@ -124,6 +124,8 @@ int cl_change_update(struct cl_unit *unit, struct cl_json *resource, int64_t exp
 /* Deletes. A live instance's Task cannot be deleted: the error says which events end it. */
 int cl_change_delete(struct cl_unit *unit, uint16_t type, struct cl_str id, int64_t expected_version,
                      struct cl_version *out, struct cl_err *e);
+/* A timer "digest:<role>": what was to be told to the role since the last one, in one Communication. */
+int cl_digest_timer(struct cl_unit *unit, const struct cl_stored_timer *timer, struct cl_err *e);
 /* Queues a message to a partner: CL_E_RULE for a partner the organization does not have. `key` empty = derived. What
  * goes out has the file's incarnation before its key: after a restore a message is another one (pitfalls 21). */
 int cl_change_send(struct cl_unit *unit, struct cl_str partner, struct cl_str key, struct cl_json *bundle,
@@ -135,6 +137,7 @@ int cl_change_send_held(struct cl_unit *unit, struct cl_str partner, struct cl_s
 /* Creates a Communication (status completed, in-progress when it asks for an answer: its text ends in a question mark)
  * to a role or reference. A role stands in recipient.identifier and, to be searched by, in category (CL_ROLE_SYSTEM).
  * `about` is a reference or empty; the Communication's patient is taken from it. CL_E_RULE for a role that nobody
- * declares. */
+ * declares. Notices to a role of the organization's `digests` wait for the time of day that stands there, unless they are urgent:
+ * then nothing is created yet. */
 int cl_change_notify(struct cl_unit *unit, struct cl_str to, struct cl_str text, struct cl_str about,
                      struct cl_str priority, struct cl_err *e);

@@ -183,6 +183,24 @@ static void check_duration(const struct reading *reading, const struct cl_json *
 		PROBLEM(reading, "%s must be a duration such as \"10 business days\"", name);
 }
 
+/* { role = "08:00" } or { role = 20 } */
+static void check_by_role(const struct reading *reading, const struct cl_json *table, bool time)
+{
+	if (!table || (table->kind == CL_JSON_ARRAY && !table->count))
+		return;
+	for (uint32_t i = 0; table->kind == CL_JSON_OBJECT && i < table->count; i++) {
+		struct cl_str role = table->members[i].name;
+		const struct cl_json *value = &table->members[i].value;
+		int64_t number = 0;
+		if (time && read_minute(cl_json_text(value)) < 0)
+			PROBLEM(reading, "digests.%.*s must be a time of day such as \"08:00\"", CL_STR_ARGS(role));
+		if (!time && (!cl_json_integer(value, &number) || number < 1))
+			PROBLEM(reading, "escalation_ceilings.%.*s must be a whole number from 1", CL_STR_ARGS(role));
+	}
+	if (table->kind != CL_JSON_OBJECT)
+		PROBLEM(reading, "%s must be a table by role", time ? "digests" : "escalation_ceilings");
+}
+
 void cl_facts_read(struct cl_lua *lua, const struct cl_json *organization)
 {
 	struct cl_organization_facts *facts = &lua->facts;
@@ -208,5 +226,7 @@ void cl_facts_read(struct cl_lua *lua, const struct cl_json *organization)
 	read_hours(&reading, cl_json_get(facts->config, "hours"));
 	read_partners(&reading, cl_json_get(facts->config, "partners"));
 	check_duration(&reading, facts->config, "import_spread");
+	check_by_role(&reading, cl_json_get(facts->config, "digests"), true);
+	check_by_role(&reading, cl_json_get(facts->config, "escalation_ceilings"), false);
 	check_duration(&reading, facts->config, "hold_outgoing");
 }

@@ -255,6 +255,21 @@ int cl_store_transition_undone(struct cl_store *store, uint64_t sequence, struct
 	return cl_run(store, statement, e);
 }
 
+bool cl_store_transition_is_undone(struct cl_store *store, uint64_t sequence)
+{
+	sqlite3_stmt *statement =
+	        cl_statement(store, "SELECT undone <> 0 AND event <> 'undo' FROM transition WHERE sequence = ?1", NULL);
+	bool undone = false;
+	if (!statement)
+		return false;
+	sqlite3_bind_int64(statement, 1, (int64_t)sequence);
+	if (cl_step(store, statement, NULL) == 1) {
+		undone = sqlite3_column_int64(statement, 0) != 0;
+		sqlite3_reset(statement);
+	}
+	return undone;
+}
+
 int cl_store_instance_delete(struct cl_store *store, struct cl_str task, struct cl_err *e)
 {
 	int code = cl_need_transaction(store, e);

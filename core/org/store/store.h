@@ -237,6 +237,8 @@ int cl_store_transitions_all(struct cl_store *store, struct cl_str task, cl_tran
 /* Marks one that was taken back; `undone` is the first of those taken back with it. */
 int cl_store_transition_undone(struct cl_store *store, uint64_t sequence, struct cl_str task, uint64_t undone,
                                struct cl_err *e);
+/* Was what happened there taken back? An undo itself was not. */
+bool cl_store_transition_is_undone(struct cl_store *store, uint64_t sequence);
 int cl_store_instance_delete(struct cl_store *store, struct cl_str task, struct cl_err *e);
 
 /* ---- timers ---- */
