@@ -36,6 +36,9 @@ return {
 	courier = {
 		certificates = "../data/certificates/clients",
 		authority = "../data/certificates/ca.pem",
+		-- The only addresses that anything is sent to, messages and notifications of subscriptions; without it, those that
+		-- the organizations' own files allow. A "*." stands for any name below, a port "*" for any port.
+		destinations = { "https://*.localhost:8443", "https://localhost:9443" },
 	},
 
 	-- The web board's files, served under /board/.

@@ -1,11 +1,8 @@
-/* courier.c: listens to every organization's outbox, delivers what is due, reports what became of it. Holds no state that a
- * crash could lose: what was not reported is delivered again, under the same key. */
+/* courier.c: the process: its settings, what the supervisor says to it, its loop. */
 #include "courier/courier.h"
 #include "base/config.h"
-#include "base/id.h"
-#include "base/json.h"
 #include "base/log.h"
-#include "courier/delivery.h"
+#include "courier/mailbag.h"
 #include "wire/channel.h"
 #include <curl/curl.h>
 #include <dirent.h>
@@ -13,217 +10,109 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define CL_COURIER_POLL 5 /* seconds: retries become due without an event */
-#define CL_COURIER_RETRY 1 /* seconds between attempts to reach an organization's socket */
-#define CL_COURIER_FLIGHT 64
-
 struct cl_courier {
-	struct event_base *base;
-	struct cl_delivery *delivery;
+	struct cl_post post;
 	struct cl_channel *control;
-	struct cl_mailbag *mailbags;
-	char authority[4096];
-	bool has_authority;
+	const char *config;
 };
 
-/* One organization's outgoing mail. */
-struct cl_mailbag {
-	struct cl_mailbag *next;
-	struct cl_courier *courier;
-	struct cl_channel *channel;
-	struct event *timer;
-	char id[80], socket[4096], certificate[4096], key[4096];
-	uint64_t frames, stream, listing; /* frame ids; listing = 0 when none is asked for */
-	bool again; /* the outbox changed while a listing was on its way */
-	bool stale; /* a report was made while a listing was on its way */
-	int64_t flight[CL_COURIER_FLIGHT]; /* numbers being delivered; 0 = free */
+/* ---- settings ---- */
+
+/* Relative to the configuration file. */
+static const char *resolve(struct cl_arena *arena, const char *config, struct cl_str path)
+{
+	const char *slash = strrchr(config, '/');
+	if (path.n && path.p[0] == '/')
+		return cl_arena_cstring(arena, path);
+	return cl_arena_printf(arena, "%.*s/%.*s", slash ? (int)(slash - config) : 1, slash ? config : ".",
+	                       CL_STR_ARGS(path))
+	        .p;
+}
+
+struct names {
+	struct cl_arena *arena;
+	const char **items;
+	size_t count, capacity;
 };
 
-struct cl_letter {
-	struct cl_mailbag *mailbag;
-	int64_t number, attempts;
-};
-
-static void ask(struct cl_mailbag *mailbag, const char *target, struct cl_str body, uint64_t *frame)
+static void add_name(struct names *names, struct cl_str name)
 {
-	struct cl_request request = {.method = CL_STR("COURIER"), .target = cl_str_of(target), .body = body};
-	request.credential.kind = CL_CREDENTIAL_COURIER;
-	cl_random(request.id, sizeof request.id);
-	mailbag->frames++;
-	if (mailbag->channel && !cl_channel_send_request(mailbag->channel, mailbag->frames, &request) && frame)
-		*frame = mailbag->frames;
-}
-
-static void list_outbox(struct cl_mailbag *mailbag)
-{
-	if (!mailbag->channel)
-		return; /* asked for again when it is connected; a question that was never sent would be waited for for ever */
-	if (mailbag->listing) {
-		mailbag->again = true;
-		return;
+	if (names->count == names->capacity) {
+		size_t capacity = names->capacity ? names->capacity * 2 : 16;
+		const char **items = CL_NEW_ARRAY(names->arena, const char *, capacity);
+		for (size_t i = 0; i < names->count; i++)
+			items[i] = names->items[i];
+		names->items = items;
+		names->capacity = capacity;
 	}
-	ask(mailbag, "/outbox", CL_STR_NONE, &mailbag->listing);
+	names->items[names->count++] = cl_arena_cstring(names->arena, name);
 }
 
-static void report(struct cl_mailbag *mailbag, const struct cl_letter *letter, long status, const char *problem)
+static void list_folder(struct names *names, const char *folder)
 {
-	struct cl_buf body;
-	cl_buf_init(&body, 4096);
-	cl_buf_printf(&body,
-	              "{\"number\":%lld,\"attempts\":%lld,\"status\":%ld,\"problem\":", (long long)letter->number,
-	              (long long)letter->attempts, status);
-	cl_json_write_text(&body, cl_str_of(problem));
-	cl_buf_add_byte(&body, '}');
-	ask(mailbag, "/outbox/report", cl_buf_str(&body), NULL);
-	cl_buf_free(&body);
-}
-
-static void on_delivered(void *context, long status, const char *problem)
-{
-	struct cl_letter *letter = context;
-	struct cl_mailbag *mailbag = letter->mailbag;
-	char words[160];
-	snprintf(words, sizeof words, "%s", problem[0] ? problem : "");
-	if (status >= 300)
-		snprintf(words, sizeof words, "the partner answered %ld", status);
-	if (status < 200 || status >= 300)
-		cl_log(CL_LOG_WARNING, "undelivered", "organization=%s message=%lld attempt=%lld problem=%s",
-		       mailbag->id, (long long)letter->number, (long long)letter->attempts + 1, words);
-	for (size_t i = 0; i < CL_COURIER_FLIGHT; i++)
-		if (mailbag->flight[i] == letter->number)
-			mailbag->flight[i] = 0;
-	report(mailbag, letter, status, words);
-	free(letter);
-	/* A listing that is on its way may have been made before the report: this letter would go out once more. */
-	mailbag->stale = mailbag->listing != 0;
-	list_outbox(mailbag);
-}
-
-static void send_letter(struct cl_mailbag *mailbag, const struct cl_json *message)
-{
-	struct cl_courier *courier = mailbag->courier;
-	struct cl_err e = {0};
-	struct cl_letter *letter = calloc(1, sizeof *letter);
-	size_t slot = CL_COURIER_FLIGHT;
-	letter->mailbag = mailbag;
-	cl_json_integer(cl_json_get(message, "number"), &letter->number);
-	cl_json_integer(cl_json_get(message, "attempts"), &letter->attempts);
-	for (size_t i = 0; i < CL_COURIER_FLIGHT; i++) {
-		if (mailbag->flight[i] == letter->number) {
-			free(letter);
-			return;
-		}
-		if (!mailbag->flight[i])
-			slot = i;
+	DIR *entries = opendir(folder);
+	for (struct dirent *entry; entries && (entry = readdir(entries));) {
+		size_t n = strlen(entry->d_name);
+		if (n > 4 && entry->d_name[0] != '.' && !strcmp(entry->d_name + n - 4, ".lua"))
+			add_name(names, (struct cl_str){entry->d_name, n - 4});
 	}
-	if (slot == CL_COURIER_FLIGHT) {
-		free(letter);
-		return;
-	}
-	struct cl_delivery_identity identity = {.certificate = mailbag->certificate,
-	                                        .key = mailbag->key,
-	                                        .authority = courier->has_authority ? courier->authority : NULL};
-	if (cl_delivery_send(courier->delivery, cl_json_get_text(message, "url"), cl_json_get_text(message, "key"),
-	                     cl_json_get_text(message, "body"), &identity, on_delivered, letter, &e)) {
-		/* No address to send to: refused like a partner's 400, so that it does not block the messages behind it. */
-		report(mailbag, letter, 400, e.message);
-		free(letter);
-		return;
-	}
-	mailbag->flight[slot] = letter->number;
+	if (entries)
+		closedir(entries);
 }
 
-static void on_listing(struct cl_mailbag *mailbag, const struct cl_response *response, struct cl_arena *arena)
+/* Reads the configuration, and has the mailbags follow it. On failure everything stays as it was. */
+static int read_settings(struct cl_courier *courier, struct cl_err *e)
 {
-	struct cl_json *body;
-	struct cl_err e = {0};
-	bool stale = mailbag->stale;
-	mailbag->listing = 0;
-	mailbag->stale = false;
-	if (response->status != 200 || cl_json_parse(arena, response->body, NULL, &body, &e))
-		return;
-	const struct cl_json *messages = cl_json_get(body, "messages");
-	for (uint32_t i = 0; messages && !stale && i < messages->count; i++)
-		send_letter(mailbag, &messages->items[i]);
-	if (mailbag->again) {
-		mailbag->again = false;
-		list_outbox(mailbag);
-	}
-}
-
-static void on_frame(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload,
-                     int descriptor, void *context)
-{
-	struct cl_mailbag *mailbag = context;
-	struct cl_response response;
-	struct cl_err e = {0};
-	(void)channel;
-	if (type == CL_FRAME_EVENT) {
-		list_outbox(mailbag);
-	} else if (type == CL_FRAME_RESPONSE && id == mailbag->listing) {
-		struct cl_arena *arena = cl_arena_new(0);
-		if (!cl_response_decode(arena, payload, descriptor, &response, &e))
-			on_listing(mailbag, &response, arena);
-		else
-			mailbag->listing = 0;
+	struct cl_post *post = &courier->post;
+	struct cl_arena *arena = cl_arena_new(0);
+	struct cl_json *config;
+	int code = cl_config_load(arena, courier->config, &config, e);
+	if (code) {
 		cl_arena_free(arena);
+		return code;
 	}
-	if (descriptor >= 0)
-		close(descriptor);
-}
-
-static void on_closed(struct cl_channel *channel, const char *reason, void *context)
-{
-	struct cl_mailbag *mailbag = context;
-	(void)reason;
-	cl_channel_free(channel);
-	mailbag->channel = NULL;
-	mailbag->listing = 0;
-	mailbag->stale = false;
-	struct timeval wait = {CL_COURIER_RETRY, 0};
-	event_add(mailbag->timer, &wait);
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *context)
-{
-	static const struct cl_channel_callbacks callbacks = {.frame = on_frame, .closed = on_closed};
-	struct cl_mailbag *mailbag = context;
-	struct timeval wait = {CL_COURIER_RETRY, 0};
-	struct cl_err e = {0};
-	int socket;
-	(void)fd;
-	(void)what;
-	if (!mailbag->channel && !cl_channel_connect(mailbag->socket, &socket, &e)) {
-		mailbag->channel = cl_channel_new(mailbag->courier->base, socket, CL_ROLE_COURIER, &callbacks, mailbag);
-		ask(mailbag, "/outbox/stream", CL_STR_NONE, &mailbag->stream);
+	struct cl_json *own = cl_json_get(config, "courier");
+	struct cl_str authority = cl_json_get_text(own, "authority"),
+	              folder = cl_json_get_text(config, "organizations_folder");
+	const struct cl_json *list = cl_json_get(config, "organizations"),
+	                     *destinations = cl_json_get(own, "destinations");
+	struct names names = {.arena = arena};
+	for (uint32_t i = 0; list && list->kind == CL_JSON_ARRAY && i < list->count; i++) {
+		struct cl_str id = cl_json_text(&list->items[i]);
+		add_name(&names, id.n ? id : cl_json_get_text(&list->items[i], "id"));
 	}
-	if (mailbag->channel) {
-		list_outbox(mailbag);
-		wait.tv_sec = CL_COURIER_POLL;
-	}
-	event_add(mailbag->timer, &wait);
-}
-
-static void add_mailbag(struct cl_courier *courier, const char *data, const char *pki, const char *id)
-{
-	struct timeval now = {0, 0};
-	struct cl_mailbag *mailbag = calloc(1, sizeof *mailbag);
-	mailbag->courier = courier;
-	snprintf(mailbag->id, sizeof mailbag->id, "%s", id);
-	snprintf(mailbag->socket, sizeof mailbag->socket, "%s/run/%s.sock", data, id);
-	snprintf(mailbag->certificate, sizeof mailbag->certificate, "%s/%s-partner.pem", pki, id);
-	snprintf(mailbag->key, sizeof mailbag->key, "%s/%s-partner.key", pki, id);
-	mailbag->timer = event_new(courier->base, -1, 0, on_timer, mailbag);
-	event_add(mailbag->timer, &now);
-	mailbag->next = courier->mailbags;
-	courier->mailbags = mailbag;
+	if (!list || list->kind != CL_JSON_ARRAY)
+		list_folder(&names, resolve(arena, courier->config, folder.n ? folder : CL_STR("orgs")));
+	struct cl_arena *former = post->arena;
+	post->arena = arena;
+	post->data = resolve(arena, courier->config, cl_json_get_text(config, "data"));
+	post->certificates = resolve(arena, courier->config, cl_json_get_text(own, "certificates"));
+	post->authority = authority.n ? resolve(arena, courier->config, authority) : NULL;
+	post->destinations = destinations && destinations->kind == CL_JSON_ARRAY ? destinations : NULL;
+	cl_mailbags_align(post, names.items, names.count);
+	cl_arena_free(former);
+	return 0;
 }
 
 /* ---- the supervisor ---- */
+
+static void reload(struct cl_courier *courier)
+{
+	struct cl_err e = {0};
+	struct cl_buf text;
+	if (!read_settings(courier, &e))
+		return;
+	cl_log(CL_LOG_ERROR, "reload-refused", "where=%s message=\"%s\"", e.where, e.message);
+	cl_buf_init(&text, 4096);
+	cl_buf_add_cstring(&text, "{\"do\":\"reloaded\",\"ok\":false,\"error\":");
+	cl_json_write_text(&text, cl_str_of(e.message));
+	cl_buf_add_byte(&text, '}');
+	cl_channel_send(courier->control, CL_FRAME_CONTROL, 0, cl_buf_str(&text), -1);
+	cl_buf_free(&text);
+}
 
 static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint64_t id, struct cl_str payload,
                        int descriptor, void *context)
@@ -242,7 +131,9 @@ static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint
 	if (!cl_json_parse(arena, cl_arena_copy(arena, payload), NULL, &message, &e)) {
 		struct cl_str verb = cl_json_get_text(message, "do");
 		if (cl_str_is(verb, "stop"))
-			event_base_loopbreak(courier->base);
+			event_base_loopbreak(courier->post.base);
+		else if (cl_str_is(verb, "reload"))
+			reload(courier);
 		else if (cl_str_is(verb, "log") && cl_log_level_of(cl_json_get_text(message, "level"), &level))
 			cl_log_set_level(level);
 	}
@@ -255,59 +146,7 @@ static void on_control_closed(struct cl_channel *channel, const char *reason, vo
 	(void)reason;
 	cl_channel_free(channel);
 	courier->control = NULL;
-	event_base_loopbreak(courier->base);
-}
-
-static void resolve(char *out, size_t size, const char *config, struct cl_str path)
-{
-	const char *slash = strrchr(config, '/');
-	if (path.n && path.p[0] == '/')
-		snprintf(out, size, "%.*s", CL_STR_ARGS(path));
-	else
-		snprintf(out, size, "%.*s%s%.*s", slash ? (int)(slash - config) : 1, slash ? config : ".", "/",
-		         CL_STR_ARGS(path));
-}
-
-static int start(struct cl_courier *courier, const char *config_path, struct cl_err *e)
-{
-	char data[3000], pki[3000], folder[3000];
-	struct cl_json *config;
-	struct cl_arena *arena = cl_arena_new(0);
-	int code = cl_config_load(arena, config_path, &config, e);
-	if (code) {
-		cl_arena_free(arena);
-		return code;
-	}
-	struct cl_json *own = cl_json_get(config, "courier");
-	struct cl_str certificates = cl_json_get_text(own, "certificates"),
-	              authority = cl_json_get_text(own, "authority");
-	struct cl_str organizations = cl_json_get_text(config, "organizations_folder");
-	resolve(data, sizeof data, config_path, cl_json_get_text(config, "data"));
-	resolve(pki, sizeof pki, config_path, certificates);
-	resolve(folder, sizeof folder, config_path, organizations.n ? organizations : CL_STR("orgs"));
-	courier->has_authority = authority.n > 0;
-	resolve(courier->authority, sizeof courier->authority, config_path, authority);
-	struct cl_json *list = cl_json_get(config, "organizations");
-	if (list && list->kind == CL_JSON_ARRAY) {
-		for (uint32_t i = 0; i < list->count; i++) {
-			struct cl_str id = cl_json_text(&list->items[i]);
-			add_mailbag(courier, data, pki,
-			            cl_arena_cstring(arena, id.n ? id : cl_json_get_text(&list->items[i], "id")));
-		}
-	} else {
-		DIR *entries = opendir(folder);
-		for (struct dirent *entry; entries && (entry = readdir(entries));) {
-			size_t n = strlen(entry->d_name);
-			if (n > 4 && entry->d_name[0] != '.' && !strcmp(entry->d_name + n - 4, ".lua")) {
-				entry->d_name[n - 4] = 0;
-				add_mailbag(courier, data, pki, entry->d_name);
-			}
-		}
-		if (entries)
-			closedir(entries);
-	}
-	cl_arena_free(arena);
-	return 0;
+	event_base_loopbreak(courier->post.base);
 }
 
 int cl_courier_main(int argc, char **argv)
@@ -318,18 +157,17 @@ int cl_courier_main(int argc, char **argv)
 	static const struct cl_channel_callbacks callbacks = {.frame = on_control, .closed = on_control_closed};
 	struct cl_courier courier = {0};
 	struct cl_err e = {0};
-	const char *config = NULL;
 	int control = -1;
 	optind = 1;
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (c == 'c')
-			config = optarg;
+			courier.config = optarg;
 		else if (c == 'k')
 			control = (int)strtol(optarg, NULL, 10);
 		else
 			return 2;
 	}
-	if (!config) {
+	if (!courier.config) {
 		fprintf(stderr, "usage: careloop courier --config FILE [--control-fd N]\n");
 		return 2;
 	}
@@ -337,17 +175,17 @@ int cl_courier_main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_DUMPABLE, 0);
 	curl_global_init(CURL_GLOBAL_DEFAULT);
-	courier.base = event_base_new();
-	courier.delivery = cl_delivery_new(courier.base);
-	if (start(&courier, config, &e)) {
+	courier.post.base = event_base_new();
+	courier.post.delivery = cl_delivery_new(courier.post.base);
+	if (read_settings(&courier, &e)) {
 		cl_log(CL_LOG_ERROR, "stopped", "where=%s message=%s", e.where, e.message);
 		return 1;
 	}
 	if (control >= 0) {
-		courier.control = cl_channel_new(courier.base, control, CL_ROLE_COURIER, &callbacks, &courier);
+		courier.control = cl_channel_new(courier.post.base, control, CL_ROLE_COURIER, &callbacks, &courier);
 		cl_channel_send(courier.control, CL_FRAME_CONTROL, 0, CL_STR("{\"do\":\"ready\"}"), -1);
 	}
-	event_base_dispatch(courier.base);
+	event_base_dispatch(courier.post.base);
 	/* Letters on their way end unreported and are sent again by the next courier, under the same keys. */
 	return 0;
 }

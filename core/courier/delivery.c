@@ -1,11 +1,11 @@
 /* delivery.c: libcurl's multi interface on libevent. */
 #include "courier/delivery.h"
+#include "base/destination.h"
 #include "base/log.h"
 #include <curl/curl.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
-#define CL_DELIVERY_SECONDS 30L
 #define CL_DELIVERY_PER_HOST 4L
 #define CL_DELIVERY_ANSWER (64 * 1024) /* of the partner's answer only the status counts */
 
@@ -13,7 +13,6 @@ struct cl_delivery {
 	struct event_base *base;
 	CURLM *multi;
 	struct event *timer;
-	size_t running;
 };
 
 struct cl_transfer {
@@ -22,25 +21,29 @@ struct cl_transfer {
 	struct curl_slist *headers;
 	char *body;
 	size_t answer;
+	bool outside_only, inside; /* inside: its name led to an address that it may not call */
 	char problem[CURL_ERROR_SIZE];
 	cl_delivery_done done;
 	void *context;
 };
 
-static void finish(struct cl_transfer *transfer, CURLcode result)
+static void finish(struct cl_transfer *transfer, CURLcode code)
 {
-	long status = 0;
-	struct cl_delivery *delivery = transfer->delivery;
-	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-	curl_multi_remove_handle(delivery->multi, transfer->easy);
-	delivery->running--;
+	struct cl_delivery_result result = {.problem = ""};
+	curl_off_t wait = 0;
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &result.status);
+	curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &wait);
+	curl_multi_remove_handle(transfer->delivery->multi, transfer->easy);
 	/* An answer that broke off after its status did arrive as a status. */
-	if (result != CURLE_OK && status < 200)
-		status = 0;
-	transfer->done(transfer->context, status,
-	               result == CURLE_OK     ? ""
-	               : transfer->problem[0] ? transfer->problem
-	                                      : curl_easy_strerror(result));
+	if (code != CURLE_OK && result.status < 200)
+		result.status = 0;
+	if ((result.status == 429 || result.status == 503) && wait > 0)
+		result.retry_after = wait < 1000000 ? (long)wait : 1000000;
+	if (transfer->inside)
+		result.problem = "the name leads to an address of this machine or its own network";
+	else if (code != CURLE_OK)
+		result.problem = transfer->problem[0] ? transfer->problem : curl_easy_strerror(code);
+	transfer->done(transfer->context, &result);
 	curl_easy_cleanup(transfer->easy);
 	curl_slist_free_all(transfer->headers);
 	free(transfer->body);
@@ -143,55 +146,109 @@ static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 	return transfer->answer > CL_DELIVERY_ANSWER ? 0 : size * count;
 }
 
-int cl_delivery_send(struct cl_delivery *delivery, struct cl_str url, struct cl_str key, struct cl_str body,
-                     const struct cl_delivery_identity *identity, cl_delivery_done done, void *context,
-                     struct cl_err *e)
+/* After names were looked up and before anything is sent: what a name means may have changed since it was checked. */
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	char address[2048], idempotency[300];
-	if (!cl_str_starts(url, "https://") || url.n + 40 > sizeof address)
-		return cl_fail(e, CL_E_RULE, "a partner's url must begin with https://");
-	/* It becomes a line of the request: a plugin must not be able to write others (attack: a line break in the key). */
-	for (size_t i = 0; i < key.n; i++)
-		if (key.p[i] < '!' || key.p[i] > '~')
-			return cl_fail(e, CL_E_RULE, "a message's key has characters that no header may have");
-	snprintf(address, sizeof address, "%.*s/fhir/$process-message", CL_STR_ARGS(url));
-	snprintf(idempotency, sizeof idempotency, "Idempotency-Key: %.*s", CL_STR_ARGS(key));
-	struct cl_transfer *transfer = calloc(1, sizeof *transfer);
-	transfer->delivery = delivery;
-	transfer->done = done;
-	transfer->context = context;
-	transfer->body = malloc(body.n + 1);
-	memcpy(transfer->body, body.p, body.n);
-	transfer->headers = curl_slist_append(NULL, "Content-Type: application/fhir+json");
-	transfer->headers = curl_slist_append(transfer->headers, "Accept: application/fhir+json");
-	transfer->headers = curl_slist_append(transfer->headers, "Expect:");
-	transfer->headers = curl_slist_append(transfer->headers, idempotency);
-	CURL *easy = transfer->easy = curl_easy_init();
-	curl_easy_setopt(easy, CURLOPT_URL, address);
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "https");
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
-	curl_easy_setopt(easy, CURLOPT_SSLCERT, identity->certificate);
-	curl_easy_setopt(easy, CURLOPT_SSLKEY, identity->key);
-	if (identity->authority)
-		curl_easy_setopt(easy, CURLOPT_CAINFO, identity->authority);
+	struct cl_transfer *transfer = context;
+	(void)purpose;
+	if (transfer->outside_only && cl_address_is_private(&address->addr)) {
+		transfer->inside = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/* Each becomes a line of the request: nobody who wrote a part of one must be able to write others. */
+static int check_line(struct cl_str line, struct cl_err *e)
+{
+	for (size_t i = 0; i < line.n; i++)
+		if ((line.p[i] < ' ' || line.p[i] > '~') && line.p[i] != '\t')
+			return cl_fail(e, CL_E_RULE, "a header has characters that no header may have");
+	return 0;
+}
+
+static void add_line(struct cl_transfer *transfer, struct cl_str line)
+{
+	char *copy = strndup(line.p, line.n);
+	transfer->headers = curl_slist_append(transfer->headers, copy);
+	free(copy);
+}
+
+static void set_trust(CURL *easy, const struct cl_delivery_letter *letter)
+{
+	if (letter->certificate) {
+		curl_easy_setopt(easy, CURLOPT_SSLCERT, letter->certificate);
+		curl_easy_setopt(easy, CURLOPT_SSLKEY, letter->key);
+	}
+	if (letter->authority) {
+		curl_easy_setopt(easy, CURLOPT_CAINFO, letter->authority);
+		if (!letter->system_authorities)
+			curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	}
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2);
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT, CL_DELIVERY_SECONDS);
+}
+
+static void set_request(struct cl_transfer *transfer, const struct cl_delivery_letter *letter, const char *url,
+                        const char *method)
+{
+	CURL *easy = transfer->easy;
+	curl_easy_setopt(easy, CURLOPT_URL, url);
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, letter->http ? "https,http" : "https");
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, "Careloop");
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)letter->body.n);
+	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT, letter->seconds);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, 5L);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_answer);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+	/* A connection into the house must not be found open by a letter that may only go outside. */
+	if (!letter->outside_only)
+		curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, letter->certificate ? 0L : 1L);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->problem);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
-	delivery->running++;
-	curl_multi_add_handle(delivery->multi, easy);
-	return 0;
 }
 
-size_t cl_delivery_running(const struct cl_delivery *delivery)
+int cl_delivery_send(struct cl_delivery *delivery, const struct cl_delivery_letter *letter, cl_delivery_done done,
+                     void *context, struct cl_err *e)
 {
-	return delivery->running;
+	bool typed = false;
+	if (!cl_str_starts(letter->url, "https://") && !(letter->http && cl_str_starts(letter->url, "http://")))
+		return cl_fail(e, CL_E_RULE, "the address must begin with https://");
+	if (letter->url.n > 2048 || memchr(letter->url.p, 0, letter->url.n))
+		return cl_fail(e, CL_E_RULE, "the address is too long");
+	int code = check_line(letter->method, e);
+	for (size_t i = 0; !code && i < letter->header_count; i++)
+		code = check_line(letter->headers[i], e);
+	if (code)
+		return code;
+	struct cl_transfer *transfer = calloc(1, sizeof *transfer);
+	if (!transfer || !(transfer->body = malloc(letter->body.n + 1)) || !(transfer->easy = curl_easy_init()))
+		cl_die("no memory for a letter");
+	transfer->delivery = delivery;
+	transfer->done = done;
+	transfer->context = context;
+	transfer->outside_only = letter->outside_only;
+	memcpy(transfer->body, letter->body.n ? letter->body.p : "", letter->body.n);
+	for (size_t i = 0; i < letter->header_count; i++) {
+		typed |= cl_str_starts(letter->headers[i], "Content-Type:");
+		add_line(transfer, letter->headers[i]);
+	}
+	add_line(transfer, CL_STR("Expect:"));
+	if (!typed)
+		add_line(transfer, CL_STR("Content-Type:"));
+	char *url = strndup(letter->url.p, letter->url.n), *method = strndup(letter->method.p, letter->method.n);
+	set_request(transfer, letter, url, method);
+	set_trust(transfer->easy, letter);
+	free(url);
+	free(method);
+	curl_multi_add_handle(delivery->multi, transfer->easy);
+	return 0;
 }

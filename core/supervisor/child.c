@@ -129,6 +129,8 @@ void cl_child_start(struct cl_child *child)
 	child->ready_at = 0;
 	child->channel = cl_channel_new(child->base, ends[0], CL_ROLE_SUPERVISOR, &callbacks, child);
 	cl_log(CL_LOG_INFO, "child-started", "child=%s pid=%d", child->name, (int)pid);
+	if (child->callbacks.started)
+		child->callbacks.started(child, child->context);
 }
 
 static void describe_exit(struct cl_child *child)

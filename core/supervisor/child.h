@@ -22,6 +22,8 @@ struct cl_child;
 struct cl_child_callbacks {
 	/* Just before each fork. May be NULL. */
 	void (*starting)(struct cl_child *child, void *context);
+	/* There is a process: its number is child->pid, and it can be sent messages. May be NULL. */
+	void (*started)(struct cl_child *child, void *context);
 	/* A CONTROL message other than "ready". `what` is its "do". */
 	void (*control)(struct cl_child *child, struct cl_str what, const struct cl_json *message, void *context);
 	/* State changed: ready, ended (child->last_exit says how), stopped. `crashed`: ended by a signal, unasked. A

@@ -2,6 +2,7 @@
 #include "supervisor/settings.h"
 #include "base/closest.h"
 #include "base/config.h"
+#include "base/destination.h"
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -18,6 +19,7 @@ enum rule_kind {
 	RULE_TABLES,
 	RULE_PATHS,
 	RULE_TEXTS,
+	RULE_DESTINATIONS,
 	RULE_ORGANIZATIONS
 };
 
@@ -74,6 +76,7 @@ static const struct rule timeouts_rules[] = {
 static const struct rule courier_rules[] = {
         {.name = "certificates", .kind = RULE_PATH},
         {.name = "authority", .kind = RULE_PATH},
+        {.name = "destinations", .kind = RULE_DESTINATIONS, .most = 10000},
         {.name = NULL},
 };
 static const struct rule watchdog_rules[] = {
@@ -187,6 +190,17 @@ static void check_organization(struct pass *pass, struct cl_json *value, const s
 		check_table(pass, rules, value, written, name);
 }
 
+/* An address that a list of destinations may have (base/destination.h). */
+static void check_destination(struct pass *pass, const struct cl_json *value, const struct cl_json *written,
+                              const char *name)
+{
+	struct cl_err problem = {0};
+	if (value->kind != CL_JSON_STRING)
+		complain(pass, written, "%s must be text in quotes", name);
+	else if (cl_destination_check_pattern(value->text, &problem))
+		complain(pass, written, "%s: %s", name, problem.message);
+}
+
 static void check_list(struct pass *pass, const struct rule *rule, struct cl_json *value, const struct cl_json *written,
                        const char *name)
 {
@@ -202,6 +216,8 @@ static void check_list(struct pass *pass, const struct rule *rule, struct cl_jso
 		const char *element = cl_arena_printf(pass->arena, "%s[%u]", name, i + 1).p;
 		if (rule->kind == RULE_PATHS)
 			check_path(pass, &value->items[i], &written->items[i], element);
+		else if (rule->kind == RULE_DESTINATIONS)
+			check_destination(pass, &value->items[i], &written->items[i], element);
 		else if (rule->kind == RULE_TEXTS && value->items[i].kind != CL_JSON_STRING)
 			complain(pass, &written->items[i], "%s must be text in quotes", element);
 		else if (rule->kind == RULE_TEXTS)
@@ -250,6 +266,7 @@ static void check_value(struct pass *pass, const struct rule *rule, struct cl_js
 	case RULE_TABLES:
 	case RULE_PATHS:
 	case RULE_TEXTS:
+	case RULE_DESTINATIONS:
 	case RULE_ORGANIZATIONS:
 		check_list(pass, rule, value, written, name);
 		break;

@@ -135,9 +135,34 @@ static void on_other_changed(struct cl_child *child, bool crashed, void *context
 	look_again(context);
 }
 
-static const struct cl_child_callbacks organization_callbacks = {
-        .starting = on_organization_starting, .control = on_organization_control, .changed = on_organization_changed};
-static const struct cl_child_callbacks other_callbacks = {.control = on_other_control, .changed = on_other_changed};
+/* An organization takes the courier's word only from the courier's process: what a process says of itself proves nothing. */
+static void introduce_courier(const struct cl_supervisor *supervisor, struct cl_child *organization)
+{
+	char text[64];
+	int n = snprintf(text, sizeof text, "{\"do\":\"courier\",\"pid\":%d}", (int)supervisor->courier.pid);
+	if (supervisor->courier.pid && organization->pid)
+		cl_child_send(organization, (struct cl_str){text, (size_t)n});
+}
+
+static void on_organization_started(struct cl_child *child, void *context)
+{
+	const struct cl_seat *seat = context;
+	introduce_courier(seat->context, child);
+}
+
+static void on_other_started(struct cl_child *child, void *context)
+{
+	struct cl_supervisor *supervisor = context;
+	for (struct cl_seat *seat = supervisor->organizations; seat && child == &supervisor->courier; seat = seat->next)
+		introduce_courier(supervisor, &seat->child);
+}
+
+static const struct cl_child_callbacks organization_callbacks = {.starting = on_organization_starting,
+                                                                 .started = on_organization_started,
+                                                                 .control = on_organization_control,
+                                                                 .changed = on_organization_changed};
+static const struct cl_child_callbacks other_callbacks = {
+        .started = on_other_started, .control = on_other_control, .changed = on_other_changed};
 
 /* ---- stopping ---- */
 

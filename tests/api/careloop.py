@@ -203,8 +203,8 @@ class Client:
             parameters.append({"name": name, kind: value})
         return self.must(status, "POST", f"/fhir/{task}/$transition", {"resourceType": "Parameters", "parameter": parameters})
 
-    def events(self, last_event_id=None, timeout=10):
-        return Events(self, last_event_id, timeout)
+    def events(self, last_event_id=None, timeout=10, query=""):
+        return Events(self, last_event_id, timeout, query)
 
 
 def fix(headers):
@@ -223,9 +223,9 @@ def complete(received):
 class Events:
     """A server-sent event stream: `next()` gives (id, event, data), None when nothing comes in time."""
 
-    def __init__(self, client, last_event_id, timeout):
+    def __init__(self, client, last_event_id, timeout, query=""):
         self.socket = client.connect(timeout)
-        head = f"GET /events HTTP/1.1\r\nHost: {client.host}:{client.server.port}\r\nAccept: text/event-stream\r\n"
+        head = f"GET /events{query} HTTP/1.1\r\nHost: {client.host}:{client.server.port}\r\nAccept: text/event-stream\r\n"
         if last_event_id:
             head += f"Last-Event-ID: {last_event_id}\r\n"
         self.socket.sendall((head + "\r\n").encode())

@@ -1,7 +1,9 @@
 /* engine_bench.c: what one organization does in a second on its writer's connection, at the group size that 32 clients give:
  * create, update, transition with a Lua guard and effect, all with access, validation, audit and commit. Prints rates, the ratio
- * of the last two, and the CPU time that each took, which other users of the machine disturb less; asserts nothing. Use: engine_bench [seconds] */
+ * of the last two, and the CPU time that each took, which other users of the machine disturb less; asserts nothing. Then what subscriptions cost an update of a Patient: the ratio
+ * of CPU times with and without, in turns. Use: engine_bench [seconds] */
 #include "org/engine/organization.h"
+#include "org/fhir/types.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,6 +153,57 @@ static void write_text(const char *path, const char *text)
 	fclose(out);
 }
 
+/* `count` subscriptions of Patients, whose criteria are `format` with their number; active or off. */
+static void subscribe(const char *format, int count, bool active)
+{
+	struct cl_arena *arena = cl_arena_new(0);
+	struct cl_err e = {0};
+	char criteria[100];
+	static int64_t version;
+	version++;
+	must(cl_store_begin(organization->store, &e), &e);
+	for (int i = 0; i < count; i++) {
+		snprintf(criteria, sizeof criteria, "%s%d", format, 1800 + i);
+		struct cl_stored_subscription row = {
+		        .id = cl_arena_printf(arena, "s%d", i),
+		        .version = version,
+		        .state = active ? CL_STR("active") : CL_STR("off"),
+		        .type = CL_TYPE_PATIENT,
+		        .criteria = cl_str_of(criteria),
+		        .principal = CL_STR("ehr"),
+		        .endpoint = CL_STR("https://hooks.example.org"),
+		        .headers = CL_STR("[]"),
+		};
+		must(cl_store_subscription_put(organization->store, &row, &e), &e);
+	}
+	must(cl_store_commit(organization->store, &e), &e);
+	cl_arena_free(arena);
+}
+
+static int compare_ratios(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static void measure_subscriptions(const char *what, const char *format, int count, double seconds)
+{
+	double ratios[7], ignored, without, with;
+	for (int i = 0; i < 7; i++) {
+		subscribe(format, count, false);
+		measure(UPDATE, seconds / 50, &ignored);
+		measure(UPDATE, seconds / 10, &without);
+		subscribe(format, count, true);
+		measure(UPDATE, seconds / 50, &ignored); /* they are compiled with the first change */
+		measure(UPDATE, seconds / 10, &with);
+		ratios[i] = with / without;
+	}
+	subscribe(format, count, false);
+	qsort(ratios, 7, sizeof *ratios, compare_ratios);
+	printf("update with %d subscriptions %s: CPU x%.2f (x%.2f to x%.2f)\n", count, what, ratios[3], ratios[0],
+	       ratios[6]);
+}
+
 int main(int argc, char **argv)
 {
 	double seconds = argc > 1 ? strtod(argv[1], NULL) : 2;
@@ -204,6 +257,10 @@ int main(int argc, char **argv)
 		       "us\n",
 		       create[i], update[i], transition[i], transition[i] / update[i], costs[0], costs[1], costs[2]);
 	}
+	measure_subscriptions("for other identifiers", "identifier=urn:x|other-", 1000, seconds);
+	measure_subscriptions("whose criteria must be decided one by one", "birthdate=lt", 100, seconds);
+	measure_subscriptions("whose criteria must be decided one by one", "death-date=", 1000, seconds);
+	measure_subscriptions("that match", "gender=male&birthdate=gt", 10, seconds);
 	cl_organization_close(organization);
 	cl_rules_release(rules);
 	cl_arena_free(arena);

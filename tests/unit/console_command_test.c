@@ -108,7 +108,7 @@ static void refuses_what_makes_no_sense(void **state)
 	expect_refusal(state, "audit many", "count must be a whole number");
 	expect_refusal(state, "audit 99999999999999999999", "count must be a whole number");
 	expect_refusal(state, "outbox deat",
-	               "state must be one of waiting sent dead withdrawn (did you mean \"dead\"?)");
+	               "state must be one of waiting sent dead withdrawn withheld (did you mean \"dead\"?)");
 	expect_refusal(state, "metrics 2026-13", "month must look like 2026-11");
 	expect_refusal(state, "read Task", "resource must be a type and an id");
 	expect_refusal(state, "view \"open", "a quotation is not closed");
@@ -170,7 +170,7 @@ static void completes(void **state)
 	expect_completion(state, "quarantine ", "clear list ");
 	expect_completion(state, "quarantine clear r", "riverside ");
 	expect_completion(state, "use ", "lakeside riverside ");
-	expect_completion(state, "outbox ", "dead replay sent waiting withdrawn ");
+	expect_completion(state, "outbox ", "dead replay sent waiting withdrawn withheld ");
 	expect_completion(state, "log level d", "debug ");
 	expect_completion(state, "audit ", "verify ");
 	expect_completion(state, "help tok", "token ");
@@ -196,7 +196,7 @@ static void expect_usage(void **state, const char *name, const char *usage)
 static void shows_usage(void **state)
 {
 	expect_usage(state, "advance", "advance TASK EVENT [KEY=VALUE ...]");
-	expect_usage(state, "outbox", "outbox [waiting|sent|dead|withdrawn]");
+	expect_usage(state, "outbox", "outbox [waiting|sent|dead|withdrawn|withheld]");
 	expect_usage(state, "read", "read TYPE/ID");
 	expect_usage(state, "why", "why PRINCIPAL ACTION TARGET");
 }

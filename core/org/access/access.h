@@ -52,6 +52,10 @@ int cl_access_decide_row(const struct cl_access *access, struct cl_store *store,
 int cl_access_predicate(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
                         enum cl_interaction interaction, uint16_t type, struct cl_criterion **out, struct cl_str *rule,
                         struct cl_err *e);
+/* Chains and _has look at other resources: only at those that a search of the principal's own would find, or their answers
+ * would tell what they say (pitfalls 18). Changes the criterion (may be NULL) in place. */
+void cl_access_guard(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
+                     struct cl_criterion *criterion);
 /* May the principal fire transitions of the workflow on this row at all (the machine's `by` decides which)? One grant must allow
  * both: that for another workflow does not lift the condition of the one for this. */
 int cl_access_transition(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,

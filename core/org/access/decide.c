@@ -232,6 +232,33 @@ int cl_access_predicate(const struct cl_access *access, struct cl_arena *arena, 
 	return make_predicate(access, arena, principal, interaction, type, NULL, out, rule, e);
 }
 
+void cl_access_guard(const struct cl_access *access, struct cl_arena *arena, const struct cl_principal *principal,
+                     struct cl_criterion *criterion)
+{
+	struct cl_criterion *seen = NULL;
+	struct cl_str rule;
+	struct cl_err denied = {0};
+	if (!criterion || principal->console)
+		return;
+	for (size_t i = 0; i < criterion->child_count; i++)
+		cl_access_guard(access, arena, principal, &criterion->children[i]);
+	if (criterion->kind != CL_CHAIN && criterion->kind != CL_REVERSE)
+		return;
+	if (!criterion->type ||
+	    cl_access_predicate(access, arena, principal, CL_ACCESS_SEARCH, criterion->type, &seen, &rule, &denied)) {
+		*criterion = (struct cl_criterion){.kind = CL_FALSE};
+		return;
+	}
+	if (!seen)
+		return;
+	struct cl_criterion *both = CL_NEW(arena, struct cl_criterion);
+	*both = (struct cl_criterion){
+	        .kind = CL_AND, .children = CL_NEW_ARRAY(arena, struct cl_criterion, 2), .child_count = 2};
+	both->children[0] = criterion->children[0];
+	both->children[1] = *seen;
+	criterion->children = both;
+}
+
 static int decide_workflow(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
                            const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type,
                            int64_t row, struct cl_str workflow, struct cl_str *rule, struct cl_err *e)

@@ -20,6 +20,7 @@ struct cl_console_command {
 
 extern const struct cl_console_command cl_console_flow_commands[]; /* ends with a NULL name */
 extern const struct cl_console_command cl_console_data_commands[];
+extern const struct cl_console_command cl_console_subscription_commands[];
 
 struct cl_str cl_console_argument(const struct cl_console *console, const char *name);
 /* CL_E_INVALID with usage words when it is missing. */

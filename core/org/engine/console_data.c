@@ -84,41 +84,6 @@ static int search(struct cl_console *c, struct cl_err *e)
 	return 0;
 }
 
-static int outbox(struct cl_console *c, struct cl_err *e)
-{
-	static const char *const columns[] = {"number", "destination", "state",   "attempts",
-	                                      "due",    "key",         "problem", NULL};
-	struct cl_outgoing_list list;
-	int code = cl_store_outbox_list(c->context->store, c->arena, cl_console_argument(c, "state"), 200, &list, e);
-	if (code)
-		return code;
-	cl_console_columns(c, columns);
-	for (size_t i = 0; i < list.count; i++) {
-		struct cl_json *row = cl_console_row(c);
-		cl_console_cell_number(c, row, list.items[i].number);
-		cl_console_cell(c, row, list.items[i].destination);
-		cl_console_cell(c, row, list.items[i].state);
-		cl_console_cell_number(c, row, list.items[i].attempts);
-		cl_console_cell_time(c, row, list.items[i].due);
-		cl_console_cell(c, row, list.items[i].key);
-		cl_console_cell(c, row, list.items[i].problem);
-	}
-	return 0;
-}
-
-static int outbox_replay(struct cl_console *c, struct cl_err *e)
-{
-	int64_t number = cl_console_number(c, "number", 0);
-	if (number <= 0)
-		return cl_fail(e, CL_E_INVALID, "say which number (see 'outbox dead')");
-	int code =
-	        cl_store_outbox_update(c->context->store, number, CL_STR("waiting"), 0, c->context->now, CL_STR(""), e);
-	c->unit->outbox_changed = !code;
-	if (!code)
-		cl_buf_printf(&c->text, "message %lld will be sent again", (long long)number);
-	return code;
-}
-
 static int audit_row(const struct cl_audit_record *record, void *context)
 {
 	struct cl_console *c = context;
@@ -329,8 +294,6 @@ const struct cl_console_command cl_console_data_commands[] = {
         {"resources", resources, false},
         {"read", read_resource, false},
         {"search", search, false},
-        {"outbox", outbox, false},
-        {"outbox replay", outbox_replay, true},
         {"audit", audit, false},
         {"audit verify", audit_verify, false},
         {"principals", principals, false},

@@ -1,42 +1,84 @@
 /* courier.c: what the courier process asks of an organization: what is to be delivered, and what became of it. */
-#include "org/engine/interaction.h"
-#include <stdlib.h>
+#include "org/engine/hook.h"
+#include "base/destination.h"
+#include "org/flow/subscription.h"
 
 #define CL_COURIER_BATCH 32
+#define CL_COURIER_LOOK 1000 /* destinations with something due that are looked at for one list */
 #define CL_COURIER_ATTEMPTS 26 /* about two days with the back-off below; then a person decides */
 #define CL_COURIER_BYTES ((size_t)4 * 1024 * 1024) /* of one list: it must fit an answer */
 
-/* Half a second, one, two, four ... at most four hours: a partner that restarts is not kept waiting, one that is down is not
- * pestered. */
-static cl_instant back_off(int attempts)
+/* What the courier is busy with: numbers on their way, and servers that get no more at a time. */
+struct cl_courier_busy {
+	const struct cl_json *flight, *full;
+};
+
+static bool on_its_way(const struct cl_courier_busy *busy, int64_t number)
 {
-	int shift = attempts < 16 ? attempts : 16;
-	cl_instant wait = ((cl_instant)1 << shift) * (CL_SECOND / 4);
-	return wait > 4 * CL_HOUR ? 4 * CL_HOUR : wait;
+	int64_t given;
+	for (uint32_t i = 0; busy->flight && busy->flight->kind == CL_JSON_ARRAY && i < busy->flight->count; i++)
+		if (cl_json_integer(&busy->flight->items[i], &given) && given == number)
+			return true;
+	return false;
 }
 
+static bool is_full(struct cl_arena *arena, const struct cl_courier_busy *busy, struct cl_str url)
+{
+	struct cl_destination destination;
+	if (!busy->full || busy->full->kind != CL_JSON_ARRAY || !busy->full->count ||
+	    cl_destination_read(url, &destination, NULL))
+		return false;
+	struct cl_str origin = cl_destination_origin(arena, &destination);
+	for (uint32_t i = 0; i < busy->full->count; i++)
+		if (cl_str_equal(cl_json_text(&busy->full->items[i]), origin))
+			return true;
+	return false;
+}
+
+static void write_message(struct cl_interaction_context *context, const struct cl_outgoing *message,
+                          struct cl_json *entry)
+{
+	struct cl_arena *arena = context->arena;
+	const struct cl_json *partners = cl_json_get(context->rules->facts->config, "partners");
+	struct cl_str url = cl_json_get_text(cl_json_get_str(partners, message->destination), "url");
+	cl_json_set_integer(arena, entry, "number", message->number);
+	cl_json_set_text(arena, entry, "key", message->key);
+	cl_json_set_text(arena, entry, "destination", message->destination);
+	cl_json_set_text(arena, entry, "url", url);
+	cl_json_set_integer(arena, entry, "attempts", message->attempts);
+	cl_json_set_text(arena, entry, "body", message->body);
+}
+
+/* { "flight": [ numbers ], "full": [ "https://host:port" ] }, or no body: what is due and not on its way. */
 static int list_due(struct cl_interaction_context *context, struct cl_err *e)
 {
 	struct cl_outgoing_list due;
+	struct cl_json *asked = NULL;
 	struct cl_arena *arena = context->arena;
-	int code = cl_store_outbox_due(context->store, arena, context->now, CL_COURIER_BATCH, &due, e);
+	int code = context->request->body.n ? cl_json_parse(arena, context->request->body, NULL, &asked, e) : 0;
+	if (!code)
+		code = cl_store_outbox_due(context->store, arena, context->now, CL_COURIER_LOOK, &due, e);
 	if (code)
 		return code;
+	struct cl_courier_busy busy = {cl_json_get(asked, "flight"), cl_json_get(asked, "full")};
 	struct cl_json *body = cl_json_new(arena, CL_JSON_OBJECT);
 	struct cl_json *list = cl_json_set_array(arena, body, "messages");
-	const struct cl_json *partners = cl_json_get(context->rules->facts->config, "partners");
 	size_t bytes = 0;
-	for (size_t i = 0; i < due.count && bytes < CL_COURIER_BYTES; i++) {
-		bytes += due.items[i].body.n;
-		struct cl_json *entry = cl_json_append(arena, list);
-		*entry = *cl_json_new(arena, CL_JSON_OBJECT);
-		struct cl_str url = cl_json_get_text(cl_json_get_str(partners, due.items[i].destination), "url");
-		cl_json_set_integer(arena, entry, "number", due.items[i].number);
-		cl_json_set_text(arena, entry, "key", due.items[i].key);
-		cl_json_set_text(arena, entry, "destination", due.items[i].destination);
-		cl_json_set_text(arena, entry, "url", url);
-		cl_json_set_integer(arena, entry, "attempts", due.items[i].attempts);
-		cl_json_set_text(arena, entry, "body", due.items[i].body);
+	for (size_t i = 0; i < due.count && bytes < CL_COURIER_BYTES && list->count < CL_COURIER_BATCH; i++) {
+		struct cl_json entry = *cl_json_new(arena, CL_JSON_OBJECT);
+		enum cl_hook_verdict verdict = CL_HOOK_SEND;
+		if (on_its_way(&busy, due.items[i].number))
+			continue;
+		if (!cl_str_starts(due.items[i].destination, CL_SUBSCRIPTION_TIMER))
+			write_message(context, &due.items[i], &entry);
+		else
+			code = cl_hook_letter(context, &due.items[i], &entry, &verdict, e);
+		if (code)
+			return code;
+		if (verdict == CL_HOOK_LATER || is_full(arena, &busy, cl_json_get_text(&entry, "url")))
+			continue;
+		*cl_json_append(arena, list) = entry;
+		bytes += cl_json_get_text(&entry, "body").n + 1000;
 	}
 	struct cl_buf out;
 	cl_buf_init(&out, 0);
@@ -46,12 +88,29 @@ static int list_due(struct cl_interaction_context *context, struct cl_err *e)
 	return 0;
 }
 
-/* { "number": 7, "attempts": 0, "status": 200, "problem": "" }: 2xx delivered; 4xx (but 401, 403, 408, 421, 425, 429) the
- * partner refuses it for good; everything else is tried again later. */
+/* A partner's: 2xx delivered; 4xx (but 401, 403, 408, 421, 425, 429) the partner refuses it for good; everything else is tried
+ * again later. */
+static int settle_message(struct cl_interaction_context *context, int64_t number, int64_t attempts, int64_t status,
+                          struct cl_str problem, struct cl_err *e)
+{
+	bool sent = status >= 200 && status < 300;
+	bool retry = status < 400 || status >= 500 || status == 401 || status == 403 || status == 408 ||
+	             status == 421 || status == 425 || status == 429;
+	attempts++;
+	struct cl_str state = sent                                        ? CL_STR("sent")
+	                      : !retry || attempts >= CL_COURIER_ATTEMPTS ? CL_STR("dead")
+	                                                                  : CL_STR("waiting");
+	return cl_store_outbox_update(context->store, number, state, (int)attempts,
+	                              context->now + cl_courier_back_off(attempts), problem, e);
+}
+
+/* { "number": 7, "attempts": 0, "status": 200, "problem": "", "retry_after": 0, "withheld": false } */
 static int report(struct cl_interaction_context *context, struct cl_err *e)
 {
 	struct cl_json *body;
+	struct cl_outgoing letter;
 	int64_t number, attempts, status;
+	struct cl_err absent = {0};
 	int code = cl_json_parse(context->arena, context->request->body, NULL, &body, e);
 	if (code)
 		return code;
@@ -61,17 +120,23 @@ static int report(struct cl_interaction_context *context, struct cl_err *e)
 		return cl_fail(e, CL_E_INVALID, "a report has number, attempts and status");
 	if (attempts < 0 || attempts > 1000000)
 		return cl_fail(e, CL_E_INVALID, "attempts is a small number");
-	bool sent = status >= 200 && status < 300;
-	bool retry = status < 400 || status >= 500 || status == 401 || status == 403 || status == 408 ||
-	             status == 421 || status == 425 || status == 429;
-	attempts++;
-	struct cl_str state = sent                                        ? CL_STR("sent")
-	                      : !retry || attempts >= CL_COURIER_ATTEMPTS ? CL_STR("dead")
-	                                                                  : CL_STR("waiting");
-	code = cl_store_outbox_update(context->store, number, state, (int)attempts,
-	                              context->now + back_off((int)attempts), cl_json_get_text(body, "problem"), e);
+	struct cl_hook_report hook = {
+	        .status = status,
+	        .problem = cl_json_get_text(body, "problem"),
+	        .withheld = cl_json_is_true(cl_json_get(body, "withheld")),
+	};
+	cl_json_integer(cl_json_get(body, "retry_after"), &hook.retry_after);
+	if (hook.retry_after < 0 || hook.retry_after > 1000000)
+		hook.retry_after = 0;
 	context->response->status = 204;
-	return code;
+	code = cl_store_outbox_get(context->store, context->arena, number, &letter, &absent);
+	if (code == CL_E_NOT_FOUND)
+		return 0; /* reported before, by a courier that did not hear the answer */
+	if (code)
+		return cl_fail(e, code, "%s", absent.message);
+	return cl_str_starts(letter.destination, CL_SUBSCRIPTION_TIMER)
+	               ? cl_hook_settle(context, &letter, &hook, e)
+	               : settle_message(context, number, attempts, status, hook.problem, e);
 }
 
 int cl_interaction_courier(struct cl_interaction_context *context, struct cl_err *e)

@@ -259,7 +259,7 @@ static void answer_on_loop(struct cl_engine *engine, struct cl_job *job, const s
 	cl_interaction_run_read(&context, engine->organization->tail);
 	cl_store_snapshot_end(engine->reader);
 	if (context.streams) {
-		cl_stream_open(engine, job, principal);
+		cl_stream_open(engine, job, principal, &context);
 		job_free(job);
 	} else {
 		finish(engine, job);
@@ -292,14 +292,12 @@ static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t 
 		answer_problem(engine, job, &problem);
 		return;
 	}
-	/* Only the supervisor speaks for administrators and only the courier for itself, whatever a frame says; and either does
-	 * nothing but that. */
-	enum cl_role role = cl_channel_peer(link->channel);
+	/* Only the supervisor speaks for administrators and only the courier for itself, whatever a frame or a greeting says: the
+	 * kernel tells which process it is. And either does nothing but that. */
 	uint8_t kind = job->request.credential.kind;
 	bool courier = cl_str_is(job->request.method, "COURIER"), console = cl_str_is(job->request.method, "CONSOLE");
 	if (console != (kind == CL_CREDENTIAL_CONSOLE) || courier != (kind == CL_CREDENTIAL_COURIER) ||
-	    (console && role != CL_ROLE_SUPERVISOR && role != CL_ROLE_TEST) ||
-	    (courier && role != CL_ROLE_COURIER && role != CL_ROLE_TEST)) {
+	    (console && link->peer != engine->supervisor) || (courier && link->peer != engine->courier)) {
 		cl_fail(&problem, CL_E_FORBIDDEN, "not from this process");
 		answer_problem(engine, job, &problem);
 		return;
@@ -309,7 +307,7 @@ static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t 
 		return;
 	}
 	if (courier && cl_str_is(job->request.target, "/outbox/stream")) {
-		cl_stream_open(engine, job, NULL);
+		cl_stream_open(engine, job, NULL, NULL);
 		job_free(job);
 		return;
 	}
@@ -326,6 +324,9 @@ static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t 
 	}
 	if (cl_access_resolve(engine->rules->access, engine->reader, job->arena, &job->request.credential,
 	                      cl_clock_now(engine->organization->clock), &principal, &problem)) {
+		if (problem.code == CL_E_UNAUTHENTICATED)
+			cl_interaction_audit_stranger(engine->organization->tail, &job->request, &job->route,
+			                              cl_clock_now(engine->organization->clock));
 		answer_problem(engine, job, &problem);
 		return;
 	}
@@ -384,8 +385,11 @@ static void on_connection(evutil_socket_t listener, short what, void *context)
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd < 0)
 			return;
+		struct ucred peer = {0};
+		socklen_t size = sizeof peer;
 		struct cl_link *link = calloc(1, sizeof *link);
 		link->engine = engine;
+		link->peer = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) ? -1 : peer.pid;
 		link->references = 1;
 		link->next = engine->links;
 		engine->links = link;
@@ -441,7 +445,11 @@ static void on_control(struct cl_channel *channel, enum cl_frame_type type, uint
 			stop(engine);
 		else if (cl_str_is(verb, "log") && cl_log_level_of(cl_json_get_text(message, "level"), &level))
 			cl_log_set_level(level);
-		else if (cl_str_is(verb, "reload"))
+		else if (cl_str_is(verb, "courier")) {
+			int64_t pid = 0;
+			cl_json_integer(cl_json_get(message, "pid"), &pid);
+			engine->courier = (pid_t)pid;
+		} else if (cl_str_is(verb, "reload"))
 			reload(engine, cl_json_get_text(message, "archive"));
 	}
 	cl_arena_free(arena);
@@ -508,6 +516,7 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	pthread_rwlockattr_t gate;
 	engine->organization = organization;
 	engine->folder = folder;
+	engine->supervisor = getppid();
 	engine->rules = cl_rules_keep(organization->rules);
 	engine->completed_end = &engine->completed;
 	pthread_mutex_init(&engine->completed_lock, NULL);

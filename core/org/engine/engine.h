@@ -21,6 +21,7 @@ struct cl_link {
 	struct cl_link *next;
 	struct cl_engine *engine;
 	struct cl_channel *channel; /* NULL once closed */
+	pid_t peer; /* the process at its other end, as the kernel says (SO_PEERCRED) */
 	int references;
 	uint64_t cancelled[16]; /* ids of requests whose client went away, newest last */
 	unsigned cancelled_next;
@@ -97,6 +98,14 @@ struct cl_stream {
 	struct cl_credential credential; /* resolved again for what is published, so that revocation ends the stream */
 	const struct cl_principal *listener; /* while changes are published: who hears them; NULL = nobody */
 	uint64_t after; /* what was committed up to here it knows, or has no part in */
+	/* Only what satisfies these criteria is told; empty = everything. Compiled under `rules`, anew when others are in force. */
+	struct cl_str watched;
+	struct cl_str subscription; /* id of the Subscription that they are of; the stream ends with it */
+	cl_instant opened;
+	struct cl_rules *rules;
+	struct cl_arena *compiled;
+	uint16_t type;
+	struct cl_criterion *where;
 	bool courier; /* hears only that the outbox changed */
 	bool behind; /* an event found no room in the channel's queue: it must resync */
 };
@@ -110,6 +119,7 @@ struct cl_engine {
 	struct cl_link *links;
 	struct cl_stream *streams;
 	struct cl_channel *control;
+	pid_t supervisor, courier; /* processes that may speak for administrators, and as the courier; 0 = none yet */
 	struct event *listener, *completed_event, *term;
 	struct event *retry; /* for what found no room in a channel's queue */
 	int completed_fd;
@@ -148,7 +158,9 @@ void cl_engine_poke(struct cl_engine *engine);
 /* Loop thread: tries again soon what found no room in a channel's queue. */
 void cl_engine_retry_soon(struct cl_engine *engine);
 /* stream.c: loop thread. */
-void cl_stream_open(struct cl_engine *engine, struct cl_job *job, const struct cl_principal *principal);
+/* `context` says what is watched; NULL with `principal` for the courier's. */
+void cl_stream_open(struct cl_engine *engine, struct cl_job *job, const struct cl_principal *principal,
+                    const struct cl_interaction_context *context);
 void cl_stream_publish(struct cl_engine *engine, const struct cl_change *changes);
 void cl_stream_outbox(struct cl_engine *engine);
 void cl_stream_drop(struct cl_engine *engine, const struct cl_link *link, uint64_t frame, bool all);

@@ -87,6 +87,8 @@ struct cl_interaction_context {
 	cl_instant modified; /* of the version that the answer is about; 0 when there is none */
 	struct cl_exports *exports; /* export.h; NULL where none can be asked for: in batches */
 	bool streams; /* the response opens an event stream */
+	/* What of it: "Task?status=requested", or empty for everything; and the Subscription that says so, if it is one. */
+	struct cl_str watched, subscription;
 };
 
 /* Reads: run on any connection. On success the response is filled. */
@@ -186,6 +188,11 @@ int cl_interaction_may_see(const struct cl_rules *rules, struct cl_store *store,
                            const struct cl_principal *principal, enum cl_interaction interaction,
                            const struct cl_version *current, const struct cl_version *version, struct cl_str *rule,
                            struct cl_err *e);
+/* A leaf for somebody who was not let in: what was tried, with what, from where. At most CL_STRANGERS_LOGGED a minute, the rest
+ * counted in the next: a stranger must not be able to fill the file. Any thread. */
+#define CL_STRANGERS_LOGGED 60
+void cl_interaction_audit_stranger(struct cl_audit_tail *tail, const struct cl_request *request,
+                                   const struct cl_route *route, cl_instant now);
 /* Who asks. The CapabilityStatement is no one's data: anybody may have it. */
 int cl_interaction_principal(const struct cl_rules *rules, struct cl_store *store, struct cl_arena *arena,
                              const struct cl_request *request, const struct cl_route *route, cl_instant now,

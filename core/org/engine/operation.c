@@ -1,9 +1,11 @@
-/* operation.c: $transition, $process-message, and the operations that plugins declare. */
+/* operation.c: $transition, $process-message, $secret, and the operations that plugins declare. */
 #include "org/engine/interaction.h"
 #include "base/date.h"
+#include "base/hash.h"
 #include "org/fhir/types.h"
 #include "org/fhir/validate.h"
 #include "org/flow/instance.h"
+#include "org/flow/subscription.h"
 
 /* ---- $transition: an event for a workflow instance ---- */
 
@@ -247,6 +249,37 @@ static int process_message(struct cl_interaction_context *context, struct cl_err
 	return 0;
 }
 
+/* ---- $secret: what verifies the notifications of a subscription, for who made it ---- */
+
+static int subscription_secret(struct cl_interaction_context *context, struct cl_err *e)
+{
+	struct cl_stored_subscription row = {0};
+	struct cl_err absent = {0};
+	uint8_t key[32];
+	struct cl_arena *arena = context->arena;
+	context->target = cl_arena_printf(arena, "Subscription/%.*s/$secret", CL_STR_ARGS(context->route->id));
+	int code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_READ, CL_TYPE_SUBSCRIPTION,
+	                         &context->rule, e);
+	if (code)
+		return code;
+	cl_store_subscription_get(context->store, arena, context->route->id, &row, &absent);
+	/* Whether somebody else's exists is not told either. */
+	if (!row.id.n || !cl_str_equal(row.principal, context->principal->name))
+		return cl_fail(e, CL_E_FORBIDDEN, "only who made a Subscription may have its secret");
+	cl_subscription_key(context->store, row.id, key);
+	struct cl_json *body = cl_json_new(arena, CL_JSON_OBJECT);
+	cl_json_set_text(arena, body, "resourceType", CL_STR("Parameters"));
+	struct cl_json *parameter = cl_json_append(arena, cl_json_set_array(arena, body, "parameter"));
+	*parameter = *cl_json_new(arena, CL_JSON_OBJECT);
+	cl_json_set_text(arena, parameter, "name", CL_STR("secret"));
+	cl_json_set_text(
+	        arena, parameter, "valueString",
+	        cl_arena_printf(arena, "whsec_%.*s",
+	                        CL_STR_ARGS(cl_base64(arena, (struct cl_str){(const char *)key, sizeof key}))));
+	cl_interaction_answer_json(context, 200, body);
+	return cl_interaction_audit_read(context, e);
+}
+
 /* ---- operations of plugins ---- */
 
 static bool plays_role(const struct cl_principal *principal, const struct cl_operation_rule *operation)
@@ -314,6 +347,8 @@ int cl_interaction_operation(struct cl_interaction_context *context, struct cl_e
 		return process_message(context, e);
 	if (route->id.n && (cl_str_is(route->operation, "$meta-add") || cl_str_is(route->operation, "$meta-delete")))
 		return cl_interaction_meta_change(context, cl_str_is(route->operation, "$meta-add"), e);
+	if (cl_str_is(route->operation, "$secret") && route->id.n && route->type == CL_TYPE_SUBSCRIPTION)
+		return subscription_secret(context, e);
 	for (size_t i = 0; i < catalog->operation_count; i++)
 		if (cl_str_equal(catalog->operations[i].name, route->operation))
 			return plugin_operation(context, &catalog->operations[i], e);

@@ -1,10 +1,12 @@
 /* organization.c: opening an organization, its timers, and whole steps for tests and tools. */
 #include "org/engine/run.h"
+#include "org/engine/subscribe.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "org/engine/reindex.h"
 #include "org/fhir/types.h"
 #include "org/flow/instance.h"
+#include "org/flow/subscription.h"
 #include <stdlib.h>
 
 #define CL_TIMER_FAILURES 5 /* then the timer is quarantined and waits for a person */
@@ -100,6 +102,8 @@ static int record_load(struct cl_organization *organization, struct cl_arena *ar
 		unit.key = rules->catalog->hash;
 		cl_lua_unit_begin(rules->lua, &unit);
 		code = cl_instance_migrate(&unit, former, e);
+		if (!code)
+			code = cl_subscribers_tell(organization, &unit, e);
 	}
 	return code;
 }
@@ -158,6 +162,7 @@ void cl_organization_close(struct cl_organization *organization)
 		cl_audit_tail_close(organization->tail);
 	if (organization->store)
 		cl_store_close(organization->store);
+	cl_subscribers_free(organization->subscribers);
 	cl_rules_release(organization->rules);
 	free(organization);
 }
@@ -204,6 +209,8 @@ static int run_timer(struct cl_organization *organization, struct cl_unit *unit,
 			code = cl_lua_recur(rules->lua, unit, recurring, e);
 	} else if (cl_str_starts(timer->name, "digest:")) {
 		code = cl_digest_timer(unit, timer, e);
+	} else if (cl_str_starts(timer->name, CL_SUBSCRIPTION_TIMER)) {
+		code = cl_subscription_timer(unit, timer, e);
 	} else if (cl_str_starts(timer->name, "set:")) {
 		code = cl_lua_timer(rules->lua, unit, timer, e);
 	} else {

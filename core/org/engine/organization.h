@@ -29,6 +29,8 @@ struct cl_organization {
 	const char *folder; /* borrowed from the caller of cl_organization_open */
 	struct cl_store *store; /* writer connection */
 	struct cl_audit_tail *tail;
+	struct cl_subscribers
+	        *subscribers; /* the writer's: active subscriptions, compiled (subscribe.c); NULL before the first */
 	struct cl_rules *rules; /* the writer's; published to other threads by the engine */
 	struct cl_clock *clock;
 	struct cl_watch *watch; /* never NULL: a private page when there is no supervisor */

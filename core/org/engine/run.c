@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "org/engine/console.h"
+#include "org/engine/subscribe.h"
 #include "org/fhir/types.h"
 #include <stdio.h>
 
@@ -65,7 +66,7 @@ int cl_run_reactions(struct cl_organization *organization, struct cl_unit *unit,
 		if (code)
 			return code;
 	}
-	return 0;
+	return cl_subscribers_tell(organization, unit, e);
 }
 
 struct cl_str cl_request_hex(struct cl_arena *arena, const struct cl_request *request)
@@ -212,20 +213,23 @@ static void add_header(struct cl_arena *arena, struct cl_json *headers, const st
 		cl_json_set_text(arena, headers, name, value);
 }
 
-/* Creates and updates whose version is the input itself keep it by reference. Tasks are rewritten by their machines. */
+/* Creates and updates whose version is the input itself keep it by reference. Tasks are rewritten by their machines,
+ * and a Subscription's status and secrets by the server. */
 static bool input_by_reference(const struct cl_route *route)
 {
 	return (route->kind == CL_ROUTE_CREATE || (route->kind == CL_ROUTE_UPDATE && route->id.n)) &&
-	       !cl_str_is(cl_fhir_type_name(route->type), "Task");
+	       route->type != CL_TYPE_TASK && route->type != CL_TYPE_SUBSCRIPTION;
 }
 
-/* Administrators' questions and the courier's are asked on the writer but change nothing: they are no events. */
+/* Administrators' questions and the courier's are asked on the writer but change nothing: they are no events. Nor is $secret. */
 static bool changes_something(const struct cl_interaction_context *context)
 {
 	if (context->route->kind == CL_ROUTE_CONSOLE)
 		return cl_console_changes(context->arena, context->request->body);
 	if (context->route->kind == CL_ROUTE_REPLY)
 		return cl_str_is(context->request->method, "POST");
+	if (context->route->kind == CL_ROUTE_OPERATION)
+		return !cl_str_is(context->route->operation, "$secret");
 	return context->route->kind != CL_ROUTE_COURIER || !cl_str_is(context->request->target, "/outbox");
 }
 
@@ -480,6 +484,9 @@ void cl_organization_run(struct cl_organization *organization, struct cl_arena *
 	if (cl_route_find(arena, request, &route, &problem) ||
 	    cl_interaction_principal(organization->rules, organization->store, arena, request, &route,
 	                             cl_clock_now(organization->clock), &principal, &problem)) {
+		if (problem.code == CL_E_UNAUTHENTICATED)
+			cl_interaction_audit_stranger(organization->tail, request, &route,
+			                              cl_clock_now(organization->clock));
 		cl_interaction_answer_error(arena, NULL, &problem, &out->response);
 		return;
 	}

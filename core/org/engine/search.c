@@ -5,35 +5,6 @@
 #include "org/fhir/index.h"
 #include "org/fhir/types.h"
 
-/* Chains and _has look at other resources: only at those that a search of the principal's own would find, or their answers
- * would tell what they say (pitfalls 18). */
-static void guard_chains(struct cl_interaction_context *context, struct cl_criterion *criterion)
-{
-	struct cl_arena *arena = context->arena;
-	struct cl_criterion *access = NULL;
-	struct cl_str rule;
-	struct cl_err denied = {0};
-	if (!criterion || context->principal->console)
-		return;
-	for (size_t i = 0; i < criterion->child_count; i++)
-		guard_chains(context, &criterion->children[i]);
-	if (criterion->kind != CL_CHAIN && criterion->kind != CL_REVERSE)
-		return;
-	if (!criterion->type || cl_access_predicate(context->rules->access, arena, context->principal, CL_ACCESS_SEARCH,
-	                                            criterion->type, &access, &rule, &denied)) {
-		*criterion = (struct cl_criterion){.kind = CL_FALSE};
-		return;
-	}
-	if (!access)
-		return;
-	struct cl_criterion *both = CL_NEW(arena, struct cl_criterion);
-	*both = (struct cl_criterion){
-	        .kind = CL_AND, .children = CL_NEW_ARRAY(arena, struct cl_criterion, 2), .child_count = 2};
-	both->children[0] = criterion->children[0];
-	both->children[1] = *access;
-	criterion->children = both;
-}
-
 int cl_interaction_condition(struct cl_interaction_context *context, uint16_t type, struct cl_str text,
                              struct cl_criterion **out, struct cl_err *e)
 {
@@ -44,7 +15,7 @@ int cl_interaction_condition(struct cl_interaction_context *context, uint16_t ty
 	        .now = context->now};
 	int code = cl_fhir_search_parse(context->arena, &parse, text, &search, e);
 	*out = code ? NULL : search.query.where;
-	guard_chains(context, *out);
+	cl_access_guard(context->rules->access, context->arena, context->principal, *out);
 	return code;
 }
 
@@ -150,7 +121,7 @@ static int prepare(struct cl_interaction_context *context, uint16_t type, bool a
 		                           type, &search->query.access, &context->rule, e);
 	if (code)
 		return code;
-	guard_chains(context, search->query.where);
+	cl_access_guard(context->rules->access, context->arena, context->principal, search->query.where);
 	if (route->compartment.n) {
 		*possible = in_compartment(context->arena, route, type, &compartment);
 		add_criterion(context->arena, &search->query.where, compartment);
@@ -364,7 +335,7 @@ int cl_interaction_capability(struct cl_interaction_context *context, struct cl_
 	uint16_t task = cl_fhir_type(CL_STR("Task"));
 	(void)e;
 	struct cl_capability_operation *operations =
-	        CL_NEW_ARRAY(arena, struct cl_capability_operation, catalog->operation_count + 8);
+	        CL_NEW_ARRAY(arena, struct cl_capability_operation, catalog->operation_count + 9);
 	operations[count++] =
 	        (struct cl_capability_operation){task, CL_STR("transition"),
 	                                         cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Task-transition",
@@ -376,6 +347,10 @@ int cl_interaction_capability(struct cl_interaction_context *context, struct cl_
 	        (struct cl_capability_operation){task, CL_STR("import"),
 	                                         cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Task-import",
 	                                                         CL_STR_ARGS(context->request->base))};
+	operations[count++] = (struct cl_capability_operation){
+	        CL_TYPE_SUBSCRIPTION, CL_STR("secret"),
+	        cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Subscription-secret",
+	                        CL_STR_ARGS(context->request->base))};
 	operations[count++] = (struct cl_capability_operation){
 	        0, CL_STR("process-message"),
 	        CL_STR("http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message")};

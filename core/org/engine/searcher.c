@@ -43,6 +43,8 @@ static bool run_search(struct cl_engine *engine, struct cl_store *store, struct 
 	else
 		cl_interaction_principal(job->rules, store, job->arena, &job->request, &job->route, now, &principal,
 		                         &problem);
+	if (problem.code == CL_E_UNAUTHENTICATED)
+		cl_interaction_audit_stranger(engine->organization->tail, &job->request, &job->route, now);
 	if (problem.code) {
 		cl_interaction_answer_error(job->arena, NULL, &problem, &job->outcome.response);
 		return true;

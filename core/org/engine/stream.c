@@ -1,12 +1,15 @@
 /* stream.c: event streams: ids only, and only those that the stream's principal may read (pitfalls 19). */
 #include "org/engine/engine.h"
 #include "base/log.h"
+#include "org/fhir/index.h"
 #include "org/fhir/types.h"
+#include "org/flow/subscription.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define CL_STREAM_RESUME 10000 /* events looked through on resume; further back the client must resync */
+#define CL_STREAM_VERSIONS 1000 /* versions read on resume to see whether they were watched; the same */
 
 static const char *const operation_words[] = {"", "create", "update", "delete"};
 
@@ -24,6 +27,59 @@ static bool may_hear(struct cl_engine *engine, struct cl_arena *arena, const str
 		return false;
 	return !cl_interaction_may_see(engine->rules, engine->reader, arena, principal, CL_ACCESS_READ, &version,
 	                               &version, &rule, &e);
+}
+
+/* ---- what is watched ---- */
+
+/* Looks at the criteria again when other rules are in force: what chains may see hangs on them. */
+static void watch(struct cl_engine *engine, struct cl_stream *stream, const struct cl_principal *principal)
+{
+	struct cl_str query;
+	struct cl_err problem = {0};
+	if (!stream->watched.n || stream->rules == engine->rules)
+		return;
+	cl_rules_release(stream->rules);
+	cl_arena_free(stream->compiled);
+	stream->rules = cl_rules_keep(engine->rules);
+	stream->compiled = cl_arena_new(0);
+	if (cl_subscription_criteria(stream->compiled, stream->watched, stream->opened, &stream->type, &stream->where,
+	                             &query, &problem)) {
+		stream->where = CL_NEW(stream->compiled, struct cl_criterion);
+		stream->where->kind = CL_FALSE;
+	}
+	cl_access_guard(engine->rules->access, stream->compiled, principal, stream->where);
+}
+
+/* The criteria apply to the new value of a resource (R4 section 2.46): deletions satisfy none. */
+static bool is_watched(struct cl_engine *engine, const struct cl_stream *stream, uint16_t type, struct cl_str id,
+                       const struct cl_index *values)
+{
+	bool matches = false;
+	struct cl_err problem = {0};
+	if (!stream->watched.n)
+		return true;
+	if (type != stream->type || !values)
+		return false;
+	return !stream->where ||
+	       (!cl_criterion_decide(engine->reader, stream->where, type, id, values, &matches, &problem) && matches);
+}
+
+/* The same of a version that was stored long ago. */
+static bool was_watched(struct cl_engine *engine, struct cl_arena *arena, const struct cl_stream *stream,
+                        const struct cl_stored_event *stored)
+{
+	struct cl_version version;
+	struct cl_json *resource;
+	struct cl_index values;
+	struct cl_err problem = {0};
+	if (!stream->watched.n)
+		return true;
+	return stored->type == stream->type &&
+	       !cl_store_get_version(engine->reader, arena, stored->type, stored->id, stored->version, &version,
+	                             &problem) &&
+	       version.operation != CL_OP_DELETE && !cl_json_parse(arena, version.body, NULL, &resource, &problem) &&
+	       !cl_fhir_index(arena, stored->type, resource, &values, &problem) &&
+	       is_watched(engine, stream, stored->type, stored->id, &values);
 }
 
 static struct cl_str transition_text(struct cl_arena *arena, struct cl_str workflow, struct cl_str from,
@@ -48,6 +104,7 @@ struct cl_resume {
 	struct cl_arena *arena; /* for one event */
 	struct cl_stream *stream;
 	const struct cl_principal *principal;
+	size_t versions; /* read to see whether they were watched */
 	struct cl_stored_event held; /* a change whose transition may follow; sequence 0 = none */
 	struct cl_arena *held_arena;
 };
@@ -71,6 +128,14 @@ static int send_held(struct cl_resume *resume, struct cl_str transition)
 	cl_arena_reset(resume->arena);
 	if (!may_hear(resume->engine, resume->arena, resume->principal, held->type, held->id,
 	              cl_str_is(held->kind, "delete")))
+		return 0;
+	if (resume->stream->watched.n && held->type == resume->stream->type &&
+	    ++resume->versions > CL_STREAM_VERSIONS) {
+		resume->stream->behind = true;
+		cl_engine_retry_soon(resume->engine);
+		return CL_E_LIMIT;
+	}
+	if (!was_watched(resume->engine, resume->arena, resume->stream, held))
 		return 0;
 	if (transition.n && !cl_json_parse(resume->arena, transition, NULL, &json, &ignored)) {
 		event.kind = CL_STR("transition");
@@ -120,7 +185,8 @@ static bool parse_last(struct cl_str text, uint64_t *incarnation, uint64_t *sequ
 	return sscanf(copy, "%" SCNu64 "-%" SCNu64, incarnation, sequence) == 2;
 }
 
-void cl_stream_open(struct cl_engine *engine, struct cl_job *job, const struct cl_principal *principal)
+void cl_stream_open(struct cl_engine *engine, struct cl_job *job, const struct cl_principal *principal,
+                    const struct cl_interaction_context *context)
 {
 	struct cl_response response = {.status = 200, .stream = true};
 	struct cl_stream *stream = calloc(1, sizeof *stream);
@@ -130,6 +196,12 @@ void cl_stream_open(struct cl_engine *engine, struct cl_job *job, const struct c
 	stream->courier = !principal;
 	stream->arena = cl_arena_new(0);
 	stream->credential = copy_credential(stream->arena, &job->request.credential);
+	if (context) {
+		stream->watched = cl_arena_copy(stream->arena, context->watched);
+		stream->subscription = cl_arena_copy(stream->arena, context->subscription);
+		stream->opened = context->now;
+		watch(engine, stream, principal);
+	}
 	/* What is committed but not published yet comes from the store on resume, and is not told twice. */
 	uint64_t incarnation, sequence, last = cl_store_last_sequence(engine->reader);
 	stream->after = last;
@@ -177,6 +249,8 @@ static void end_stream(struct cl_stream **place)
 	struct cl_stream *stream = *place;
 	*place = stream->next;
 	stream->link->references--;
+	cl_rules_release(stream->rules);
+	cl_arena_free(stream->compiled);
 	cl_arena_free(stream->arena);
 	free(stream);
 }
@@ -208,12 +282,33 @@ static const struct cl_principal *listener(struct cl_engine *engine, struct cl_a
 	struct cl_err e = {0};
 	int code = cl_access_resolve(engine->rules->access, engine->reader, arena, &stream->credential,
 	                             cl_clock_now(engine->organization->clock), &principal, &e);
-	if (!code)
+	if (!code) {
+		watch(engine, stream, principal);
 		return principal;
+	}
 	/* Unsent, it is found again with the next event. */
 	if (!cl_channel_send(stream->link->channel, CL_FRAME_CANCEL, stream->frame, CL_STR_NONE, -1))
 		end_stream(place);
 	return NULL;
+}
+
+/* A stream of a Subscription ends when that does. */
+static void end_with_subscriptions(struct cl_engine *engine, const struct cl_change *changes)
+{
+	for (const struct cl_change *change = changes; change; change = change->next) {
+		if (change->type != CL_TYPE_SUBSCRIPTION ||
+		    (change->resource &&
+		     (cl_str_is(change->status, "active") || cl_str_is(change->status, "requested"))))
+			continue;
+		for (struct cl_stream **place = &engine->streams; *place;) {
+			struct cl_stream *stream = *place;
+			if (cl_str_equal(stream->subscription, change->id) &&
+			    !cl_channel_send(stream->link->channel, CL_FRAME_CANCEL, stream->frame, CL_STR_NONE, -1))
+				end_stream(place);
+			else
+				place = &stream->next;
+		}
+	}
 }
 
 void cl_stream_publish(struct cl_engine *engine, const struct cl_change *changes)
@@ -232,6 +327,8 @@ void cl_stream_publish(struct cl_engine *engine, const struct cl_change *changes
 		heard = principal ? stream : heard;
 		place = &stream->next;
 	}
+	if (heard)
+		end_with_subscriptions(engine, changes);
 	for (const struct cl_change *change = heard ? changes : NULL; change; change = change->next) {
 		struct cl_event event = {
 		        .sequence = change->sequence,
@@ -246,6 +343,7 @@ void cl_stream_publish(struct cl_engine *engine, const struct cl_change *changes
 		};
 		for (struct cl_stream *stream = engine->streams; stream; stream = stream->next)
 			if (stream->listener && !stream->behind && change->sequence > stream->after &&
+			    is_watched(engine, stream, change->type, change->id, change->values) &&
 			    may_hear(engine, arena, stream->listener, change->type, change->id,
 			             change->operation == CL_OP_DELETE))
 				send_event(engine, stream, &event);

@@ -5,13 +5,32 @@
 #include "org/fhir/types.h"
 #include "org/flow/instance.h"
 
+/* Who may not search a type cannot subscribe to it. What of it they may see is decided for each resource. */
+static int decide_watching(struct cl_interaction_context *context, const struct cl_json *resource, struct cl_err *e)
+{
+	struct cl_str criteria = cl_json_get_text(resource, "criteria"), status = cl_json_get_text(resource, "status");
+	const char *mark = criteria.n ? memchr(criteria.p, '?', criteria.n) : NULL;
+	uint16_t type = cl_fhir_type((struct cl_str){criteria.p, mark ? (size_t)(mark - criteria.p) : criteria.n});
+	if (!type || (!cl_str_is(status, "requested") && !cl_str_is(status, "active")))
+		return 0;
+	int code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_SEARCH, type, &context->rule, e);
+	if (!code)
+		code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_READ, type, &context->rule,
+		                     e);
+	if (code)
+		cl_fail_at(e, "Subscription.criteria");
+	return code;
+}
+
 int cl_write_decide(struct cl_interaction_context *context, enum cl_interaction interaction, uint16_t type,
                     struct cl_str id, const struct cl_json *resource, struct cl_err *e)
 {
 	struct cl_index values;
 	if (context->principal->console)
 		return 0;
-	int code = cl_fhir_index(context->arena, type, resource, &values, e);
+	int code = type == CL_TYPE_SUBSCRIPTION ? decide_watching(context, resource, e) : 0;
+	if (!code)
+		code = cl_fhir_index(context->arena, type, resource, &values, e);
 	if (code)
 		return code;
 	return cl_access_decide(context->rules->access, context->store, context->arena, context->principal, interaction,

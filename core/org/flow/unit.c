@@ -1,5 +1,6 @@
 /* unit.c: one change is one change: a version with its index, its event, its audit leaf and its place in the queue. */
 #include "org/flow/data_rule.h"
+#include "org/flow/subscription.h"
 #include "org/flow/unit_internal.h"
 #include "base/date.h"
 #include "base/id.h"
@@ -229,6 +230,10 @@ static int record(struct cl_unit *unit, struct cl_version *version, struct cl_js
 	change->version = number;
 	change->row = version->row;
 	change->resource = resource;
+	if (resource) {
+		change->values = CL_NEW(unit->arena, struct cl_index);
+		*change->values = *after;
+	}
 	change->status = status_of(resource);
 	change->former_status = former_status;
 	return 0;
@@ -243,6 +248,8 @@ static int put_body(struct cl_unit *unit, struct cl_version *version, struct cl_
 	int n = snprintf(digits, sizeof digits, "%lld", (long long)version->version);
 	set_meta(unit, resource, (struct cl_str){digits, (size_t)n}, cl_instant_text(unit->arena, unit->now));
 	int code = flags & CL_PUT_TRUSTED ? 0 : validate(unit, resource, issues, e);
+	if (!code && version->type == CL_TYPE_SUBSCRIPTION && !(flags & CL_PUT_TRUSTED))
+		code = cl_subscription_take(unit, version, resource, e);
 	if (!code)
 		code = cl_fhir_index(unit->arena, version->type, resource, &after, e);
 	if (!code && former)
@@ -283,6 +290,8 @@ int cl_unit_put_over(struct cl_unit *unit, enum cl_operation operation, uint16_t
 		struct cl_index before = {0}, after = {0};
 		struct cl_rule_findings findings;
 		code = cl_fhir_index(unit->arena, type, former_tree, &before, e);
+		if (!code && type == CL_TYPE_SUBSCRIPTION)
+			code = cl_subscription_forget(unit, version.id, e);
 		if (!code)
 			code = cl_data_rules_ask(unit, type, version.id, NULL, former_tree, &before, &after, &findings,
 			                         e);

@@ -8,6 +8,16 @@
 #include "org/store/audit.h"
 #include "org/store/store.h"
 
+#define CL_SUBSCRIPTIONS_MOST 1000 /* unless the configuration says otherwise */
+
+/* Where notifications may be sent. */
+struct cl_subscription_facts {
+	const struct cl_json *destinations; /* array of patterns (base/destination.h), or NULL: nowhere */
+	bool http; /* addresses without TLS may be listed */
+	bool private_addresses; /* addresses of this machine and its network may be called */
+	int64_t most; /* that are active at a time */
+};
+
 /* Facts of the organization that rules need; lives as long as the catalog. */
 struct cl_organization_facts {
 	struct cl_str id, name;
@@ -16,6 +26,7 @@ struct cl_organization_facts {
 	struct cl_calendar calendar;
 	struct cl_str *partners; /* ids that messages may be sent to */
 	size_t partner_count;
+	struct cl_subscription_facts subscriptions;
 	struct cl_json *config; /* the whole configuration file */
 };
 
@@ -60,6 +71,7 @@ struct cl_change {
 	struct cl_str id;
 	int64_t version, row;
 	struct cl_json *resource; /* as it became; NULL for a deletion */
+	struct cl_index *values; /* its index values; NULL for a deletion */
 	struct cl_str status, former_status; /* the resource's `status` element now and before */
 	struct cl_str workflow, event, from, to; /* for transitions; else empty */
 	int depth; /* how many handlers deep: bounded by CL_UNIT_DEPTH */

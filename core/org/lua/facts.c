@@ -1,5 +1,6 @@
 /* facts.c: what rules need to know of the organization, from its configuration: zone, holidays, hours, partners. */
 #include "base/closest.h"
+#include "base/destination.h"
 #include "org/lua/internal.h"
 #include <stdlib.h>
 
@@ -12,12 +13,12 @@ struct reading {
 
 /* Names that some part of Careloop reads; a slip of the pen must not be passed over in silence. */
 static const char *const known_fields[] = {
-        "id",          "name",       "zone",          "hours",         "holidays",   "reference",
-        "url",         "model",      "programs",      "services",      "connectors", "plugins",
-        "partners",    "principals", "settings",      "metrics",       "host",       "hosts",
-        "summary",     "logo",       "limits",        "witness",       "retention",  "mail",
-        "courier",     "sessions",   "import_spread", "hold_outgoing", "digests",    "escalation_ceilings",
-        "reply_links",
+        "id",          "name",          "zone",          "hours",         "holidays",   "reference",
+        "url",         "model",         "programs",      "services",      "connectors", "plugins",
+        "partners",    "principals",    "settings",      "metrics",       "host",       "hosts",
+        "summary",     "logo",          "limits",        "witness",       "retention",  "mail",
+        "courier",     "sessions",      "import_spread", "hold_outgoing", "digests",    "escalation_ceilings",
+        "reply_links", "subscriptions",
 };
 
 static void check_fields(const struct reading *reading, const struct cl_json *organization)
@@ -169,6 +170,9 @@ static void read_partners(const struct reading *reading, const struct cl_json *p
 	for (uint32_t i = 0; i < partners->count; i++) {
 		if (partners->members[i].value.kind != CL_JSON_OBJECT)
 			PROBLEM(reading, "partners.%.*s must be a table", CL_STR_ARGS(partners->members[i].name));
+		/* Notifications stand in the outbox beside messages, as "subscription:<id>". */
+		if (memchr(partners->members[i].name.p, ':', partners->members[i].name.n))
+			PROBLEM(reading, "partners.%.*s: an id has no ':'", CL_STR_ARGS(partners->members[i].name));
 		facts->partners[facts->partner_count++] = partners->members[i].name;
 	}
 }
@@ -201,6 +205,48 @@ static void check_by_role(const struct reading *reading, const struct cl_json *t
 		PROBLEM(reading, "%s must be a table by role", time ? "digests" : "escalation_ceilings");
 }
 
+/* subscriptions = { destinations = { "https://hooks.example.org/careloop" }, most = 100, http = true, private_addresses = true } */
+static void read_subscriptions(const struct reading *reading, const struct cl_json *table)
+{
+	struct cl_subscription_facts *facts = &reading->lua->facts.subscriptions;
+	facts->most = CL_SUBSCRIPTIONS_MOST;
+	if (!table || (table->kind == CL_JSON_ARRAY && table->count == 0))
+		return;
+	if (table->kind != CL_JSON_OBJECT) {
+		PROBLEM(reading, "subscriptions must be a table: { destinations = { \"https://...\" } }");
+		return;
+	}
+	for (uint32_t i = 0; i < table->count; i++) {
+		struct cl_str name = table->members[i].name;
+		const struct cl_json *value = &table->members[i].value;
+		bool flag = value->kind == CL_JSON_TRUE || value->kind == CL_JSON_FALSE;
+		if (cl_str_is(name, "http") && flag)
+			facts->http = cl_json_is_true(value);
+		else if (cl_str_is(name, "private_addresses") && flag)
+			facts->private_addresses = cl_json_is_true(value);
+		else if (cl_str_is(name, "most") && cl_json_integer(value, &facts->most) && facts->most >= 0)
+			continue;
+		else if (cl_str_is(name, "destinations") && value->kind == CL_JSON_ARRAY)
+			facts->destinations = value;
+		else
+			PROBLEM(reading,
+			        "subscriptions.%.*s: known are destinations (a list of addresses), most (a number), "
+			        "http and "
+			        "private_addresses (true or false)",
+			        CL_STR_ARGS(name));
+	}
+	for (uint32_t i = 0; facts->destinations && i < facts->destinations->count; i++) {
+		struct cl_err e = {0};
+		struct cl_str text = cl_json_text(&facts->destinations->items[i]);
+		if (cl_destination_check_pattern(text, &e))
+			PROBLEM(reading, "subscriptions.destinations[%u] '%.*s': %s", i + 1, CL_STR_ARGS(text),
+			        e.message);
+		else if (cl_str_starts(text, "http://") && !facts->http)
+			PROBLEM(reading, "subscriptions.destinations[%u]: http:// needs subscriptions.http = true",
+			        i + 1);
+	}
+}
+
 void cl_facts_read(struct cl_lua *lua, const struct cl_json *organization)
 {
 	struct cl_organization_facts *facts = &lua->facts;
@@ -229,4 +275,5 @@ void cl_facts_read(struct cl_lua *lua, const struct cl_json *organization)
 	check_by_role(&reading, cl_json_get(facts->config, "digests"), true);
 	check_by_role(&reading, cl_json_get(facts->config, "escalation_ceilings"), false);
 	check_duration(&reading, facts->config, "hold_outgoing");
+	read_subscriptions(&reading, cl_json_get(facts->config, "subscriptions"));
 }

@@ -91,6 +91,8 @@ struct cl_store {
 
 	struct cl_symbols symbols;
 	int64_t symbols_at_begin, symbols_at_savepoint;
+	uint64_t subscription_generation;
+	bool subscriptions_touched; /* in this transaction */
 	uint64_t last_sequence; /* writer's cache */
 	bool last_sequence_known;
 	int64_t *next_rows; /* writer's cache by type; 0 = ask the file */

@@ -137,6 +137,75 @@ int cl_store_outbox_withdraw(struct cl_store *store, struct cl_arena *arena, str
 	                  : 0;
 }
 
+int cl_store_outbox_get(struct cl_store *store, struct cl_arena *arena, int64_t number, struct cl_outgoing *out,
+                        struct cl_err *e)
+{
+	struct cl_outgoing_list found = {0};
+	sqlite3_stmt *statement = cl_statement(store, "SELECT " COLUMNS " FROM outbox WHERE number = ?1", e);
+	if (!statement)
+		return cl_unprepared(e);
+	sqlite3_bind_int64(statement, 1, number);
+	int code = list(store, arena, statement, &found, e);
+	if (!code && !found.count)
+		code = cl_fail(e, CL_E_NOT_FOUND, "there is no outgoing message %lld", (long long)number);
+	if (!code)
+		*out = found.items[0];
+	return code;
+}
+
+int cl_store_outbox_remove(struct cl_store *store, int64_t number, struct cl_err *e)
+{
+	int code = cl_need_transaction(store, e);
+	if (code)
+		return code;
+	sqlite3_stmt *statement = cl_statement(store, "DELETE FROM outbox WHERE number = ?1", e);
+	if (statement)
+		sqlite3_bind_int64(statement, 1, number);
+	return cl_run(store, statement, e);
+}
+
+int cl_store_outbox_move(struct cl_store *store, struct cl_str destination, struct cl_str from, struct cl_str to,
+                         cl_instant due, struct cl_str problem, int64_t *count, struct cl_err *e)
+{
+	int code = cl_need_transaction(store, e);
+	if (code)
+		return code;
+	sqlite3_stmt *statement = cl_statement(
+	        store,
+	        "UPDATE outbox SET state = ?3, attempts = CASE WHEN ?3 = 'waiting' THEN 0 ELSE attempts END,"
+	        " due = ?4, problem = ?5 WHERE destination = ?1 AND state = ?2",
+	        e);
+	if (statement) {
+		cl_bind_text(statement, 1, destination);
+		cl_bind_text(statement, 2, from);
+		cl_bind_text(statement, 3, to);
+		sqlite3_bind_int64(statement, 4, due);
+		cl_bind_text(statement, 5, problem);
+	}
+	code = cl_run(store, statement, e);
+	if (!code && count)
+		*count = sqlite3_changes(store->db);
+	return code;
+}
+
+int cl_store_outbox_count(struct cl_store *store, struct cl_str destination, struct cl_str state, int64_t *out,
+                          struct cl_err *e)
+{
+	sqlite3_stmt *statement =
+	        cl_statement(store, "SELECT count(*) FROM outbox WHERE destination = ?1 AND state = ?2", e);
+	if (!statement)
+		return cl_unprepared(e);
+	cl_bind_text(statement, 1, destination);
+	cl_bind_text(statement, 2, state);
+	int code = cl_step(store, statement, e);
+	if (code == 1) {
+		*out = sqlite3_column_int64(statement, 0);
+		sqlite3_reset(statement);
+		code = 0;
+	}
+	return code;
+}
+
 int cl_store_inbox_add(struct cl_store *store, struct cl_str sender, struct cl_str key, cl_instant at, struct cl_err *e)
 {
 	int code = cl_need_transaction(store, e);

@@ -104,10 +104,21 @@ static const char version_2[] = "DELETE FROM meta WHERE name IN ('index_version'
 static const char version_3[] = "ALTER TABLE transition ADD COLUMN former TEXT NOT NULL DEFAULT '';"
                                 "ALTER TABLE transition ADD COLUMN undone INTEGER NOT NULL DEFAULT 0";
 
+/* clang-format off: statements, not prose */
+/* The criteria of a Subscription, whose rights it has, and what its resource must not show. */
+static const char version_4[] =
+        "CREATE TABLE subscription(id TEXT PRIMARY KEY, version INTEGER NOT NULL, state TEXT NOT NULL, type INTEGER"
+        " NOT NULL, criteria TEXT NOT NULL, principal TEXT NOT NULL, made INTEGER NOT NULL, until INTEGER NOT NULL,"
+        " endpoint TEXT NOT NULL, payload TEXT NOT NULL, headers TEXT NOT NULL, failures INTEGER NOT NULL, delivered"
+        " INTEGER NOT NULL, delivered_at INTEGER NOT NULL, problem TEXT NOT NULL) STRICT, WITHOUT ROWID;"
+        "CREATE INDEX outbox_destination ON outbox(destination, state, number);";
+/* clang-format on */
+
 const struct cl_migration cl_migrations[] = {
         {1, version_1},
         {2, version_2},
         {3, version_3},
+        {4, version_4},
 };
 const size_t cl_migration_count = sizeof(cl_migrations) / sizeof(cl_migrations[0]);
 

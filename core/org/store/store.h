@@ -302,9 +302,55 @@ int cl_store_outbox_update(struct cl_store *store, int64_t number, struct cl_str
 /* A message that still waits is withdrawn (state "withdrawn"); one that has gone out, or was given up, stays as it is. */
 int cl_store_outbox_withdraw(struct cl_store *store, struct cl_arena *arena, struct cl_str key, bool *withdrawn,
                              struct cl_str *destination, struct cl_err *e);
+/* One message. CL_E_NOT_FOUND. */
+int cl_store_outbox_get(struct cl_store *store, struct cl_arena *arena, int64_t number, struct cl_outgoing *out,
+                        struct cl_err *e);
+int cl_store_outbox_remove(struct cl_store *store, int64_t number, struct cl_err *e);
+/* Every message to `destination` in state `from` gets state `to`: at once due, without attempts when it waits again. Returns
+ * how many in *count (may be NULL). */
+int cl_store_outbox_move(struct cl_store *store, struct cl_str destination, struct cl_str from, struct cl_str to,
+                         cl_instant due, struct cl_str problem, int64_t *count, struct cl_err *e);
+int cl_store_outbox_count(struct cl_store *store, struct cl_str destination, struct cl_str state, int64_t *out,
+                          struct cl_err *e);
 /* Records that the message (sender, key) was taken in; CL_E_CONFLICT when it was before. */
 int cl_store_inbox_add(struct cl_store *store, struct cl_str sender, struct cl_str key, cl_instant at,
                        struct cl_err *e);
+
+/* ---- subscriptions: what their resources do not show, and what the match of changes needs ---- */
+struct cl_stored_subscription {
+	struct cl_str id; /* of the Subscription */
+	int64_t version; /* of the Subscription that these values came from, or that the server made since */
+	struct cl_str state; /* "requested" "active" "error" "off" */
+	uint16_t type; /* of the resources that are watched; 0 when it never was active */
+	struct cl_str criteria; /* after the question mark */
+	struct cl_str principal; /* whose eyes it sees with */
+	cl_instant made; /* when this version was written: what prefix ap compares with */
+	cl_instant until; /* 0 = open */
+	struct cl_str endpoint, payload; /* payload: "" "id-only" "full-resource" */
+	struct cl_str headers; /* JSON array of "Name: value", as they are sent */
+	int64_t failures; /* notifications given up in a row */
+	int64_t delivered;
+	cl_instant delivered_at;
+	struct cl_str problem;
+};
+int cl_store_subscription_put(struct cl_store *store, const struct cl_stored_subscription *subscription,
+                              struct cl_err *e);
+int cl_store_subscription_get(struct cl_store *store, struct cl_arena *arena, struct cl_str id,
+                              struct cl_stored_subscription *out, struct cl_err *e);
+int cl_store_subscription_remove(struct cl_store *store, struct cl_str id, struct cl_err *e);
+struct cl_subscription_list {
+	struct cl_stored_subscription *items;
+	size_t count;
+};
+/* By id; empty state = all. */
+int cl_store_subscriptions(struct cl_store *store, struct cl_arena *arena, struct cl_str state,
+                           struct cl_subscription_list *out, struct cl_err *e);
+int cl_store_subscription_count(struct cl_store *store, int64_t *active, struct cl_err *e); /* or requested */
+/* Counts what `delivered` and `failures` say without telling the caches that a subscription changed. */
+int cl_store_subscription_note(struct cl_store *store, struct cl_str id, bool delivered, cl_instant at,
+                               struct cl_str problem, struct cl_err *e);
+/* Another number after every change of a subscription, and after each that was taken back. */
+uint64_t cl_store_subscription_generation(const struct cl_store *store);
 
 /* ---- requests: answers kept so that a resent or repeated request is answered once (pitfalls 4) ---- */
 struct cl_stored_answer {

@@ -14,6 +14,7 @@ void cl_store_forget(struct cl_store *store, bool to_savepoint)
 	store->frontier = to_savepoint ? store->frontier_at_savepoint : store->frontier_at_begin;
 	if (!to_savepoint)
 		store->frontier_changed = false;
+	store->subscription_generation += store->subscriptions_touched;
 }
 
 int cl_store_begin(struct cl_store *store, struct cl_err *e)
@@ -29,6 +30,7 @@ int cl_store_begin(struct cl_store *store, struct cl_err *e)
 	if (code)
 		return code;
 	store->transaction = true;
+	store->subscriptions_touched = false;
 	store->savepoint = false;
 	store->symbols_at_begin = store->symbols.next;
 	store->frontier_at_begin = store->frontier;
