@@ -440,7 +440,7 @@ int cl_store_open(const char *folder, const char *name, enum cl_store_mode mode,
 		cl_die("no memory for a store");
 	store->writer = mode == CL_STORE_WRITER;
 	store->plan.first_look = 64;
-	store->plan.few = 4096;
+	store->plan.few = 2048;
 	store->plan.walk_first = 20000;
 	store->lock = -1;
 	store->folder = strdup(folder);
