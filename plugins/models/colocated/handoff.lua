@@ -5,6 +5,7 @@ local codes = require "lib/codes"
 local dates = require "lib/dates"
 local resources = require "lib/resources"
 local screens = require "lib/screens"
+local scrub = require "scrub"
 local team = require "lib/team"
 
 local handoff = {}
@@ -142,15 +143,16 @@ end
 
 -- ---- slots ----
 
-local function slot_query(ctx, from, to)
-	return "status=free&service-type=" .. ctx.setting.consultant_slot .. "&start=ge" .. from .. "&start=le" .. to
+local function slot_query(ctx, from, to, kind)
+	return "status=free&service-type=" .. (kind or ctx.setting.consultant_slot) .. "&start=ge" .. from .. "&start=le" .. to
 		.. "&_sort=start&_count=50"
 end
 
 -- A free slot that covers now or begins before the consultant would have to be there.
-function handoff.free_now(ctx)
+-- `kind`: the service type, by default that of the consultants in the house.
+function handoff.free_now(ctx, kind)
 	local now = ctx:now()
-	local query = slot_query(ctx, ctx:add(now, "-60 minutes"), ctx:add(now, ctx.setting.arrive_within))
+	local query = slot_query(ctx, ctx:add(now, "-60 minutes"), ctx:add(now, ctx.setting.arrive_within), kind)
 	for _, slot in ipairs(ctx:search("Slot", query)) do
 		if ctx:between(now, slot["end"], "minutes") > 0 then
 			return slot
@@ -246,15 +248,22 @@ end
 -- Asked: is a consultant free by the slots? If so the slot is held; if not nobody waits in vain.
 function handoff.requested(ctx, change)
 	team.join(ctx, ctx:instance(change.reference).patient, ctx.actor.reference, "primary care clinician")
-	local slot = handoff.free_now(ctx)
+	local slot, by_video = handoff.free_now(ctx), false
+	if not slot then
+		slot, by_video = handoff.free_now(ctx, ctx.setting.telehealth_slot), true
+	end
 	if not slot then
 		ctx:advance(change.reference, "nobody_free")
 		return
 	end
 	hold(ctx, change.reference, resources.of(slot), "busy-tentative")
+	local focus = ctx:instance(change.reference).subject
+	local room = scrub.room(ctx, focus and ctx:read(focus))
+	ctx:set_data(change.reference, { room = room, by_video = by_video })
 	ctx:notify {
 		to = "behavioral_health_consultant", about = change.reference, priority = "urgent",
-		text = "A warm handoff is asked for: can you come?",
+		text = "A warm handoff is asked for" .. (room and " in " .. room or "")
+			.. (by_video and ": can you join by video?" or ": can you come?"),
 	}
 end
 

@@ -4,6 +4,7 @@ local resources = require "lib/resources"
 local roles = require "lib/roles"
 local safety = require "lib/safety"
 local handoff = require "handoff"
+local scrub = require "scrub"
 
 local on_alert = { owner = "behavioral_health_consultant", backup = "clinician" }
 
@@ -128,6 +129,21 @@ return plugin {
 			type = "duration", default = "24 hours", source = "domain.md 2.7 [d]", help = "Time to call the patient",
 		},
 		phone_attempts = { type = "integer", default = 3, help = "Calls before somebody may give up by hand" },
+		offer_at_conditions = {
+			type = "list", default = { "F32", "F33", "F41", "370143000", "35489007", "197480006" },
+			help = "Codes with which a diagnosis begins that makes the consultant's visit offered whenever a visit begins",
+		},
+		offer_again_days = {
+			type = "integer", default = 90, help = "Days after a handoff in which a diagnosis alone offers no further one",
+		},
+		screen_every_days = {
+			type = "integer", default = 365, source = "CMS2: screened once in the year",
+			help = "Days after which the scrub asks for a PHQ-2 again",
+		},
+		telehealth_slot = {
+			type = "code", default = "bhc-video",
+			help = "Code of Slot.serviceType of consultants who join by video when nobody in the house is free",
+		},
 		consultant_slot = {
 			type = "code", default = "bhc",
 			help = "Code of Slot.serviceType that marks the consultants' slots (15 minutes each)",
@@ -232,6 +248,8 @@ return plugin {
 	workflow "handoff" (handoff.workflow { setting = setting, escalate = escalate, fire = fire }),
 	workflow "safety" (safety.workflow(on_alert, { setting = setting, escalate = escalate, fire = fire })),
 
+	on "Encounter.create" (scrub.visit_begins),
+	on "Encounter.update" (scrub.visit_begins),
 	on "QuestionnaireResponse.create" (screened),
 	on "QuestionnaireResponse.update" (screened),
 	on "QuestionnaireResponse.delete" (form_deleted),
@@ -280,8 +298,18 @@ return plugin {
 
 	view "handoff_board" {
 		summary = "Handoffs under way, what is next and how long it may take", of = instances "handoff",
-		columns = { "patient_name", "state", "action", "owner", "due", "overdue", "started", "data.reason", "task" },
+		columns = {
+			"patient_name", "state", "data.room", "data.by_video", "action", "owner", "due", "overdue", "started", "data.reason",
+			"task",
+		},
 		roles = { "clinician", "behavioral_health_consultant", "medical_assistant", "front_desk", "manager" },
+	},
+	view "scrub_today" {
+		summary = "Today's visits: which screen to hand out, whom to offer the consultant",
+		columns = {
+			"time", "patient_name", "hand_out", "offer", "last_score", "last_date", "appointment", "patient",
+		},
+		rows = scrub.rows, roles = { "medical_assistant", "clinician", "behavioral_health_consultant" },
 	},
 	view "consultant_availability" {
 		summary = "The consultants' slots of today",
