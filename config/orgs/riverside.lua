@@ -33,6 +33,8 @@ return {
 	-- Who may come in. A principal is a trust anchor and a name in its certificate; `anchor` defaults to the server's
 	-- client authority.
 	principals = {
+		-- A program without a certificate gets tokens at /oauth2/token, by assertions that it signs with one of these keys:
+		-- registry = { kind = "client", roles = { "ehr" }, jwks_file = "riverside-registry.json", scopes = "system/*.rs" },
 		ehr = { kind = "client", certificate = "urn:careloop:riverside:client:ehr", roles = { "ehr" } },
 		coordinator = {
 			kind = "person", certificate = "urn:careloop:riverside:person:coordinator", roles = { "referral_coordinator" },

@@ -2,12 +2,13 @@
 #include "gateway/credential.h"
 #include <strings.h>
 
-/* The token of "Bearer <token>", or nothing. */
-static struct cl_str bearer_token(struct cl_str value)
+/* The token of "<scheme> <token>", or nothing. */
+static struct cl_str token_of(struct cl_str value, const char *scheme)
 {
-	if (value.n < 8 || strncasecmp(value.p, "Bearer ", 7) != 0)
+	size_t n = strlen(scheme);
+	if (value.n < n + 2 || strncasecmp(value.p, scheme, n) != 0 || value.p[n] != ' ')
 		return CL_STR_NONE;
-	struct cl_str token = {value.p + 7, value.n - 7};
+	struct cl_str token = {value.p + n + 1, value.n - n - 1};
 	while (token.n && token.p[0] == ' ')
 		token.p++, token.n--;
 	for (size_t i = 0; i < token.n; i++)
@@ -47,7 +48,7 @@ void cl_credential_of(const struct cl_http_request *request, const struct cl_tls
 		out->name = cl_str_of(peer->name);
 		out->fingerprint = cl_str_of(peer->fingerprint);
 	}
-	struct cl_str token = bearer_token(cl_http_header(request, "authorization"));
+	struct cl_str token = token_of(cl_http_header(request, "authorization"), "Bearer");
 	if (token.n) {
 		out->kind = CL_CREDENTIAL_BEARER;
 		out->token = token;
@@ -60,4 +61,13 @@ void cl_credential_of(const struct cl_http_request *request, const struct cl_tls
 		out->kind = CL_CREDENTIAL_SESSION;
 		out->token = token;
 	}
+}
+
+void cl_credential_basic(const struct cl_http_request *request, struct cl_credential *out)
+{
+	struct cl_str token = token_of(cl_http_header(request, "authorization"), "Basic");
+	if (!token.n)
+		return;
+	out->kind = CL_CREDENTIAL_BASIC;
+	out->token = token;
 }

@@ -12,3 +12,5 @@
  * looked at only when `cookies` is set: not where several organizations share an origin. Texts point into the arguments. */
 void cl_credential_of(const struct cl_http_request *request, const struct cl_tls_peer *peer, const char *address,
                       bool cookies, struct cl_credential *out);
+/* HTTP Basic, which is taken at the token endpoint only (RFC 6749 section 2.3.1): it takes the place of the certificate. */
+void cl_credential_basic(const struct cl_http_request *request, struct cl_credential *out);

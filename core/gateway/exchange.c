@@ -382,6 +382,8 @@ static void ask_organization(struct cl_exchange *exchange, const struct cl_http_
 	memcpy(out.id, exchange->id, sizeof out.id);
 	out.deadline = cl_clock_now(&clock) + server->settings.timeouts.request;
 	cl_credential_of(request, connection->peer, connection->address_text, !exchange->alias, &out.credential);
+	if (cl_str_starts(route->target, "/oauth2/"))
+		cl_credential_basic(request, &out.credential);
 	/* HEAD is a GET whose body stays here. */
 	out.method = exchange->head_only ? CL_STR("GET") : request->method_name;
 	out.target = route->target;

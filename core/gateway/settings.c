@@ -145,7 +145,7 @@ static int read_tls(const struct reading *reading, const struct cl_json *root, s
 
 bool cl_organization_id_good(struct cl_str id)
 {
-	static const char *const taken[] = {"board", "fhir", "healthz", "readyz"};
+	static const char *const taken[] = {"board", "fhir", "healthz", "oauth2", "readyz"};
 	if (id.n == 0 || id.n > 63 || id.p[0] == '-')
 		return false;
 	for (size_t i = 0; i < id.n; i++) {
@@ -177,7 +177,7 @@ static int read_organization(const struct reading *reading, struct cl_str id, co
 		snprintf(place, sizeof place, "organizations: \"%.*s\"", CL_STR_ARGS(id));
 		return refuse(reading, place,
 		              "an organization's id has lower-case letters, digits and hyphens, and is not "
-		              "board, fhir, healthz or readyz");
+		              "board, fhir, healthz, oauth2 or readyz");
 	}
 	out->id = cl_arena_copy(reading->arena, id);
 	out->socket = cl_arena_printf(reading->arena, "%.*s/run/%.*s.sock", CL_STR_ARGS(data), CL_STR_ARGS(id));

@@ -325,7 +325,7 @@ static void check_table(struct pass *pass, const struct rule *rules, struct cl_j
 bool cl_server_settings_id_good(struct cl_str id)
 {
 	/* Paths that the gateway answers itself, and the supervisor's own socket. */
-	static const char *const taken[] = {"admin", "board", "fhir", "healthz", "readyz"};
+	static const char *const taken[] = {"admin", "board", "fhir", "healthz", "oauth2", "readyz"};
 	if (id.n == 0 || id.n > 40 || id.p[0] == '-' || id.p[id.n - 1] == '-')
 		return false;
 	for (size_t i = 0; i < id.n; i++)
@@ -348,7 +348,7 @@ static void add_organization(struct pass *pass, struct cl_server_settings *setti
 	if (!cl_server_settings_id_good(id)) {
 		complain(pass, at,
 		         "\"%.*s\" cannot be an organization's id: it is a part of its host name (a to z, digits, "
-		         "hyphens, at most 40 letters), and not admin, board, fhir, healthz or readyz",
+		         "hyphens, at most 40 letters), and not admin, board, fhir, healthz, oauth2 or readyz",
 		         CL_STR_ARGS(id));
 		return;
 	}

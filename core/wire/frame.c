@@ -357,8 +357,7 @@ int cl_request_decode(struct cl_arena *arena, struct cl_str payload, int descrip
 	out->target = get_text(&reader);
 	out->base = get_text(&reader);
 	out->headers = get_headers(&reader, arena, &out->header_count);
-	if (reader.failed || flags & ~(uint64_t)(FLAG_RESENT | FLAG_FILE) ||
-	    out->credential.kind > CL_CREDENTIAL_COURIER)
+	if (reader.failed || flags & ~(uint64_t)(FLAG_RESENT | FLAG_FILE) || out->credential.kind > CL_CREDENTIAL_BASIC)
 		return cl_fail(e, CL_E_INVALID, "a request frame cannot be read");
 	return get_body(&reader, arena, flags & FLAG_FILE, descriptor, &out->body, e);
 }

@@ -40,6 +40,7 @@ enum cl_credential_kind {
 	CL_CREDENTIAL_SESSION, /* cookie value, unverified */
 	CL_CREDENTIAL_CONSOLE, /* administrator on the admin socket; name is the unix user */
 	CL_CREDENTIAL_COURIER, /* the courier reporting deliveries */
+	CL_CREDENTIAL_BASIC, /* at the token endpoint only: token is "id:secret" in base64, unverified */
 };
 
 struct cl_credential {

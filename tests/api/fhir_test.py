@@ -138,6 +138,13 @@ class Interactions(unittest.TestCase):
         self.assertEqual(answer.json["resourceType"], "OperationOutcome")
         self.assertIn("gender", answer.words)
         self.assertEqual(len(ehr.search("Patient?name=Unsaved")), before)
+        answer = ehr.post("/fhir/Patient/$validate", {**patient("Unsaved"), "managingOrganization": {"reference": "Group/1"},
+                                                     "meta": {"profile": ["urn:test:profile"]}})
+        warnings = [issue["expression"] for issue in answer.json["issue"] if issue["severity"] == "warning"]
+        self.assertEqual(warnings, [["Patient.managingOrganization"]], answer)
+        self.assertEqual({issue["severity"] for issue in answer.json["issue"]}, {"warning", "information"}, answer)
+        self.assertIn("the 1 profile ", answer.words)
+        self.assertIn("dom-6", answer.words)
 
 
 class Search(unittest.TestCase):

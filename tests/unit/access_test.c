@@ -1,5 +1,5 @@
 /* access_test.c: the two faces of access agree on random data; roles compile; credentials resolve to principals. */
-#include "org/access/access.h"
+#include "org/access/scope.h"
 #include "base/hash.h"
 #include "org/fhir/index.h"
 #include "org/fhir/search.h"
@@ -219,6 +219,285 @@ static void faces_agree(void **state)
 	assert_true(refused_total > 300);
 }
 
+/* ---- scopes ---- */
+
+static const char *const scope_types[] = {"*", "Patient", "Task", "Observation", "CareTeam"};
+static const char *const scope_rights[] = {"r", "s", "rs", "cruds", "cud", "u", "crs", "read", "write", "*"};
+static const struct {
+	const char *type, *query, *path, *value; /* true where the text at the path is the value */
+} scope_queries[] = {
+        {"Task", "status=requested", "status", "requested"},
+        {"Task", "owner=Practitioner/bo", "owner", "Practitioner/bo"},
+        {"Observation", "code=44261-6", "code", "44261-6"},
+        {"Observation", "code=http://loinc.org%7C70274-6", "code", "70274-6"},
+};
+
+struct drawn_scope {
+	const char *type, *rights;
+	int query; /* of scope_queries, or -1 */
+};
+
+/* What the text of a resource says about a scope, without its index and without criteria. */
+static bool scope_allows(const struct drawn_scope *scope, char right, const struct cl_json *resource)
+{
+	struct cl_str type = cl_json_get_text(resource, "resourceType");
+	const char *rights = !strcmp(scope->rights, "read")    ? "rs"
+	                     : !strcmp(scope->rights, "write") ? "cud"
+	                     : !strcmp(scope->rights, "*")     ? "cruds"
+	                                                       : scope->rights;
+	if (!strchr(rights, right) || (strcmp(scope->type, "*") != 0 && !cl_str_is(type, scope->type)))
+		return false;
+	if (scope->query < 0)
+		return true;
+	const char *path = scope_queries[scope->query].path;
+	struct cl_str said = !strcmp(path, "code")
+	                             ? cl_json_text(cl_json_path(resource, "code", "coding", "0", "code", NULL))
+	                     : !strcmp(path, "owner") ? cl_json_text(cl_json_path(resource, "owner", "reference", NULL))
+	                                              : cl_json_get_text(resource, path);
+	return cl_str_is(said, scope_queries[scope->query].value);
+}
+
+static size_t draw_scopes(struct drawn_scope *out, char *text, size_t size)
+{
+	size_t count = 1 + draw(3), n = 0;
+	for (size_t i = 0; i < count; i++) {
+		out[i] = (struct drawn_scope){scope_types[draw(5)], scope_rights[draw(10)], -1};
+		if (draw(2)) {
+			out[i].query = (int)draw(4);
+			out[i].type = scope_queries[out[i].query].type;
+		}
+		n += (size_t)snprintf(text + n, size - n, "%ssystem/%s.%s%s%s", i ? " " : "", out[i].type,
+		                      out[i].rights, out[i].query < 0 ? "" : "?",
+		                      out[i].query < 0 ? "" : scope_queries[out[i].query].query);
+	}
+	return count;
+}
+
+/* Every resource: role and scope, as an independent reading of the texts has them, against both faces. */
+static void compare_faces(struct fixture *f, const struct cl_principal *wide, const struct cl_principal *narrow,
+                          const struct drawn_scope *scopes, size_t count, size_t counts[2])
+{
+	static const char *const types[] = {"Patient", "CareTeam", "Task", "Observation"};
+	static const struct {
+		enum cl_interaction interaction;
+		char right;
+	} interactions[] = {{CL_ACCESS_READ, 'r'}, {CL_ACCESS_SEARCH, 's'}, {CL_ACCESS_UPDATE, 'u'}};
+	for (size_t n = 0; n < 12; n++) {
+		enum cl_interaction interaction = interactions[n % 3].interaction;
+		uint16_t type = cl_fhir_type(cl_str_of(types[n / 3]));
+		struct cl_err e = {0};
+		struct cl_str rule;
+		struct cl_query query = {.type = type, .limit = 1000, .bodies = true};
+		struct cl_search_result everything, allowed = {0};
+		assert_int_equal(cl_store_search(f->store, f->arena, &query, &everything, &e), 0);
+		int may = cl_access_may(f->access, narrow, interaction, type, &rule, &e);
+		int code =
+		        cl_access_predicate(f->access, f->arena, narrow, interaction, type, &query.access, &rule, &e);
+		assert_true(!may || code); /* what may not be at all has no rows */
+		if (!code)
+			assert_int_equal(cl_store_search(f->store, f->arena, &query, &allowed, &e), 0);
+		for (size_t i = 0; i < everything.count; i++) {
+			const struct cl_version *version = &everything.items[i];
+			struct cl_json *json;
+			struct cl_index values;
+			struct cl_err refused = {0};
+			bool listed = false, expected = false;
+			for (size_t j = 0; j < allowed.count; j++)
+				listed = listed || allowed.items[j].row == version->row;
+			assert_int_equal(cl_json_parse(f->arena, version->body, NULL, &json, &e), 0);
+			assert_int_equal(cl_fhir_index(f->arena, type, json, &values, &e), 0);
+			for (size_t s = 0; s < count; s++)
+				expected = expected || scope_allows(&scopes[s], interactions[n % 3].right, json);
+			expected = expected && !cl_access_decide(f->access, f->store, f->arena, wide, interaction, type,
+			                                         version->id, &values, &rule, &refused);
+			bool memory = !cl_access_decide(f->access, f->store, f->arena, narrow, interaction, type,
+			                                version->id, &values, &rule, &refused);
+			bool row = !cl_access_decide_row(f->access, f->store, f->arena, narrow, interaction, type,
+			                                 version->row, &rule, &refused);
+			if (listed != expected || memory != expected || row != expected)
+				fail_msg("%.*s with '%.*s', %c on %s/%.*s: expected %d, search %d, values %d, row %d",
+				         CL_STR_ARGS(narrow->name), CL_STR_ARGS(narrow->scope),
+				         interactions[n % 3].right, types[n / 3], CL_STR_ARGS(version->id), expected,
+				         listed, memory, row);
+			counts[expected]++;
+		}
+	}
+}
+
+static void scopes_narrow_on_both_faces(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const names[] = {"ana", "bo", "cy", "di"};
+	size_t counts[2] = {0};
+	for (int round = 0; round < 60; round++) {
+		struct drawn_scope scopes[3];
+		struct cl_err e = {0};
+		char text[400];
+		struct cl_arena *keep = f->arena;
+		const struct cl_principal *wide = cl_access_principal(f->access, cl_str_of(names[round % 4])), *narrow;
+		f->arena = cl_arena_new(0);
+		size_t count = draw_scopes(scopes, text, sizeof text);
+		if (cl_access_narrow(f->arena, wide, cl_str_of(text), &narrow, &e))
+			fail_msg("%s: %s", text, e.message);
+		compare_faces(f, wide, narrow, scopes, count, counts);
+		cl_arena_free(f->arena);
+		f->arena = keep;
+	}
+	assert_true(counts[0] > 5000);
+	assert_true(counts[1] > 1500);
+}
+
+static bool same_scopes(struct fixture *f, const char *text, const char *expected)
+{
+	struct cl_scopes scopes, again;
+	struct cl_err e = {0};
+	if (cl_scopes_parse(f->arena, cl_str_of(text), &scopes, &e))
+		fail_msg("%s: %s", text, e.message);
+	struct cl_str written = cl_scopes_text(f->arena, &scopes);
+	assert_int_equal(cl_scopes_parse(f->arena, written, &again, &e), 0);
+	assert_true(cl_str_equal(cl_scopes_text(f->arena, &again), written));
+	if (!cl_str_is(written, expected))
+		print_error("%s -> %.*s, not %s\n", text, CL_STR_ARGS(written), expected);
+	return cl_str_is(written, expected);
+}
+
+static void scopes_are_read(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_scopes scopes;
+	static const char *const bad[] = {
+	        "system/Patient",
+	        "system/Patient.",
+	        "system/Patient.sr",
+	        "system/Patient.rr",
+	        "system/Patient.x",
+	        "system/Pateint.r",
+	        "system/.r",
+	        "system/*",
+	        "system/*.rs?code=x",
+	        "system/Task.r?nothing=x",
+	        "user/Patient.r",
+	        "patient/*.read",
+	        "system/Task.r?_count=5",
+	        "system/Patient.reads",
+	        "system/Task.r?owner:Practitioner.name=x",
+	        "system/Patient.r\"",
+	        "system/Patient.r?_has:Observation:patient:code=x",
+	        "system/Task.r?_sort=status",
+	};
+	assert_true(same_scopes(f, "system/Patient.rs", "system/Patient.rs"));
+	assert_true(same_scopes(f, "system/*.read  system/Task.write", "system/*.rs system/Task.cud"));
+	assert_true(same_scopes(f, "openid fhirUser launch/patient offline_access system/*.*", "system/*.cruds"));
+	assert_true(same_scopes(f, "system/Task.r?status=requested", "system/Task.r?status=requested"));
+	assert_true(same_scopes(f, "", ""));
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct cl_err e = {0};
+		if (cl_scopes_parse(f->arena, cl_str_of(bad[i]), &scopes, &e) != CL_E_INVALID)
+			fail_msg("'%s' is no scope", bad[i]);
+		assert_true(e.message[0] != 0);
+	}
+}
+
+static void scopes_meet_and_are_trimmed(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const cases[][3] = {
+	        {"system/*.rs", "system/*.cruds", "system/*.rs"},
+	        {"system/*.cruds", "system/Task.rs system/Patient.r", "system/Task.rs system/Patient.r"},
+	        {"system/Patient.rs", "system/Task.rs", ""},
+	        {"system/Task.rs", "system/Task.cud", ""},
+	        {"system/Task.rs?status=requested", "system/*.r", "system/Task.r?status=requested"},
+	        {"system/Task.rs?status=requested", "system/Task.rs?owner=Practitioner/bo",
+	         "system/Task.rs?status=requested&owner=Practitioner/bo"},
+	        {"system/Task.rs system/*.r", "system/*.cruds", "system/Task.rs system/*.r"},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct cl_scopes a, b, met;
+		struct cl_err e = {0};
+		assert_int_equal(cl_scopes_parse(f->arena, cl_str_of(cases[i][0]), &a, &e), 0);
+		assert_int_equal(cl_scopes_parse(f->arena, cl_str_of(cases[i][1]), &b, &e), 0);
+		assert_int_equal(cl_scopes_meet(f->arena, &a, &b, &met, &e), 0);
+		struct cl_str text = cl_scopes_text(f->arena, &met);
+		if (!cl_str_is(text, cases[i][2]))
+			fail_msg("%s and %s: %.*s", cases[i][0], cases[i][1], CL_STR_ARGS(text));
+	}
+	struct cl_scopes scopes;
+	struct cl_err e = {0};
+	assert_int_equal(
+	        cl_scopes_parse(f->arena, CL_STR("system/Task.cruds system/Patient.rs system/*.ds"), &scopes, &e), 0);
+	cl_scopes_trim(&scopes, f->access, cl_access_principal(f->access, CL_STR("bo")));
+	struct cl_str text = cl_scopes_text(f->arena, &scopes);
+	assert_string_equal(cl_arena_cstring(f->arena, text), "system/Task.rus system/*.s");
+}
+
+static void what_has_no_type_needs_its_scope(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *scope;
+		enum cl_interaction interaction;
+		bool covered;
+	} cases[] = {
+	        {"system/Task.r", CL_ACCESS_EVENTS, true},           {"system/Task.cud", CL_ACCESS_EVENTS, false},
+	        {"system/MeasureReport.r", CL_ACCESS_METRICS, true}, {"system/Task.rs", CL_ACCESS_METRICS, false},
+	        {"system/MessageHeader.c", CL_ACCESS_MESSAGE, true}, {"system/*.rs", CL_ACCESS_MESSAGE, false},
+	        {"system/*.cruds", CL_ACCESS_ADMIN, false},          {"system/*.cruds", CL_ACCESS_METRICS, true},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct cl_scopes scopes;
+		struct cl_err e = {0};
+		assert_int_equal(cl_scopes_parse(f->arena, cl_str_of(cases[i].scope), &scopes, &e), 0);
+		assert_int_equal(cl_scopes_cover(&scopes, cases[i].interaction, 0), cases[i].covered);
+	}
+	assert_true(cl_scopes_cover(NULL, CL_ACCESS_ADMIN, 0));
+	/* What outlives the token must not see more than it. */
+	static const struct {
+		const char *scope;
+		bool covered;
+	} subscribers[] = {{"system/Subscription.cu system/Patient.rs", false},
+	                   {"system/Subscription.cu system/*.rs", true},
+	                   {"system/*.cud", false},
+	                   {"system/*.cruds", true}};
+	for (size_t i = 0; i < sizeof subscribers / sizeof *subscribers; i++) {
+		struct cl_scopes scopes;
+		struct cl_criterion *criterion;
+		struct cl_err e = {0};
+		assert_int_equal(cl_scopes_parse(f->arena, cl_str_of(subscribers[i].scope), &scopes, &e), 0);
+		assert_int_equal(cl_scopes_cover(&scopes, CL_ACCESS_CREATE, CL_TYPE_SUBSCRIPTION),
+		                 subscribers[i].covered);
+		assert_int_equal(
+		        cl_scopes_criterion(&scopes, f->arena, CL_ACCESS_UPDATE, CL_TYPE_SUBSCRIPTION, &criterion),
+		        subscribers[i].covered);
+	}
+}
+
+static void bound_tokens_need_their_certificate(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_err e = {0};
+	const struct cl_principal *who;
+	struct cl_stored_token token = {
+	        .principal = CL_STR("di"), .scope = CL_STR("system/Task.rs"), .bound = CL_STR("abcd"), .expires = 100};
+	struct cl_credential credential = {.kind = CL_CREDENTIAL_BEARER, .token = CL_STR("bound")};
+	cl_sha256_of(credential.token, token.hash);
+	assert_int_equal(cl_store_begin(f->store, &e), 0);
+	assert_int_equal(cl_store_token_put(f->store, &token, &e), 0);
+	assert_int_equal(cl_store_commit(f->store, &e), 0);
+	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 1, &who, &e),
+	                 CL_E_UNAUTHENTICATED);
+	credential.fingerprint = CL_STR("abce");
+	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 1, &who, &e),
+	                 CL_E_UNAUTHENTICATED);
+	credential.fingerprint = CL_STR("abcd");
+	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 1, &who, &e), 0);
+	assert_non_null(who->scopes);
+	struct cl_str rule;
+	assert_int_equal(cl_access_may(f->access, who, CL_ACCESS_READ, cl_fhir_type(CL_STR("Task")), &rule, &e), 0);
+	assert_int_equal(cl_access_may(f->access, who, CL_ACCESS_READ, cl_fhir_type(CL_STR("Patient")), &rule, &e),
+	                 CL_E_FORBIDDEN);
+	assert_non_null(strstr(e.message, "scopes of this token"));
+}
+
 static void denied_by_default(void **state)
 {
 	struct fixture *f = *state;
@@ -264,7 +543,9 @@ static void tokens_expire_and_are_revoked(void **state)
 	                 CL_E_UNAUTHENTICATED);
 	cl_sha256_of(credential.token, hash);
 	assert_int_equal(cl_store_begin(f->store, &e), 0);
-	assert_int_equal(cl_store_token_put(f->store, hash, CL_STR("bo"), 100, CL_STR(""), &e), 0);
+	struct cl_stored_token token = {.principal = CL_STR("bo"), .expires = 100};
+	memcpy(token.hash, hash, sizeof hash);
+	assert_int_equal(cl_store_token_put(f->store, &token, &e), 0);
 	assert_int_equal(cl_store_commit(f->store, &e), 0);
 	assert_int_equal(cl_access_resolve(f->access, f->store, f->arena, &credential, 99, &who, &e), 0);
 	assert_true(cl_str_is(who->name, "bo"));
@@ -369,6 +650,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(faces_agree),
+	        cmocka_unit_test(scopes_narrow_on_both_faces),
+	        cmocka_unit_test(scopes_are_read),
+	        cmocka_unit_test(scopes_meet_and_are_trimmed),
+	        cmocka_unit_test(what_has_no_type_needs_its_scope),
+	        cmocka_unit_test(bound_tokens_need_their_certificate),
 	        cmocka_unit_test(denied_by_default),
 	        cmocka_unit_test(credentials_need_their_anchor),
 	        cmocka_unit_test(tokens_expire_and_are_revoked),

@@ -320,6 +320,83 @@ static void reference_rules(void **state)
 #undef WITH
 }
 
+/* Wrong targets are warnings, because published examples have them. */
+static void reference_targets(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *expression, *piece;
+	} cases[] = {
+	        {"{'resourceType':'Patient','managingOrganization':{'reference':'Patient/1'}}",
+	         "Patient.managingOrganization", "of type Patient; allowed: Organization."},
+	        {"{'resourceType':'Patient','managingOrganization':{'type':'Group','display':'x'}}",
+	         "Patient.managingOrganization", "of type Group"},
+	        {"{'resourceType':'Patient','generalPractitioner':[{'reference':'Organization/1'},{'reference':"
+	         "'https://there.example/fhir/Group/1/_history/2'}]}",
+	         "Patient.generalPractitioner[1]",
+	         "of type Group; allowed: Organization, Practitioner, PractitionerRole."},
+	        {"{'resourceType':'Patient','contained':[{'resourceType':'Flag','id':'a','status':'active','code':{'"
+	         "text':"
+	         "'x'},'subject':{'reference':'#'}}],'managingOrganization':{'reference':'#a'}}",
+	         "Patient.managingOrganization", "of type Flag"},
+	        {"{'resourceType':'Basic','code':{'text':'y'},'contained':[{'resourceType':'Flag','id':'a','status':'"
+	         "active','code':{"
+	         "'text':'x'},'subject':{'reference':'#'}}]}",
+	         "Basic.contained[0].subject", "of type Basic"},
+	        {"{'resourceType':'MedicationRequest','status':'active','intent':'order','medicationReference':{"
+	         "'reference':'Patient/1'},'subject':{'reference':'Patient/1'}}",
+	         "MedicationRequest.medication", "allowed: Medication."},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct cl_issues issues = validate(parse(cases[i].text), CL_STR_NONE);
+		if (issues.count != 1 || issues.errors)
+			fail_msg("%s: %zu issues, %zu errors", cases[i].text, issues.count, issues.errors);
+		assert_string_equal(issues.items[0].code, "value");
+		assert_int_equal(issues.items[0].severity, CL_SEVERITY_WARNING);
+		if (!cl_str_is(issues.items[0].expression, cases[i].expression) ||
+		    !memmem(issues.items[0].diagnostics.p, issues.items[0].diagnostics.n, cases[i].piece,
+		            strlen(cases[i].piece)))
+			fail_msg("%.*s: %.*s", CL_STR_ARGS(issues.items[0].expression),
+			         CL_STR_ARGS(issues.items[0].diagnostics));
+	}
+	/* What does not tell its type may be anything; so may targets that are any resource. */
+	accepts("{'resourceType':'Patient','managingOrganization':{'reference':'urn:uuid:0e6b2c4e-8a3c-4b59-9f83-"
+	        "6f4c1b3f7a11'}}");
+	accepts("{'resourceType':'Patient','managingOrganization':{'reference':'https://there.example/x'}}");
+	accepts("{'resourceType':'Patient','managingOrganization':{'identifier':{'value':'1'}}}");
+	accepts("{'resourceType':'Task','status':'draft','intent':'order','focus':{'reference':'Claim/1'}}");
+	accepts("{'resourceType':'Patient','extension':[{'url':'urn:x','valueReference':{'reference':'Claim/1'}}]}");
+}
+
+static bool says(const struct cl_issues *issues, const char *piece)
+{
+	for (size_t i = 0; i < issues->count; i++)
+		if (memmem(issues->items[i].diagnostics.p, issues->items[i].diagnostics.n, piece, strlen(piece)))
+			return issues->items[i].severity == CL_SEVERITY_INFORMATION;
+	return false;
+}
+
+static void limits_are_said(void **state)
+{
+	(void)state;
+	struct cl_issues issues =
+	        validate(parse("{'resourceType':'Patient','meta':{'profile':['urn:x','urn:y']}}"), CL_STR_NONE);
+	assert_int_equal(issues.count, 0);
+	cl_fhir_validate_limits(parse("{'resourceType':'Patient','meta':{'profile':['urn:x','urn:y']}}"), &issues);
+	assert_true(says(&issues, "profiles, example, preferred and extensible"));
+	assert_true(says(&issues, "the 2 profiles"));
+	assert_true(says(&issues, "invariants dom-6"));
+	assert_int_equal(issues.errors, 0);
+	/* What is checked is not among what is not. */
+	for (uint16_t type = 1; type <= cl_fhir_type_count(); type++) {
+		struct cl_str left = cl_fhir_unchecked_invariants(type);
+		assert_false(memmem(left.p, left.n, "obs-6", 5) || memmem(left.p, left.n, "ele-1", 5) ||
+		             memmem(left.p, left.n, "bdl-7", 5) || memmem(left.p, left.n, "ref-1", 5));
+	}
+	struct cl_str left = cl_fhir_unchecked_invariants(CL_TYPE_STRUCTURE_DEFINITION);
+	assert_true(memmem(left.p, left.n, "sdf-9", 5) && memmem(left.p, left.n, "eld-3", 5));
+}
+
 static void contained_resources(void **state)
 {
 	(void)state;
@@ -574,7 +651,7 @@ static void hostile_sizes(void **state)
 	cl_buf_init(&many, 0);
 	cl_buf_add_cstring(&many, "{\"resourceType\":\"Patient\",\"contained\":[");
 	for (int i = 0; i < 20000; i++)
-		cl_buf_printf(&many, "%s{\"resourceType\":\"Patient\",\"id\":\"p%d\"}", i ? "," : "", i);
+		cl_buf_printf(&many, "%s{\"resourceType\":\"Practitioner\",\"id\":\"p%d\"}", i ? "," : "", i);
 	cl_buf_add_cstring(&many, "],\"generalPractitioner\":[");
 	for (int i = 0; i < 20000; i++)
 		cl_buf_printf(&many, "%s{\"reference\":\"#p%d\"}", i ? "," : "", i);
@@ -615,6 +692,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(bindings, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(narratives, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(reference_rules, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(reference_targets, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(limits_are_said, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(contained_resources, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(data_type_rules, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(resource_rules, set_up, tear_down),

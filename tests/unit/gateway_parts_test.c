@@ -270,6 +270,27 @@ static void credentials(void **state)
 		assert_true(cl_str_is(got.address, "::1"));
 		assert_int_equal(got.name.n, 0);
 	}
+	/* Basic counts at the token endpoint only, and then in place of a certificate. */
+	static const struct {
+		const char *value;
+		enum cl_credential_kind kind;
+		const char *token;
+	} basics[] = {{"Basic YTpi", CL_CREDENTIAL_BASIC, "YTpi"},
+	              {"bAsIc  YTpi", CL_CREDENTIAL_BASIC, "YTpi"},
+	              {"Basic", CL_CREDENTIAL_NONE, ""},
+	              {"Basic ", CL_CREDENTIAL_NONE, ""},
+	              {"Basic YT pi", CL_CREDENTIAL_NONE, ""},
+	              {"BasicYTpi", CL_CREDENTIAL_NONE, ""},
+	              {"Bearer YTpi", CL_CREDENTIAL_BEARER, "YTpi"}};
+	for (size_t i = 0; i < sizeof basics / sizeof *basics; i++) {
+		static struct cl_http_request request;
+		request.headers[0] = (struct cl_header){CL_STR("authorization"), cl_str_of(basics[i].value)};
+		request.header_count = 1;
+		struct cl_credential both = credential_of("authorization", basics[i].value, NULL);
+		cl_credential_basic(&request, &both);
+		assert_int_equal(both.kind, basics[i].kind);
+		assert_true(cl_str_is(both.token, basics[i].token));
+	}
 	static const struct cl_tls_peer peer = {.anchor = "aa", .fingerprint = "bb", .name = "urn:x"};
 	struct cl_credential got = credential_of("accept", "x", &peer);
 	assert_int_equal(got.kind, CL_CREDENTIAL_CERTIFICATE);
@@ -280,8 +301,8 @@ static void ids_of_organizations(void **state)
 {
 	(void)state;
 	static const char *const good[] = {"a", "riverside", "0-9", "a-b-c"};
-	static const char *const bad[] = {"",    "-a",   "A",     "a.b",     "a/b",    "..",
-	                                  "a b", "fhir", "board", "healthz", "readyz", "\xc3\xb1"};
+	static const char *const bad[] = {"",     "-a",    "A",       "a.b",    "a/b",    "..",      "a b",
+	                                  "fhir", "board", "healthz", "readyz", "oauth2", "\xc3\xb1"};
 	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
 		assert_true(cl_organization_id_good(cl_str_of(good[i])));
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

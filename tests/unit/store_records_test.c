@@ -564,28 +564,109 @@ static void test_plugins_and_tokens(void **state)
 {
 	struct fixture *f = *state;
 	uint8_t hash[32] = {1, 2, 0, 4}, other[32] = {9};
-	struct cl_str text, principal, scope;
-	cl_instant expires;
+	struct cl_str text;
+	struct cl_stored_token token = {.hash = {1, 2, 0, 4},
+	                                .principal = CL_STR("person/ana"),
+	                                .client = CL_STR("registry"),
+	                                .scope = CL_STR("system/*.rs"),
+	                                .bound = CL_STR("ab"),
+	                                .expires = 99},
+	                       got;
 
 	begin(f);
 	assert_ok(f, cl_store_plugins_put(f->store, CL_STR("h1"), CL_STR("{\"a.lua\":\"return 1\"}"), 5, &f->e));
 	assert_ok(f, cl_store_plugins_put(f->store, CL_STR("h1"), CL_STR("other"), 6, &f->e));
-	assert_ok(f, cl_store_token_put(f->store, hash, CL_STR("person/ana"), 99, CL_STR("system/*.rs"), &f->e));
-	assert_code(CL_E_CONFLICT, cl_store_token_put(f->store, hash, CL_STR("person/bob"), 99, CL_STR(""), &f->e));
+	assert_ok(f, cl_store_token_put(f->store, &token, &f->e));
+	assert_code(CL_E_CONFLICT, cl_store_token_put(f->store, &token, &f->e));
 	commit(f);
 	assert_ok(f, cl_store_plugins_get(f->store, f->arena, CL_STR("h1"), &text, &f->e));
 	assert_str(text, "{\"a.lua\":\"return 1\"}");
 	assert_code(CL_E_NOT_FOUND, cl_store_plugins_get(f->store, f->arena, CL_STR("h2"), &text, &f->e));
-	assert_ok(f, cl_store_token_get(f->store, f->arena, hash, &principal, &expires, &scope, &f->e));
-	assert_str(principal, "person/ana");
-	assert_int_equal(expires, 99);
-	assert_str(scope, "system/*.rs");
-	assert_code(CL_E_NOT_FOUND, cl_store_token_get(f->store, f->arena, other, &principal, &expires, &scope, &f->e));
+	assert_ok(f, cl_store_token_get(f->store, f->arena, hash, &got, &f->e));
+	assert_str(got.principal, "person/ana");
+	assert_int_equal(got.expires, 99);
+	assert_str(got.scope, "system/*.rs");
+	assert_str(got.client, "registry");
+	assert_str(got.bound, "ab");
+	assert_memory_equal(got.hash, hash, sizeof hash);
+	assert_code(CL_E_NOT_FOUND, cl_store_token_get(f->store, f->arena, other, &got, &f->e));
 	begin(f);
 	assert_ok(f, cl_store_token_delete(f->store, hash, &f->e));
 	assert_code(CL_E_NOT_FOUND, cl_store_token_delete(f->store, hash, &f->e));
 	commit(f);
-	assert_code(CL_E_NOT_FOUND, cl_store_token_get(f->store, f->arena, hash, &principal, &expires, &scope, &f->e));
+	assert_code(CL_E_NOT_FOUND, cl_store_token_get(f->store, f->arena, hash, &got, &f->e));
+}
+
+static bool token_is_there(struct fixture *f, uint8_t first)
+{
+	struct cl_stored_token got;
+	struct cl_err e = {0};
+	uint8_t hash[32] = {first};
+	return !cl_store_token_get(f->store, f->arena, hash, &got, &e);
+}
+
+static void test_tokens_of_clients_go_with_time_and_with_them(void **state)
+{
+	struct fixture *f = *state;
+	begin(f);
+	for (uint8_t i = 1; i <= 4; i++) {
+		struct cl_stored_token token = {.hash = {i},
+		                                .principal = CL_STR("p"),
+		                                .client = i < 3 ? CL_STR("a") : CL_STR("b"),
+		                                .expires = i * 100};
+		assert_ok(f, cl_store_token_put(f->store, &token, &f->e));
+	}
+	assert_ok(f, cl_store_tokens_purge(f->store, 101, &f->e));
+	commit(f);
+	assert_false(token_is_there(f, 1));
+	assert_true(token_is_there(f, 2));
+	begin(f);
+	assert_ok(f, cl_store_tokens_delete(f->store, CL_STR("b"), &f->e));
+	commit(f);
+	assert_true(token_is_there(f, 2));
+	assert_false(token_is_there(f, 3) || token_is_there(f, 4));
+}
+
+static void test_clients_and_their_assertions(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_stored_client client = {.id = CL_STR("registry"),
+	                                  .principal = CL_STR("ehr"),
+	                                  .secret = CL_STR("$argon2id$x"),
+	                                  .scope = CL_STR("system/*.rs"),
+	                                  .created = 5},
+	                        got;
+	struct cl_client_list list;
+	uint8_t hash[32] = {7}, other[32] = {8}, first[16] = {1}, second[16] = {2};
+	begin(f);
+	assert_ok(f, cl_store_client_put(f->store, &client, &f->e));
+	client.keys = CL_STR("{\"keys\":[]}");
+	client.created = 9;
+	assert_ok(f, cl_store_client_put(f->store, &client, &f->e));
+	client.id = CL_STR("bulk");
+	assert_ok(f, cl_store_client_put(f->store, &client, &f->e));
+	/* Once, but the same request may be sent again. */
+	assert_ok(f, cl_store_assertion_use(f->store, CL_STR("bulk"), hash, 50, first, &f->e));
+	assert_ok(f, cl_store_assertion_use(f->store, CL_STR("bulk"), hash, 50, first, &f->e));
+	assert_code(CL_E_CONFLICT, cl_store_assertion_use(f->store, CL_STR("bulk"), hash, 50, second, &f->e));
+	assert_ok(f, cl_store_assertion_use(f->store, CL_STR("bulk"), other, 50, second, &f->e));
+	assert_ok(f, cl_store_assertion_use(f->store, CL_STR("registry"), hash, 50, second, &f->e));
+	assert_ok(f, cl_store_tokens_purge(f->store, 50, &f->e));
+	assert_code(CL_E_CONFLICT, cl_store_assertion_use(f->store, CL_STR("bulk"), hash, 50, second, &f->e));
+	assert_ok(f, cl_store_tokens_purge(f->store, 51, &f->e));
+	assert_ok(f, cl_store_assertion_use(f->store, CL_STR("bulk"), hash, 90, second, &f->e));
+	commit(f);
+	assert_ok(f, cl_store_client_get(f->store, f->arena, CL_STR("registry"), &got, &f->e));
+	assert_str(got.keys, "{\"keys\":[]}");
+	assert_int_equal(got.created, 5);
+	assert_ok(f, cl_store_clients(f->store, f->arena, &list, &f->e));
+	assert_int_equal(list.count, 2);
+	assert_str(list.items[0].id, "bulk");
+	begin(f);
+	assert_ok(f, cl_store_client_delete(f->store, CL_STR("bulk"), &f->e));
+	assert_code(CL_E_NOT_FOUND, cl_store_client_delete(f->store, CL_STR("bulk"), &f->e));
+	commit(f);
+	assert_code(CL_E_NOT_FOUND, cl_store_client_get(f->store, f->arena, CL_STR("bulk"), &got, &f->e));
 }
 
 /* Every write refuses to run outside a transaction. */
@@ -599,6 +680,8 @@ static void test_writes_need_a_transaction(void **state)
 	struct cl_outgoing message = {.key = CL_STR("k")};
 	struct cl_stored_answer answer = {.key = CL_STR("k")};
 	struct cl_audit_record record = {.at = 1};
+	struct cl_stored_token token = {.principal = CL_STR("p")};
+	struct cl_stored_client client = {.id = CL_STR("c")};
 	struct cl_store *reader = fixture_reader(f);
 	struct cl_store *both[2] = {f->store, reader};
 
@@ -618,7 +701,12 @@ static void test_writes_need_a_transaction(void **state)
 		assert_code(CL_E_INTERNAL, cl_store_answer_put(store, &answer, &f->e));
 		assert_code(CL_E_INTERNAL, cl_store_answers_purge(store, 1, 1, &f->e));
 		assert_code(CL_E_INTERNAL, cl_store_plugins_put(store, CL_STR("h"), CL_STR("t"), 1, &f->e));
-		assert_code(CL_E_INTERNAL, cl_store_token_put(store, hash, CL_STR("p"), 1, CL_STR(""), &f->e));
+		assert_code(CL_E_INTERNAL, cl_store_token_put(store, &token, &f->e));
+		assert_code(CL_E_INTERNAL, cl_store_tokens_delete(store, CL_STR("c"), &f->e));
+		assert_code(CL_E_INTERNAL, cl_store_tokens_purge(store, 1, &f->e));
+		assert_code(CL_E_INTERNAL, cl_store_client_put(store, &client, &f->e));
+		assert_code(CL_E_INTERNAL, cl_store_client_delete(store, CL_STR("c"), &f->e));
+		assert_code(CL_E_INTERNAL, cl_store_assertion_use(store, CL_STR("c"), hash, 1, hash, &f->e));
 		assert_code(CL_E_INTERNAL, cl_store_token_delete(store, hash, &f->e));
 		assert_code(CL_E_INTERNAL, cl_audit_append(store, &record, &f->e));
 	}
@@ -637,6 +725,9 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_answers, fixture_setup, fixture_teardown),
 	        cmocka_unit_test_setup_teardown(test_answers_purge, fixture_setup, fixture_teardown),
 	        cmocka_unit_test_setup_teardown(test_plugins_and_tokens, fixture_setup, fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_tokens_of_clients_go_with_time_and_with_them, fixture_setup,
+	                                        fixture_teardown),
+	        cmocka_unit_test_setup_teardown(test_clients_and_their_assertions, fixture_setup, fixture_teardown),
 	        cmocka_unit_test_setup_teardown(test_writes_need_a_transaction, fixture_setup, fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

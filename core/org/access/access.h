@@ -25,6 +25,24 @@ struct cl_principal {
 	size_t role_count;
 	struct cl_str anchor, certificate; /* what proves it: (trust anchor, name) */
 	bool console; /* an administrator on the admin socket: may all, audited as such */
+	/* What its token is narrowed to (scope.h); NULL = nothing. With it, the principal lives as long as the arena in which it was
+	 * resolved. */
+	const struct cl_scopes *scopes;
+	struct cl_str scope; /* the same as text */
+	struct cl_str client; /* to whom the token was issued, if it was to a client */
+	const struct cl_json *keys; /* JSON Web Key Set of a client that the configuration names, or NULL */
+	struct cl_str registered; /* the most that it may ask for, or empty */
+};
+struct cl_scopes;
+
+/* How a client that asks for a token can prove itself, and what it may ask for: it is a principal of the configuration with keys
+ * or a certificate, or one that an administrator registered for a principal. */
+struct cl_client {
+	struct cl_str id;
+	const struct cl_principal *principal;
+	const struct cl_json *keys; /* or NULL */
+	struct cl_str secret; /* argon2id hash, or empty */
+	struct cl_str scope; /* empty = whatever its roles allow */
 };
 
 /* Compiled from the catalog's roles and the organization's principals; immutable, replaced with the catalog. */
@@ -40,6 +58,9 @@ int cl_access_resolve(const struct cl_access *access, struct cl_store *store, st
 /* Before anything is parsed: may this principal do this to the type at all? `rule` names the first grant that could allow. */
 int cl_access_may(const struct cl_access *access, const struct cl_principal *principal, enum cl_interaction interaction,
                   uint16_t type, struct cl_str *rule, struct cl_err *e);
+/* The same for its token's scopes alone. */
+int cl_access_scope(const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type,
+                    struct cl_err *e);
 /* The decision on one resource (its index values as stored or as about to be stored). CL_E_FORBIDDEN when no grant allows. */
 int cl_access_decide(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
                      const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type,
@@ -65,6 +86,12 @@ int cl_access_transition(const struct cl_access *access, struct cl_store *store,
 int cl_access_undo(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
                    const struct cl_principal *principal, uint16_t type, int64_t row, struct cl_str workflow,
                    struct cl_str *rule, struct cl_err *e);
+/* CL_E_NOT_FOUND when nobody registered it, or its principal is gone. */
+int cl_access_client(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena, struct cl_str id,
+                     struct cl_client *out, struct cl_err *e);
+/* The principal narrowed to the scope, in the arena. CL_E_CORRUPT when the text cannot be read. */
+int cl_access_narrow(struct cl_arena *arena, const struct cl_principal *principal, struct cl_str scope,
+                     const struct cl_principal **out, struct cl_err *e);
 const struct cl_principal *cl_access_principal(const struct cl_access *access, struct cl_str name);
 size_t cl_access_principals(const struct cl_access *access, const struct cl_principal **out);
 struct cl_actor cl_access_actor(const struct cl_principal *principal);

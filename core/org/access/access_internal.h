@@ -37,6 +37,8 @@ struct cl_access {
 
 const struct cl_holder *cl_access_holder(const struct cl_access *access, const struct cl_principal *principal);
 bool cl_permission_covers(const struct cl_permission *permission, unsigned interaction, uint16_t type);
+/* Where both hold; NULL = everywhere. */
+struct cl_criterion *cl_criterion_both(struct cl_arena *arena, struct cl_criterion *a, struct cl_criterion *b);
 /* The whole condition of a permission on a type, labels included; NULL = none. */
 struct cl_criterion *cl_permission_criterion(const struct cl_permission *permission, struct cl_arena *arena,
                                              uint16_t type, const struct cl_principal *principal);

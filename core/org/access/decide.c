@@ -2,6 +2,7 @@
 #include "org/access/access_internal.h"
 #include "base/hash.h"
 #include "org/fhir/parameters.h"
+#include "org/access/scope.h"
 #include "org/fhir/types.h"
 
 static uint16_t parameter_number(uint16_t type, struct cl_str code)
@@ -127,8 +128,8 @@ static int refuse(const struct cl_principal *principal, enum cl_interaction inte
 		break;
 	}
 	struct cl_str name = type ? cl_fhir_type_name(type) : CL_STR("this organization");
-	return cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not %s %.*s: no role allows it", CL_STR_ARGS(principal->name),
-	               word, CL_STR_ARGS(name));
+	return cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not %s %.*s: no role allows it%s", CL_STR_ARGS(principal->name),
+	               word, CL_STR_ARGS(name), principal->scopes ? " within the scopes of this token" : "");
 }
 
 int cl_access_may(const struct cl_access *access, const struct cl_principal *principal, enum cl_interaction interaction,
@@ -138,13 +139,20 @@ int cl_access_may(const struct cl_access *access, const struct cl_principal *pri
 		*rule = CL_STR("console");
 		return 0;
 	}
-	const struct cl_holder *holder = cl_access_holder(access, principal);
+	const struct cl_holder *holder =
+	        cl_scopes_cover(principal->scopes, interaction, type) ? cl_access_holder(access, principal) : NULL;
 	for (size_t i = 0; holder && i < holder->permission_count; i++)
 		if (cl_permission_covers(&holder->permissions[i], interaction, type)) {
 			*rule = holder->permissions[i].grant->name;
 			return 0;
 		}
 	return refuse(principal, interaction, type, e);
+}
+
+int cl_access_scope(const struct cl_principal *principal, enum cl_interaction interaction, uint16_t type,
+                    struct cl_err *e)
+{
+	return cl_scopes_cover(principal->scopes, interaction, type) ? 0 : refuse(principal, interaction, type, e);
 }
 
 int cl_access_decide(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
@@ -156,7 +164,14 @@ int cl_access_decide(const struct cl_access *access, struct cl_store *store, str
 		return 0;
 	}
 	const struct cl_holder *holder = cl_access_holder(access, principal);
-	for (size_t i = 0; holder && i < holder->permission_count; i++) {
+	struct cl_criterion *scope;
+	bool within = cl_scopes_criterion(principal->scopes, arena, interaction, type, &scope);
+	if (within && scope) {
+		int code = cl_criterion_decide(store, scope, type, id, values, &within, e);
+		if (code)
+			return code;
+	}
+	for (size_t i = 0; within && holder && i < holder->permission_count; i++) {
 		const struct cl_permission *permission = &holder->permissions[i];
 		if (!cl_permission_covers(permission, interaction, type))
 			continue;
@@ -201,9 +216,11 @@ static int make_predicate(const struct cl_access *access, struct cl_arena *arena
 		return 0;
 	}
 	const struct cl_holder *holder = cl_access_holder(access, principal);
-	struct cl_criterion *any = CL_NEW(arena, struct cl_criterion);
+	struct cl_criterion *any = CL_NEW(arena, struct cl_criterion), *scope;
 	any->kind = CL_OR;
 	any->children = holder ? CL_NEW_ARRAY(arena, struct cl_criterion, holder->permission_count + 1) : NULL;
+	if (!cl_scopes_criterion(principal->scopes, arena, interaction, type, &scope))
+		return refuse(principal, interaction, type, e);
 	for (size_t i = 0; holder && i < holder->permission_count; i++) {
 		const struct cl_permission *permission = &holder->permissions[i];
 		if (!cl_permission_covers(permission, interaction, type))
@@ -215,13 +232,14 @@ static int make_predicate(const struct cl_access *access, struct cl_arena *arena
 		struct cl_criterion *criterion = cl_permission_criterion(permission, arena, type, principal);
 		if (!criterion) {
 			*rule = permission->grant->name;
+			*out = scope;
 			return 0;
 		}
 		any->children[any->child_count++] = *criterion;
 	}
 	if (!any->child_count)
 		return refuse(principal, interaction, type, e);
-	*out = any->child_count == 1 ? any->children : any;
+	*out = cl_criterion_both(arena, any->child_count == 1 ? any->children : any, scope);
 	return 0;
 }
 
@@ -293,24 +311,42 @@ int cl_access_undo(const struct cl_access *access, struct cl_store *store, struc
 	return decide_workflow(access, store, arena, principal, CL_ACCESS_UNDO, type, row, workflow, rule, e);
 }
 
+int cl_access_narrow(struct cl_arena *arena, const struct cl_principal *principal, struct cl_str scope,
+                     const struct cl_principal **out, struct cl_err *e)
+{
+	struct cl_scopes *scopes = CL_NEW(arena, struct cl_scopes);
+	struct cl_principal *narrowed = CL_NEW(arena, struct cl_principal);
+	if (cl_scopes_parse(arena, scope, scopes, e))
+		return cl_fail(e, CL_E_CORRUPT, "the scope of a token cannot be read");
+	*narrowed = *principal;
+	narrowed->scopes = scopes;
+	narrowed->scope = scope;
+	*out = narrowed;
+	return 0;
+}
+
 static int resolve_token(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
-                         struct cl_str token, cl_instant now, const struct cl_principal **out, struct cl_err *e)
+                         const struct cl_credential *credential, cl_instant now, const struct cl_principal **out,
+                         struct cl_err *e)
 {
 	uint8_t hash[CL_SHA256_SIZE];
-	struct cl_str name, scope;
-	cl_instant expires;
+	struct cl_stored_token token;
 	struct cl_err problem = {0};
-	cl_sha256_of(token, hash);
-	int code = cl_store_token_get(store, arena, hash, &name, &expires, &scope, &problem);
+	cl_sha256_of(credential->token, hash);
+	int code = cl_store_token_get(store, arena, hash, &token, &problem);
 	if (code && code != CL_E_NOT_FOUND) {
 		*e = problem;
 		return code;
 	}
-	const struct cl_principal *principal = code ? NULL : cl_access_principal(access, name);
-	if (!principal || expires <= now)
+	const struct cl_principal *principal = code ? NULL : cl_access_principal(access, token.principal);
+	if (!principal || token.expires <= now)
 		return cl_fail(e, CL_E_UNAUTHENTICATED, "the token is unknown or has expired; ask for a new one");
+	/* RFC 8705 section 3: stolen, it is of no use without the certificate's key. */
+	if (token.bound.n && !cl_str_equal(token.bound, credential->fingerprint))
+		return cl_fail(e, CL_E_UNAUTHENTICATED,
+		               "the token is bound to a client certificate that this connection does not show");
 	*out = principal;
-	return 0;
+	return token.scope.n ? cl_access_narrow(arena, principal, token.scope, out, e) : 0;
 }
 
 int cl_access_resolve(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena,
@@ -330,7 +366,7 @@ int cl_access_resolve(const struct cl_access *access, struct cl_store *store, st
 		return cl_fail(e, CL_E_UNAUTHENTICATED, "this certificate is not a principal of this organization");
 	case CL_CREDENTIAL_BEARER:
 	case CL_CREDENTIAL_SESSION:
-		return resolve_token(access, store, arena, credential->token, now, out, e);
+		return resolve_token(access, store, arena, credential, now, out, e);
 	case CL_CREDENTIAL_CONSOLE:
 		*out = &access->console;
 		return 0;

@@ -1,6 +1,8 @@
 /* roles.c: compiles the roles that plugins declare and the principals that the organization names into permissions. */
 #include "org/access/access_internal.h"
 #include "base/json.h"
+#include "jose/jwk.h"
+#include "org/access/scope.h"
 #include "org/fhir/search.h"
 #include "org/fhir/types.h"
 
@@ -184,7 +186,10 @@ static void read_principal(struct cl_access *access, struct cl_str name, const s
 	        .reference = cl_arena_copy(arena, cl_json_get_text(entry, "reference")),
 	        .anchor = cl_arena_copy(arena, cl_json_get_text(entry, "anchor")),
 	        .certificate = cl_arena_copy(arena, cl_json_get_text(entry, "certificate")),
+	        .registered = cl_arena_copy(arena, cl_json_get_text(entry, "scopes")),
 	};
+	const struct cl_json *keys = cl_json_get(entry, "jwks");
+	out->keys = keys ? cl_json_copy(arena, keys) : NULL;
 	const struct cl_json *roles = cl_json_get(entry, "roles");
 	if (roles && roles->kind == CL_JSON_ARRAY) {
 		out->roles = CL_NEW_ARRAY(arena, struct cl_str, roles->count + 1);
@@ -212,6 +217,26 @@ static int check_name(const struct cl_access *access, size_t place, struct cl_er
 			        CL_STR_ARGS(name));
 			return cl_fail_at(e, "partners.%.*s", CL_STR_ARGS(name));
 		}
+	return 0;
+}
+
+/* What a client proves itself with must be right before it comes. */
+static int check_client(struct cl_access *access, const struct cl_principal *principal, struct cl_err *e)
+{
+	struct cl_jwks keys;
+	struct cl_scopes scopes;
+	struct cl_err problem = {0};
+	if (principal->keys) {
+		if (cl_jwks_parse(access->arena, principal->keys, &keys, &problem)) {
+			cl_fail(e, CL_E_RULE, "principal '%.*s': %s", CL_STR_ARGS(principal->name), problem.message);
+			return cl_fail_at(e, "principals.%.*s.jwks.%s", CL_STR_ARGS(principal->name), problem.where);
+		}
+		cl_jwks_free(&keys);
+	}
+	if (cl_scopes_parse(access->arena, principal->registered, &scopes, &problem)) {
+		cl_fail(e, CL_E_RULE, "principal '%.*s': %s", CL_STR_ARGS(principal->name), problem.message);
+		return cl_fail_at(e, "principals.%.*s.scopes", CL_STR_ARGS(principal->name));
+	}
 	return 0;
 }
 
@@ -250,6 +275,8 @@ int cl_access_new(const struct cl_catalog *catalog, const struct cl_organization
 		code = check_name(access, i, e);
 		if (!code)
 			code = compile_holder(access, catalog, organization, &access->holders[i], e);
+		if (!code)
+			code = check_client(access, &access->holders[i].principal, e);
 		access->principals[i] = access->holders[i].principal;
 	}
 	if (code) {
@@ -281,6 +308,32 @@ const struct cl_principal *cl_access_principal(const struct cl_access *access, s
 		if (cl_str_equal(access->principals[i].name, name))
 			return &access->principals[i];
 	return NULL;
+}
+
+int cl_access_client(const struct cl_access *access, struct cl_store *store, struct cl_arena *arena, struct cl_str id,
+                     struct cl_client *out, struct cl_err *e)
+{
+	struct cl_stored_client stored;
+	struct cl_json *keys = NULL;
+	const struct cl_principal *principal = cl_access_principal(access, id);
+	if (principal && (principal->keys || principal->certificate.n)) {
+		*out = (struct cl_client){.id = principal->name,
+		                          .principal = principal,
+		                          .keys = principal->keys,
+		                          .scope = principal->registered};
+		return 0;
+	}
+	int code = cl_store_client_get(store, arena, id, &stored, e);
+	if (!code && stored.keys.n && cl_json_parse(arena, stored.keys, NULL, &keys, e))
+		code = CL_E_CORRUPT;
+	if (code)
+		return code;
+	*out = (struct cl_client){.id = stored.id,
+	                          .principal = cl_access_principal(access, stored.principal),
+	                          .keys = keys,
+	                          .secret = stored.secret,
+	                          .scope = stored.scope};
+	return out->principal ? 0 : cl_fail(e, CL_E_NOT_FOUND, "the client's principal is gone");
 }
 
 size_t cl_access_principals(const struct cl_access *access, const struct cl_principal **out)

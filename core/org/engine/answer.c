@@ -104,9 +104,20 @@ void cl_interaction_answer_error(struct cl_arena *arena, const struct cl_issues 
 	cl_buf_free(&text);
 	cl_response_add_header(arena, response, "content-type", CL_STR(CL_FHIR_JSON));
 	if (e->code == CL_E_UNAUTHENTICATED)
-		cl_response_add_header(arena, response, "www-authenticate", CL_STR("Bearer"));
+		cl_response_add_header(arena, response, "www-authenticate", CL_STR("Bearer realm=\"careloop\""));
 	if (e->code == CL_E_BUSY || e->code == CL_E_FULL)
 		cl_response_add_header(arena, response, "retry-after", CL_STR("1"));
+}
+
+void cl_interaction_answer_stranger(struct cl_arena *arena, const struct cl_request *request, const struct cl_err *e,
+                                    struct cl_response *response)
+{
+	cl_interaction_answer_error(arena, NULL, e, response);
+	if (e->code != CL_E_UNAUTHENTICATED || request->credential.kind != CL_CREDENTIAL_BEARER)
+		return;
+	for (size_t i = 0; i < response->header_count; i++)
+		if (cl_str_is(response->headers[i].name, "www-authenticate"))
+			response->headers[i].value = CL_STR("Bearer realm=\"careloop\", error=\"invalid_token\"");
 }
 
 int cl_interaction_body(struct cl_interaction_context *context, struct cl_json **out, struct cl_err *e)

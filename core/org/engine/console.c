@@ -72,7 +72,8 @@ struct cl_str cl_console_id(struct cl_str reference)
 static const struct cl_console_command *find(struct cl_str name)
 {
 	static const struct cl_console_command *const tables[] = {cl_console_flow_commands, cl_console_data_commands,
-	                                                          cl_console_subscription_commands};
+	                                                          cl_console_subscription_commands,
+	                                                          cl_console_client_commands};
 	for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
 		for (const struct cl_console_command *command = tables[t]; command->name; command++)
 			if (cl_str_is(name, command->name))
@@ -145,8 +146,8 @@ static int audit(struct cl_console *console, struct cl_str command, struct cl_st
 static struct cl_str describe(struct cl_console *console, struct cl_str name)
 {
 	struct cl_buf text;
-	static const char *const shown[] = {"workflow",  "state", "task",     "name",   "what",
-	                                    "principal", "event", "resource", "reason", "id"};
+	static const char *const shown[] = {"workflow", "state",    "task",   "name",   "what",   "principal",
+	                                    "event",    "resource", "reason", "client", "scopes", "id"};
 	cl_buf_init(&text, 200);
 	cl_buf_add_str(&text, name);
 	for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {

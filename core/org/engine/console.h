@@ -21,10 +21,13 @@ struct cl_console_command {
 extern const struct cl_console_command cl_console_flow_commands[]; /* ends with a NULL name */
 extern const struct cl_console_command cl_console_data_commands[];
 extern const struct cl_console_command cl_console_subscription_commands[];
+extern const struct cl_console_command cl_console_client_commands[];
 
 struct cl_str cl_console_argument(const struct cl_console *console, const char *name);
 /* CL_E_INVALID with usage words when it is missing. */
 int cl_console_need(const struct cl_console *console, const char *name, struct cl_str *out, struct cl_err *e);
+/* The one that the argument `principal` names. */
+int cl_console_need_principal(struct cl_console *console, const struct cl_principal **out, struct cl_err *e);
 int64_t cl_console_number(const struct cl_console *console, const char *name, int64_t otherwise);
 void cl_console_columns(struct cl_console *console, const char *const *names);
 struct cl_json *cl_console_row(struct cl_console *console);

@@ -145,7 +145,7 @@ static int principals(struct cl_console *c, struct cl_err *e)
 	return 0;
 }
 
-static int need_principal(struct cl_console *c, const struct cl_principal **out, struct cl_err *e)
+int cl_console_need_principal(struct cl_console *c, const struct cl_principal **out, struct cl_err *e)
 {
 	struct cl_str name;
 	int code = cl_console_need(c, "principal", &name, e);
@@ -161,7 +161,7 @@ static int why(struct cl_console *c, struct cl_err *e)
 	const struct cl_principal *principal;
 	struct cl_str action, target, text, rule;
 	unsigned interaction;
-	int code = need_principal(c, &principal, e);
+	int code = cl_console_need_principal(c, &principal, e);
 	if (!code)
 		code = cl_console_need(c, "action", &action, e);
 	if (!code)
@@ -193,40 +193,6 @@ static int why(struct cl_console *c, struct cl_err *e)
 	}
 	cl_buf_printf(&c->text, "\n%.*s: %s", CL_STR_ARGS(target), code ? "denied" : "allowed");
 	return 0;
-}
-
-static int token_create(struct cl_console *c, struct cl_err *e)
-{
-	const struct cl_principal *principal;
-	uint8_t secret[32], hash[CL_SHA256_SIZE];
-	int64_t hours = cl_console_number(c, "hours", 24);
-	int code = need_principal(c, &principal, e);
-	if (code)
-		return code;
-	if (hours < 1 || hours > 24 * 366)
-		return cl_fail(e, CL_E_INVALID, "hours is 1 to %d", 24 * 366);
-	cl_random(secret, sizeof secret);
-	struct cl_str token = cl_base64url(c->arena, (struct cl_str){(const char *)secret, sizeof secret});
-	cl_sha256_of(token, hash);
-	code = cl_store_token_put(c->context->store, hash, principal->name, c->context->now + hours * CL_HOUR,
-	                          CL_STR(""), e);
-	if (!code)
-		cl_buf_printf(&c->text, "%.*s", CL_STR_ARGS(token));
-	return code;
-}
-
-static int token_revoke(struct cl_console *c, struct cl_err *e)
-{
-	struct cl_str token;
-	uint8_t hash[CL_SHA256_SIZE];
-	int code = cl_console_need(c, "token", &token, e);
-	if (code)
-		return code;
-	cl_sha256_of(token, hash);
-	code = cl_store_token_delete(c->context->store, hash, e);
-	if (!code)
-		cl_buf_add_cstring(&c->text, "revoked");
-	return code;
 }
 
 static int event_row(const struct cl_stored_event *event, void *context)
@@ -298,8 +264,6 @@ const struct cl_console_command cl_console_data_commands[] = {
         {"audit verify", audit_verify, false},
         {"principals", principals, false},
         {"why", why, false},
-        {"token create", token_create, true},
-        {"token revoke", token_revoke, true},
         {"events", events, false},
         {"check", check, false},
         {"backup", backup, false},

@@ -266,14 +266,20 @@ static void answer_on_loop(struct cl_engine *engine, struct cl_job *job, const s
 	}
 }
 
-static void hand_over(struct cl_engine *engine, struct cl_job *job, bool searches)
+/* `lane` NULL: that of searches, which takes turns among clients. */
+static void hand_over(struct cl_engine *engine, struct cl_job *job, struct cl_lane_queue *lane)
 {
 	struct cl_err problem = {0};
-	if (searches)
+	if (lane != &engine->writer)
 		job->rules = cl_rules_keep(engine->rules);
-	if (searches ? cl_fair_push(&engine->searcher, job) : cl_lane_push(&engine->writer, job))
+	if (lane ? cl_lane_push(lane, job) : cl_fair_push(&engine->searcher, job))
 		return;
 	cl_fail(&problem, CL_E_BUSY, "the organization is busy; try again in a moment");
+	if (lane == &engine->prover && job->route.kind != CL_ROUTE_CONSOLE) {
+		cl_token_refuse(job->arena, &problem, &job->outcome.response);
+		finish(engine, job);
+		return;
+	}
 	answer_problem(engine, job, &problem);
 }
 
@@ -314,10 +320,16 @@ static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t 
 	switch (cl_route_lane(&job->route, engine->rules)) {
 	case CL_LANE_WRITER:
 		/* A batch that only reads need not wait for those that write. */
-		hand_over(engine, job, job->route.kind == CL_ROUTE_BUNDLE && cl_batch_may_be_reads(job->request.body));
+		hand_over(engine, job,
+		          job->route.kind == CL_ROUTE_BUNDLE && cl_batch_may_be_reads(job->request.body) ? NULL
+		          : console && cl_token_makes_secret(job->arena, &job->request) ? &engine->prover
+		                                                                        : &engine->writer);
+		return;
+	case CL_LANE_PROVER:
+		hand_over(engine, job, &engine->prover);
 		return;
 	case CL_LANE_SEARCH:
-		hand_over(engine, job, true);
+		hand_over(engine, job, NULL);
 		return;
 	case CL_LANE_LOOP:
 		break;
@@ -327,7 +339,8 @@ static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t 
 		if (problem.code == CL_E_UNAUTHENTICATED)
 			cl_interaction_audit_stranger(engine->organization->tail, &job->request, &job->route,
 			                              cl_clock_now(engine->organization->clock));
-		answer_problem(engine, job, &problem);
+		cl_interaction_answer_stranger(job->arena, &job->request, &problem, &job->outcome.response);
+		finish(engine, job);
 		return;
 	}
 	answer_on_loop(engine, job, principal);
@@ -482,6 +495,8 @@ static int start_threads(struct cl_engine *engine, struct cl_err *e)
 			return cl_fail(e, CL_E_INTERNAL, "cannot start a search thread");
 	if (pthread_create(&engine->export_thread, NULL, cl_engine_exporter, engine))
 		return cl_fail(e, CL_E_INTERNAL, "cannot start the export thread");
+	if (pthread_create(&engine->prover_thread, NULL, cl_engine_prover, engine))
+		return cl_fail(e, CL_E_INTERNAL, "cannot start the prover thread");
 	return 0;
 }
 
@@ -526,6 +541,8 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	pthread_rwlock_init(&engine->gate, &gate);
 	cl_lane_init(&engine->writer);
 	cl_fair_init(&engine->searcher);
+	cl_lane_init(&engine->prover);
+	engine->prover.limit = CL_ENGINE_PROOFS;
 	int code = cl_store_open(folder, organization->id.p, CL_STORE_READER, &engine->reader, e);
 	if (!code)
 		code = cl_exports_open(folder, exports, organization->rules, &engine->exports, e);
@@ -557,6 +574,9 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	event_del(engine->listener);
 	say_goodbye(engine);
 	atomic_store(&engine->stopping, true);
+	/* First, for what it has proved goes to the writer. */
+	cl_lane_stop(&engine->prover);
+	pthread_join(engine->prover_thread, NULL);
 	cl_lane_stop(&engine->writer);
 	cl_fair_stop(&engine->searcher);
 	cl_exports_stop(engine->exports);

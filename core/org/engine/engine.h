@@ -1,8 +1,9 @@
 /* engine.h: the threads of an organization process (design §2). The loop thread owns the frames and reads by id; the writer
  * thread owns Lua and the only connection that writes; search threads run searches on read-only connections. Jobs travel
- * loop -> lane -> loop, one way round. */
+ * loop -> lane -> loop, one way round; what has to be proved goes loop -> prover -> writer -> loop. */
 #pragma once
 #include "org/engine/export.h"
+#include "org/engine/token.h"
 #include "wire/channel.h"
 #include <event2/event.h>
 #include <pthread.h>
@@ -11,6 +12,7 @@
 #define CL_ENGINE_TICK_JOBS 256
 #define CL_ENGINE_TICK_TIME (20 * 1000) /* microseconds of running before a tick commits what it has */
 #define CL_ENGINE_SEARCHERS 3
+#define CL_ENGINE_PROOFS 64 /* jobs that wait for the prover; each may take it 20 ms */
 #define CL_ENGINE_WAL (16 * 1024 * 1024)
 #define CL_ENGINE_FOLD (100 * 1000) /* read leaves are folded within this many microseconds (design §7) */
 #define CL_ENGINE_LAST_WORDS                                                                                           \
@@ -39,6 +41,7 @@ struct cl_job {
 	struct cl_rules
 	        *rules; /* searches: the rules when it came; finished writes: those they ran under, which changes
 				     * borrow names from */
+	struct cl_token_proof proof; /* what the prover found out, when it had this job */
 	struct cl_outcome outcome;
 	/* Searches: */
 	struct cl_fair_client *client;
@@ -50,7 +53,7 @@ struct cl_lane_queue {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct cl_job *first, **end;
-	size_t count;
+	size_t count, limit;
 	bool stop;
 };
 
@@ -123,9 +126,9 @@ struct cl_engine {
 	struct event *listener, *completed_event, *term;
 	struct event *retry; /* for what found no room in a channel's queue */
 	int completed_fd;
-	struct cl_lane_queue writer;
+	struct cl_lane_queue writer, prover;
 	struct cl_fair_queue searcher;
-	pthread_t writer_thread, search_threads[CL_ENGINE_SEARCHERS], export_thread;
+	pthread_t writer_thread, search_threads[CL_ENGINE_SEARCHERS], export_thread, prover_thread;
 	struct cl_exports *exports;
 	_Atomic bool gate_wanted; /* the log is so long that searches which have had their time must end */
 	pthread_rwlock_t
@@ -148,10 +151,11 @@ struct cl_engine {
 int cl_engine_run(struct cl_organization *organization, const char *folder, int listener, int control,
                   const struct cl_export_settings *exports, struct cl_err *e);
 
-/* writer.c, searcher.c, exporter.c: the bodies of the threads. */
+/* writer.c, searcher.c, exporter.c, prover.c: the bodies of the threads. */
 void *cl_engine_writer(void *engine);
 void *cl_engine_searcher(void *engine);
 void *cl_engine_exporter(void *engine);
+void *cl_engine_prover(void *engine);
 /* Any thread: hands a finished list of jobs back to the loop. */
 void cl_engine_complete(struct cl_engine *engine, struct cl_job *first);
 void cl_engine_poke(struct cl_engine *engine);

@@ -42,6 +42,7 @@ struct cl_export {
 	char id[27];
 	/* What was asked. */
 	struct cl_str principal, request, base;
+	struct cl_str scope; /* what the token was narrowed to that asked for it; empty = nothing */
 	enum cl_export_level level;
 	struct cl_str *patients; /* sorted; group level, or chosen by `patient` */
 	size_t patient_count;

@@ -16,8 +16,11 @@ static struct cl_export *find(struct cl_interaction_context *context, struct cl_
 {
 	struct cl_exports *exports = context->exports;
 	for (struct cl_export *job = exports ? exports->first : NULL; job; job = job->next)
+		/* A token narrowed to something else does not get at it; one that is not narrowed at all does. */
 		if (cl_str_is(context->route->name, job->id) &&
-		    cl_str_equal(job->principal, context->principal->name) && job->state != CL_EXPORT_CANCELLED)
+		    cl_str_equal(job->principal, context->principal->name) &&
+		    (!context->principal->scopes || cl_str_equal(job->scope, context->principal->scope)) &&
+		    job->state != CL_EXPORT_CANCELLED)
 			return job;
 	cl_fail(e, CL_E_NOT_FOUND, "there is no such export of yours; it may have expired or been deleted");
 	return NULL;

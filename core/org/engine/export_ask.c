@@ -333,6 +333,8 @@ static int describe(struct asked *asked, enum cl_export_level level, const char 
 		qsort(asked->patients->items, asked->patients->count, sizeof *asked->patients->items, compare_texts);
 	cl_json_set_text(arena, request, "id", cl_str_of(id));
 	cl_json_set_text(arena, request, "principal", context->principal->name);
+	if (context->principal->scopes)
+		cl_json_set_text(arena, request, "scope", context->principal->scope);
 	cl_json_set_text(arena, request, "request",
 	                 cl_arena_printf(arena, "%.*s%.*s", CL_STR_ARGS(context->request->base),
 	                                 CL_STR_ARGS(context->request->target)));

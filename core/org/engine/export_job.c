@@ -184,6 +184,7 @@ int cl_export_read(const struct cl_json *request, struct cl_export **out, struct
 	job->arena = arena;
 	snprintf(job->id, sizeof job->id, "%.*s", CL_STR_ARGS(id));
 	job->principal = cl_arena_copy(arena, cl_json_get_text(request, "principal"));
+	job->scope = cl_arena_copy(arena, cl_json_get_text(request, "scope"));
 	job->request = cl_arena_copy(arena, cl_json_get_text(request, "request"));
 	job->base = cl_arena_copy(arena, cl_json_get_text(request, "base"));
 	job->level = (enum cl_export_level)integer_of(request, "level", 0);

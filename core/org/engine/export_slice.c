@@ -251,8 +251,12 @@ int cl_export_slice(const struct cl_export *job, struct cl_store *store, const s
 	cl_buf_clear(&out->deleted);
 	out->found = out->found_deleted = 0;
 	out->after = job->after;
-	int code = slice.principal ? run(&slice, arena, now, e)
-	                           : cl_fail(e, CL_E_FORBIDDEN, "who asked for this export is no longer known here");
+	int code =
+	        slice.principal ? 0 : cl_fail(e, CL_E_FORBIDDEN, "who asked for this export is no longer known here");
+	if (!code && job->scope.n)
+		code = cl_access_narrow(arena, slice.principal, job->scope, &slice.principal, e);
+	if (!code)
+		code = run(&slice, arena, now, e);
 	cl_arena_free(slice.scratch);
 	cl_arena_free(arena);
 	return code;

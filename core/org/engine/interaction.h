@@ -31,6 +31,9 @@ enum cl_route_kind {
 	CL_ROUTE_METRICS, /* GET  /metrics, /metrics/name?months=12 */
 	CL_ROUTE_EVENTS, /* GET  /events (text/event-stream) */
 	CL_ROUTE_REPLY, /* GET, POST /reply/token: without a credential */
+	CL_ROUTE_SMART, /* GET  /.well-known/smart-configuration, /fhir/.well-known/smart-configuration */
+	CL_ROUTE_TOKEN, /* POST /oauth2/token; other methods are refused in OAuth's form */
+	CL_ROUTE_REVOKE, /* POST /oauth2/revoke */
 	CL_ROUTE_CONSOLE, /* method CONSOLE */
 	CL_ROUTE_COURIER, /* method COURIER: the courier asks for and reports on deliveries */
 };
@@ -64,9 +67,10 @@ bool cl_format_is(struct cl_str content_type, const char *name);
 bool cl_format_wants_content(const struct cl_request *request, const struct cl_route *route,
                              struct cl_str content_type);
 /* Which thread may run it. */
-enum cl_lane { CL_LANE_LOOP, CL_LANE_SEARCH, CL_LANE_WRITER };
+enum cl_lane { CL_LANE_LOOP, CL_LANE_SEARCH, CL_LANE_WRITER, CL_LANE_PROVER };
 enum cl_lane cl_route_lane(const struct cl_route *route, const struct cl_rules *rules);
 
+struct cl_token_proof;
 /* Everything one interaction sees. */
 struct cl_interaction_context {
 	struct cl_arena *arena;
@@ -89,6 +93,7 @@ struct cl_interaction_context {
 	bool streams; /* the response opens an event stream */
 	/* What of it: "Task?status=requested", or empty for everything; and the Subscription that says so, if it is one. */
 	struct cl_str watched, subscription;
+	const struct cl_token_proof *proof; /* what the prover found out, or NULL */
 };
 
 /* Reads: run on any connection. On success the response is filled. */
@@ -99,6 +104,7 @@ int cl_interaction_meta(struct cl_interaction_context *context, struct cl_err *e
 int cl_interaction_validate(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_capability(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_everything(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_smart(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_views(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err *e);
 /* Writes: on the writer's connection, inside a unit. */
@@ -169,6 +175,9 @@ void cl_interaction_answer_bytes(struct cl_interaction_context *context, int sta
 /* The OperationOutcome for a failure: status, headers (WWW-Authenticate, Retry-After), body. */
 void cl_interaction_answer_error(struct cl_arena *arena, const struct cl_issues *issues, const struct cl_err *e,
                                  struct cl_response *response);
+/* The same to who could not be told from a stranger: with what RFC 6750 section 3 wants said about a token that was shown. */
+void cl_interaction_answer_stranger(struct cl_arena *arena, const struct cl_request *request, const struct cl_err *e,
+                                    struct cl_response *response);
 /* "W/\"3\"" -> 3; 0 when it is none. */
 int64_t cl_etag_version(struct cl_str etag);
 /* Is the version one of a list of ETags, or the list "*"? */

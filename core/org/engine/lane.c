@@ -7,6 +7,7 @@ void cl_lane_init(struct cl_lane_queue *lane)
 	pthread_condattr_t attributes;
 	*lane = (struct cl_lane_queue){0};
 	lane->end = &lane->first;
+	lane->limit = CL_ENGINE_QUEUE;
 	pthread_mutex_init(&lane->lock, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -17,7 +18,7 @@ void cl_lane_init(struct cl_lane_queue *lane)
 bool cl_lane_push(struct cl_lane_queue *lane, struct cl_job *job)
 {
 	pthread_mutex_lock(&lane->lock);
-	bool room = lane->count < CL_ENGINE_QUEUE && !lane->stop;
+	bool room = lane->count < lane->limit && !lane->stop;
 	if (room) {
 		job->next = NULL;
 		*lane->end = job;

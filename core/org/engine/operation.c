@@ -2,6 +2,7 @@
 #include "org/engine/interaction.h"
 #include "base/date.h"
 #include "base/hash.h"
+#include "org/access/scope.h"
 #include "org/fhir/types.h"
 #include "org/fhir/validate.h"
 #include "org/flow/instance.h"
@@ -300,6 +301,10 @@ static int plugin_operation(struct cl_interaction_context *context, const struct
 	struct cl_str target = CL_STR_NONE;
 	context->rule = operation->name;
 	context->target = operation->name;
+	/* What a plugin does may be anything. */
+	if (!cl_scopes_cover_all(context->principal->scopes, CL_SCOPE_ALL))
+		return cl_fail(e, CL_E_FORBIDDEN, "%.*s needs the scope system/*.cruds, which this token has not",
+		               CL_STR_ARGS(operation->name));
 	if (!plays_role(context->principal, operation))
 		return cl_fail(e, CL_E_FORBIDDEN, "'%.*s' may not use %.*s: none of its roles allows it",
 		               CL_STR_ARGS(context->principal->name), CL_STR_ARGS(operation->name));

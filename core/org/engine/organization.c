@@ -1,6 +1,7 @@
 /* organization.c: opening an organization, its timers, and whole steps for tests and tools. */
 #include "org/engine/run.h"
 #include "org/engine/subscribe.h"
+#include "org/engine/throttle.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "org/engine/reindex.h"
@@ -128,6 +129,7 @@ int cl_organization_open(const char *folder, const char *id, struct cl_rules *ru
 	organization->rules = cl_rules_keep(rules);
 	organization->id = cl_str_of(id);
 	organization->folder = folder;
+	organization->throttle = cl_throttle_new();
 	struct cl_arena *arena = cl_arena_new(0);
 	int code = cl_store_open(folder, id, CL_STORE_WRITER, &organization->store, e);
 	if (!code)
@@ -164,6 +166,7 @@ void cl_organization_close(struct cl_organization *organization)
 		cl_store_close(organization->store);
 	cl_subscribers_free(organization->subscribers);
 	cl_rules_release(organization->rules);
+	cl_throttle_free(organization->throttle);
 	free(organization);
 }
 

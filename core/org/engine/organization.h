@@ -37,6 +37,7 @@ struct cl_organization {
 	struct cl_watch own_watch;
 	/* What the last tick did, for the engine: cleared by cl_organization_tick_begin. */
 	bool timers_changed, outbox_changed;
+	struct cl_throttle *throttle; /* of failed proofs at the token endpoint; the thread's that proves */
 	long failed_timers; /* runs that failed since it was opened */
 	int64_t reply_minute; /* of reply links that do not exist: the minute, and how many were asked for in it */
 	int reply_misses;
@@ -61,6 +62,11 @@ struct cl_outcome {
 /* Runs one request in its own SAVEPOINT, whatever it is. Never fails: refusals become responses. */
 void cl_organization_run(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
                          struct cl_outcome *out);
+struct cl_token_proof;
+/* The same with what another thread has proved already; NULL = nothing. */
+void cl_organization_run_proved(struct cl_organization *organization, struct cl_arena *arena,
+                                const struct cl_request *request, const struct cl_token_proof *proof,
+                                struct cl_outcome *out);
 /* Fires timers due by the clock's now, in order of due, at most `limit`, each in its own SAVEPOINT. A timer that fails is put
  * off and, failing again and again, quarantined. Returns how many fired, or a negative code when the transaction is lost. */
 int cl_organization_fire(struct cl_organization *organization, struct cl_arena *arena, uint32_t limit,

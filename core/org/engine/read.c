@@ -270,6 +270,8 @@ static bool is_shown(struct cl_interaction_context *context, struct cl_arena *sc
 	struct cl_criterion *criterion;
 	struct cl_str rule;
 	struct cl_err denied = {0};
+	if (!context->route->id.n && cl_access_scope(context->principal, CL_ACCESS_SEARCH, version->type, &denied))
+		return false;
 	if (cl_access_predicate(context->rules->access, scratch, context->principal, CL_ACCESS_HISTORY, version->type,
 	                        &criterion, &rule, &denied))
 		return false;
@@ -294,6 +296,9 @@ int cl_interaction_history(struct cl_interaction_context *context, struct cl_err
 	if (!code)
 		code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_HISTORY, route->type,
 		                     &context->rule, e);
+	/* Of one resource history is reading; of many it is a list. */
+	if (!code && !route->id.n)
+		code = cl_access_scope(context->principal, CL_ACCESS_SEARCH, route->type, e);
 	if (code)
 		return code;
 	if (route->id.n) {

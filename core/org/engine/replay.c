@@ -130,7 +130,10 @@ static int replay_request(struct cl_replay *replay, const struct cl_stored_event
 	if (!principal)
 		return cl_fail(replay->e, CL_E_CORRUPT, "event %llu: the principal '%.*s' is unknown",
 		               (unsigned long long)event->sequence, CL_STR_ARGS(event->actor));
-	code = cl_store_begin(replay->into->store, replay->e);
+	struct cl_str scope = cl_json_get_text(detail, "scope");
+	code = scope.n ? cl_access_narrow(arena, principal, scope, &principal, replay->e) : 0;
+	if (!code)
+		code = cl_store_begin(replay->into->store, replay->e);
 	if (code)
 		return code;
 	cl_run_as(replay->into, arena, &request, principal, event->key, &outcome);
@@ -243,7 +246,7 @@ static struct cl_str next_line(struct cl_str *rest)
 }
 
 /* Left out: the audit log, where reads stand too; kept answers and tokens, which are of the transport, not of the care. */
-static const char skipped[] = "audit,request,idempotency,bearer";
+static const char skipped[] = "audit,request,idempotency,bearer,client,assertion";
 
 static int compare(struct cl_store *a, struct cl_store *b, struct cl_err *e)
 {

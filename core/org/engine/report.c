@@ -1,6 +1,7 @@
 /* report.c: views and metrics over HTTP: JSON, CSV, and MeasureReports. */
 #include "org/engine/report.h"
 #include "base/date.h"
+#include "org/access/scope.h"
 #include "org/fhir/types.h"
 
 #include <math.h>
@@ -29,6 +30,16 @@ static bool may_see_view(const struct cl_interaction_context *context, const str
 	struct cl_err denied = {0};
 	if (context->principal->console)
 		return true;
+	/* What a plugin computes may show anything; what the core lists are Tasks. */
+	const struct cl_scopes *scopes = context->principal->scopes;
+	bool within = view->function != CL_NO_FUNCTION
+	                      ? cl_scopes_cover_all(scopes, CL_SCOPE_READ | CL_SCOPE_SEARCH)
+	                      : cl_scopes_cover(scopes, CL_ACCESS_SEARCH, cl_fhir_type(CL_STR("Task")));
+	if (!within) {
+		cl_fail(e, CL_E_FORBIDDEN, "the scopes of this token do not cover the view '%.*s'",
+		        CL_STR_ARGS(view->name));
+		return false;
+	}
 	for (size_t i = 0; i < view->role_count; i++)
 		for (size_t r = 0; r < context->principal->role_count; r++)
 			if (cl_str_equal(view->roles[i], context->principal->roles[r]))

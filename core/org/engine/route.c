@@ -275,6 +275,23 @@ int cl_route_find(struct cl_arena *arena, const struct cl_request *request, stru
 	out->query = path.query;
 	out->head = cl_str_is(request->method, "HEAD");
 	struct cl_str first = path.count ? path.segments[0] : CL_STR("");
+	/* At the host's root and under both spellings of the FHIR base (SMART App Launch 2.0 section 2.1.1). */
+	size_t known = 0;
+	if (cl_str_is(first, "fhir"))
+		known = path.count > 1 && cl_str_is(path.segments[1], "R4") ? 2 : 1;
+	if (path.count == known + 2 && cl_str_is(path.segments[known], ".well-known")) {
+		out->kind = CL_ROUTE_SMART;
+		if (!cl_str_is(path.segments[known + 1], "smart-configuration"))
+			return cl_fail(e, CL_E_NOT_FOUND, "there is nothing at this path; known: smart-configuration");
+		return get ? 0 : not_allowed(e, request->method, "GET");
+	}
+	if (path.count == 2 && cl_str_is(first, "oauth2")) {
+		out->kind = cl_str_is(path.segments[1], "token")    ? CL_ROUTE_TOKEN
+		            : cl_str_is(path.segments[1], "revoke") ? CL_ROUTE_REVOKE
+		                                                    : CL_ROUTE_NONE;
+		if (out->kind)
+			return 0;
+	}
 	if (cl_str_is(first, "fhir")) {
 		code = route_fhir(arena, &path, request, out, e);
 		return code ? code : cl_format_check(request, out, e);
@@ -327,7 +344,11 @@ enum cl_lane cl_route_lane(const struct cl_route *route, const struct cl_rules *
 	case CL_ROUTE_VALIDATE:
 	case CL_ROUTE_EVERYTHING:
 	case CL_ROUTE_EXPORT:
+	case CL_ROUTE_SMART:
 		return CL_LANE_SEARCH;
+	case CL_ROUTE_TOKEN:
+	case CL_ROUTE_REVOKE:
+		return CL_LANE_PROVER;
 	case CL_ROUTE_VIEWS: {
 		/* Views and metrics that a plugin computes need Lua, and Lua belongs to the writer. */
 		const struct cl_view *view = route->name.n ? cl_catalog_view(rules->catalog, route->name) : NULL;

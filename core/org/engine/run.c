@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "org/engine/console.h"
 #include "org/engine/subscribe.h"
+#include "org/engine/token.h"
 #include "org/fhir/types.h"
 #include <stdio.h>
 
@@ -178,6 +179,15 @@ bool cl_run_answered_before(struct cl_organization *organization, struct cl_aren
 	return request->resent && answered_before(organization, arena, CL_STR_NONE, raw_id(request), request, response);
 }
 
+/* A key is the principal's, but a narrower token does not get the answer that a wider one was given. */
+static struct cl_str key_holder(const struct cl_interaction_context *context)
+{
+	const struct cl_principal *principal = context->principal;
+	return principal->scopes ? cl_arena_printf(context->arena, "%.*s %.*s", CL_STR_ARGS(principal->name),
+	                                           CL_STR_ARGS(principal->scope))
+	                         : principal->name;
+}
+
 /* Was the request answered before, by its own id or by the client's key? Then the response is filled. */
 static bool answered_already(struct cl_interaction_context *context)
 {
@@ -192,15 +202,15 @@ static bool answered_already(struct cl_interaction_context *context)
 		cl_interaction_answer_error(context->arena, NULL, &problem, context->response);
 		return true;
 	}
-	return client_key.n && answered_before(organization, context->arena, context->principal->name, client_key,
-	                                       request, context->response);
+	return client_key.n && answered_before(organization, context->arena, key_holder(context), client_key, request,
+	                                       context->response);
 }
 
 static int keep_answers(struct cl_interaction_context *context, struct cl_err *e)
 {
 	struct cl_str client_key = cl_request_header(context->request, "idempotency-key");
 	int code = keep_answer(context, CL_STR_NONE, raw_id(context->request), e);
-	return code || !client_key.n ? code : keep_answer(context, context->principal->name, client_key, e);
+	return code || !client_key.n ? code : keep_answer(context, key_holder(context), client_key, e);
 }
 
 /* ---- the input event ---- */
@@ -252,6 +262,8 @@ static int append_input(struct cl_interaction_context *context, struct cl_str ke
 			add_header(arena, headers, context->request, "content-type");
 		add_header(arena, headers, context->request, "x-security-context");
 	}
+	if (context->principal->scopes)
+		cl_json_set_text(arena, detail, "scope", context->principal->scope);
 	if (context->principal->kind.n && cl_str_is(context->principal->kind, "partner"))
 		add_header(arena, headers, context->request, "idempotency-key");
 	struct cl_buf text;
@@ -431,8 +443,9 @@ static void run_batch(struct cl_interaction_context *context, struct cl_str key,
 	cl_interaction_answer_error(context->arena, NULL, &problem, &out->response);
 }
 
-void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
-               const struct cl_principal *principal, struct cl_str key, struct cl_outcome *out)
+static void run_as(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
+                   const struct cl_principal *principal, struct cl_str key, const struct cl_token_proof *proof,
+                   struct cl_outcome *out)
 {
 	struct cl_route route;
 	struct cl_issues issues;
@@ -450,6 +463,7 @@ void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, con
 	        .response = &out->response,
 	        .issues = &issues,
 	        .organization = organization,
+	        .proof = proof,
 	};
 	if (cl_route_find(arena, request, &route, &problem)) {
 		cl_interaction_answer_error(arena, NULL, &problem, &out->response);
@@ -474,21 +488,51 @@ void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, con
 	          own_id && route.kind != CL_ROUTE_CONSOLE && route.kind != CL_ROUTE_COURIER, out);
 }
 
+void cl_run_as(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
+               const struct cl_principal *principal, struct cl_str key, struct cl_outcome *out)
+{
+	run_as(organization, arena, request, principal, key, NULL, out);
+}
+
 void cl_organization_run(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
                          struct cl_outcome *out)
+{
+	cl_organization_run_proved(organization, arena, request, NULL, out);
+}
+
+/* Without another thread the proof is made here. */
+static void run_token(struct cl_organization *organization, struct cl_arena *arena, const struct cl_request *request,
+                      const struct cl_route *route, const struct cl_token_proof *proof, struct cl_outcome *out)
+{
+	struct cl_token_proof made = {0};
+	if (!proof)
+		cl_token_prove(organization, organization->rules, organization->store, arena, request, route, &made);
+	cl_token_answer(organization, arena, request, route, proof ? proof : &made, out);
+}
+
+void cl_organization_run_proved(struct cl_organization *organization, struct cl_arena *arena,
+                                const struct cl_request *request, const struct cl_token_proof *proof,
+                                struct cl_outcome *out)
 {
 	const struct cl_principal *principal;
 	struct cl_route route = {0};
 	struct cl_err problem = {0};
 	*out = (struct cl_outcome){0};
-	if (cl_route_find(arena, request, &route, &problem) ||
-	    cl_interaction_principal(organization->rules, organization->store, arena, request, &route,
+	if (cl_route_find(arena, request, &route, &problem)) {
+		cl_interaction_answer_error(arena, NULL, &problem, &out->response);
+		return;
+	}
+	if (route.kind == CL_ROUTE_TOKEN || route.kind == CL_ROUTE_REVOKE) {
+		run_token(organization, arena, request, &route, proof, out);
+		return;
+	}
+	if (cl_interaction_principal(organization->rules, organization->store, arena, request, &route,
 	                             cl_clock_now(organization->clock), &principal, &problem)) {
 		if (problem.code == CL_E_UNAUTHENTICATED)
 			cl_interaction_audit_stranger(organization->tail, request, &route,
 			                              cl_clock_now(organization->clock));
-		cl_interaction_answer_error(arena, NULL, &problem, &out->response);
+		cl_interaction_answer_stranger(arena, request, &problem, &out->response);
 		return;
 	}
-	cl_run_as(organization, arena, request, principal, cl_request_hex(arena, request), out);
+	run_as(organization, arena, request, principal, cl_request_hex(arena, request), proof, out);
 }

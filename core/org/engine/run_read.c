@@ -87,6 +87,8 @@ static int dispatch(struct cl_interaction_context *context, struct cl_err *e)
 		return cl_interaction_validate(context, e);
 	case CL_ROUTE_CAPABILITY:
 		return cl_interaction_capability(context, e);
+	case CL_ROUTE_SMART:
+		return cl_interaction_smart(context, e);
 	case CL_ROUTE_VIEWS:
 		return cl_interaction_views(context, e);
 	case CL_ROUTE_METRICS:
@@ -104,8 +106,15 @@ static int dispatch(struct cl_interaction_context *context, struct cl_err *e)
 	case CL_ROUTE_EVENTS:
 		return open_events(context, e);
 	default:
-		return cl_fail(e, CL_E_INTERNAL, "route %d does not read", context->route->kind);
+		/* What an entry of a batch may name, but not ask for. */
+		return cl_fail(e, CL_E_NOT_FOUND, "there is nothing to read at this path");
 	}
+}
+
+/* What anybody may ask for, and what is no one's data. */
+static bool is_public(const struct cl_route *route)
+{
+	return route->kind == CL_ROUTE_CAPABILITY || route->kind == CL_ROUTE_SMART;
 }
 
 static const char *action_of(const struct cl_route *route)
@@ -157,8 +166,7 @@ void cl_interaction_run_read(struct cl_interaction_context *context, struct cl_a
 	if (code)
 		cl_interaction_answer_error(context->arena, context->issues, &problem, context->response);
 	/* What could not be read because it is not there is no access; metadata and how far an export is are no one's data. */
-	if ((code && !refused) || context->route->kind == CL_ROUTE_CAPABILITY ||
-	    context->route->kind == CL_ROUTE_EXPORT_STATUS)
+	if ((code && !refused) || is_public(context->route) || context->route->kind == CL_ROUTE_EXPORT_STATUS)
 		return;
 	struct cl_audit_record record = {
 	        .at = context->now,
@@ -248,7 +256,7 @@ int cl_interaction_principal(const struct cl_rules *rules, struct cl_store *stor
 		*out = &reply;
 		return 0;
 	}
-	if (route->kind == CL_ROUTE_CAPABILITY) {
+	if (is_public(route)) {
 		*out = &anybody;
 		return 0;
 	}

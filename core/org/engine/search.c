@@ -371,6 +371,7 @@ int cl_interaction_capability(struct cl_interaction_context *context, struct cl_
 	}
 	struct cl_capability capability = {
 	        .base = cl_arena_printf(arena, "%.*s/fhir", CL_STR_ARGS(context->request->base)),
+	        .oauth = cl_arena_printf(arena, "%.*s/oauth2", CL_STR_ARGS(context->request->base)),
 	        .date = cl_instant_text(arena, context->now),
 	        .software = CL_STR(CL_VERSION),
 	        .name = context->rules->facts->name,

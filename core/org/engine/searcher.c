@@ -46,7 +46,7 @@ static bool run_search(struct cl_engine *engine, struct cl_store *store, struct 
 	if (problem.code == CL_E_UNAUTHENTICATED)
 		cl_interaction_audit_stranger(engine->organization->tail, &job->request, &job->route, now);
 	if (problem.code) {
-		cl_interaction_answer_error(job->arena, NULL, &problem, &job->outcome.response);
+		cl_interaction_answer_stranger(job->arena, &job->request, &problem, &job->outcome.response);
 		return true;
 	}
 	struct cl_interaction_context context = {

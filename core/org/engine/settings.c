@@ -54,6 +54,41 @@ static int fill_anchors(struct cl_arena *arena, const char *config_path, struct 
 	return 0;
 }
 
+#define KEYS_FILE_MAX ((size_t)64 * 1024)
+
+/* A client's public keys may stand in a file beside the organization's: it is read here, before the process is confined. */
+static int read_keys(struct cl_arena *arena, const char *path, struct cl_json **out, struct cl_err *e)
+{
+	char *text = cl_arena_alloc(arena, KEYS_FILE_MAX);
+	FILE *in = fopen(path, "re");
+	if (!in)
+		return cl_fail(e, CL_E_NOT_FOUND, "'%s' cannot be read: %s", path, strerror(errno));
+	size_t n = fread(text, 1, KEYS_FILE_MAX, in);
+	fclose(in);
+	if (n == KEYS_FILE_MAX)
+		return cl_fail(e, CL_E_TOO_LARGE, "'%s' is too large for a key set", path);
+	struct cl_err problem = {0};
+	if (cl_json_parse(arena, (struct cl_str){text, n}, NULL, out, &problem))
+		return cl_fail(e, CL_E_INVALID, "'%s': %s", path, problem.message);
+	return 0;
+}
+
+static int fill_keys(struct cl_arena *arena, const char *folder, struct cl_json *entries, struct cl_err *e)
+{
+	for (uint32_t i = 0; entries && entries->kind == CL_JSON_OBJECT && i < entries->count; i++) {
+		struct cl_json *entry = &entries->members[i].value, *keys;
+		struct cl_str file = entry->kind == CL_JSON_OBJECT ? cl_json_get_text(entry, "jwks_file") : CL_STR_NONE;
+		if (!file.n)
+			continue;
+		const char *path = file.p[0] == '/' ? cl_arena_cstring(arena, file)
+		                                    : cl_arena_printf(arena, "%s/%.*s", folder, CL_STR_ARGS(file)).p;
+		if (read_keys(arena, path, &keys, e))
+			return cl_fail_at(e, "principals.%.*s.jwks_file", CL_STR_ARGS(entries->members[i].name));
+		*cl_json_set(arena, entry, CL_STR("jwks")) = *keys;
+	}
+	return 0;
+}
+
 int cl_settings_archive(struct cl_arena *arena, const char *config_path, const struct cl_json *config, const char *id,
                         struct cl_json **archive, struct cl_err *e)
 {
@@ -75,6 +110,8 @@ int cl_settings_archive(struct cl_arena *arena, const char *config_path, const s
 	struct cl_str anchor = cl_arena_copy(arena, cl_str_of(standard));
 	struct cl_json *organization = cl_json_get(*archive, "organization");
 	code = fill_anchors(arena, config_path, cl_json_get(organization, "principals"), anchor.p, e);
+	if (!code)
+		code = fill_keys(arena, folder, cl_json_get(organization, "principals"), e);
 	return code ? code : fill_anchors(arena, config_path, cl_json_get(organization, "partners"), anchor.p, e);
 }
 

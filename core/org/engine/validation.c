@@ -177,6 +177,8 @@ int cl_interaction_validate(struct cl_interaction_context *context, struct cl_er
 		code = check_permission(context, &validation, e);
 	if (code)
 		return code;
+	if (validation.resource)
+		cl_fhir_validate_limits(validation.resource, context->issues);
 	struct cl_buf text;
 	cl_buf_init(&text, 0);
 	cl_outcome_write(&text, context->issues);

@@ -37,7 +37,8 @@ static void die(const struct cl_err *e)
 static void run_job(struct cl_organization *organization, struct cl_job *job)
 {
 	if (!expired(job))
-		cl_organization_run(organization, job->arena, &job->request, &job->outcome);
+		cl_organization_run_proved(organization, job->arena, &job->request,
+		                           job->proof.made ? &job->proof : NULL, &job->outcome);
 	/* One that is sent again may have been run by the process that died. */
 	else if (!cl_run_answered_before(organization, job->arena, &job->request, &job->outcome.response))
 		answer_code(job, CL_E_BUSY, "the request waited longer than its time; it was not run");
@@ -267,6 +268,8 @@ static void purge(struct cl_organization *organization, unsigned calls)
 	int code = 0;
 	while (!code && calls--)
 		code = cl_store_answers_purge(organization->store, clock - 10 * CL_MINUTE, clock - CL_DAY, &e);
+	if (!code)
+		code = cl_store_tokens_purge(organization->store, clock, &e);
 	if (code)
 		cl_store_rollback(organization->store);
 	else if (cl_store_commit(organization->store, &e) == CL_E_IO)
@@ -355,8 +358,10 @@ void *cl_engine_writer(void *argument)
 			arena = cl_arena_new(0);
 		}
 		/* What changed is told by names out of the catalog, which a reload may release before the loop has told it. */
-		for (struct cl_job *job = tick.jobs; job; job = job->next)
+		for (struct cl_job *job = tick.jobs; job; job = job->next) {
+			cl_rules_release(job->rules);
 			job->rules = cl_rules_keep(organization->rules);
+		}
 		cl_engine_complete(engine, tick.jobs);
 		cl_arena_reset(arena);
 		checkpoint(engine, &checkpoint_at);

@@ -144,6 +144,28 @@ static void write_type(struct cl_buf *out, const struct cl_capability *capabilit
 	cl_buf_add_byte(out, '}');
 }
 
+/* SMART App Launch 1.0's extension: older clients look here for what smart-configuration says. */
+static void write_security(struct cl_buf *out, struct cl_str oauth)
+{
+	static const char system[] = "http://terminology.hl7.org/CodeSystem/restful-security-service";
+	static const char *const names[] = {"token", "revoke"};
+	cl_buf_printf(out, ",\"security\":{\"extension\":[{\"url\":\"http://fhir-registry.smarthealthit.org/"
+	                   "StructureDefinition/oauth-uris\",\"extension\":[");
+	for (size_t i = 0; i < 2; i++) {
+		struct cl_buf address;
+		cl_buf_init(&address, 0);
+		cl_buf_printf(&address, "%.*s/%s", CL_STR_ARGS(oauth), names[i]);
+		cl_buf_printf(out, "%s{\"url\":\"%s\",\"valueUri\":", i ? "," : "", names[i]);
+		cl_json_write_text(out, cl_buf_str(&address));
+		cl_buf_add_byte(out, '}');
+		cl_buf_free(&address);
+	}
+	cl_buf_printf(out,
+	              "]}],\"cors\":false,\"service\":[{\"coding\":[{\"system\":\"%s\",\"code\":\"SMART-on-FHIR\"}]},"
+	              "{\"coding\":[{\"system\":\"%s\",\"code\":\"Certificates\"}]}]}",
+	              system, system);
+}
+
 void cl_fhir_capability_write(struct cl_buf *out, const struct cl_capability *capability)
 {
 	static const char *const system[] = {"batch", "transaction", "history-system", "search-system", NULL};
@@ -162,6 +184,8 @@ void cl_fhir_capability_write(struct cl_buf *out, const struct cl_capability *ca
 		cl_buf_add_cstring(out, ",\"patchFormat\":[\"application/json-patch+json\"]");
 	cl_buf_add_cstring(out, ",\"rest\":[{\"mode\":\"server\"");
 	member(out, "documentation", cl_str_of(search_documentation));
+	if (capability->oauth.n)
+		write_security(out, capability->oauth);
 	cl_buf_add_cstring(out, ",\"resource\":[");
 	for (size_t i = 0; i < count; i++) {
 		if (i)

@@ -13,6 +13,7 @@ struct cl_capability_operation {
 
 struct cl_capability {
 	struct cl_str base; /* our FHIR address, without a slash at its end */
+	struct cl_str oauth; /* address below which token and revoke are; empty = not told */
 	struct cl_str date; /* FHIR dateTime of the statement: when this build or configuration came into force */
 	struct cl_str software; /* version of the software */
 	struct cl_str name; /* organization's name for people; may be empty */

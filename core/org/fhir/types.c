@@ -27,6 +27,7 @@ enum {
 
 #include "org/fhir/generated/elements.inc"
 #include "org/fhir/generated/codes.inc"
+#include "org/fhir/generated/invariants.inc"
 
 static struct cl_str node_text(const struct cl_fhir_node *node)
 {
@@ -95,6 +96,32 @@ const struct cl_fhir_element *cl_fhir_element_at(const struct cl_fhir_node *node
 const struct cl_fhir_node *cl_fhir_element_node(const struct cl_fhir_element *element)
 {
 	return element->node ? &nodes[element->node] : NULL;
+}
+
+bool cl_fhir_target_allowed(const struct cl_fhir_element *element, uint16_t type)
+{
+	return !element->targets || target_sets[element->targets][type / 64] >> type % 64 & 1;
+}
+
+void cl_fhir_targets_list(const struct cl_fhir_element *element, char *out, size_t size)
+{
+	size_t n = 0;
+	out[0] = 0;
+	for (uint16_t type = 1; type <= RESOURCE_COUNT; type++) {
+		struct cl_str name = cl_fhir_type_name(type);
+		if (!cl_fhir_target_allowed(element, type))
+			continue;
+		if (n + name.n + 8 > size) {
+			snprintf(out + n, size - n, " ...");
+			return;
+		}
+		n += (size_t)snprintf(out + n, size - n, "%s%.*s", n ? ", " : "", CL_STR_ARGS(name));
+	}
+}
+
+struct cl_str cl_fhir_unchecked_invariants(uint16_t type)
+{
+	return type <= RESOURCE_COUNT ? cl_str_of(invariant_texts + unchecked_invariants[type]) : CL_STR("");
 }
 
 struct cl_str cl_fhir_element_name(const struct cl_fhir_element *element)

@@ -32,6 +32,7 @@ struct cl_fhir_element {
 	uint16_t node; /* internal: cl_fhir_element_node */
 	uint16_t codes; /* code set that the binding requires, or 0 */
 	uint8_t slot; /* number of the element within its node, below 64; the members of a choice share it */
+	uint8_t targets; /* internal: cl_fhir_target_allowed */
 };
 
 /* Something with elements: a resource type, a data type, or a backbone element such as Patient.contact. */
@@ -58,6 +59,12 @@ const struct cl_fhir_element *cl_fhir_element(const struct cl_fhir_node *node, s
 const struct cl_fhir_element *cl_fhir_element_at(const struct cl_fhir_node *node, unsigned i);
 /* What the element's objects look like; NULL for primitives and for resources (ask resourceType). */
 const struct cl_fhir_node *cl_fhir_element_node(const struct cl_fhir_element *element);
+/* May a reference of this element be to a resource of the type? */
+bool cl_fhir_target_allowed(const struct cl_fhir_element *element, uint16_t type);
+/* Writes the types it may be to, "Patient, Group", like cl_fhir_codes_list. */
+void cl_fhir_targets_list(const struct cl_fhir_element *element, char *out, size_t size);
+/* The invariants of the type and of the data types that it uses which the validator does not check: "dom-6, tim-3"; static. */
+struct cl_str cl_fhir_unchecked_invariants(uint16_t type);
 /* "valueString"; and "value". Static text, NUL-terminated the first only. */
 struct cl_str cl_fhir_element_name(const struct cl_fhir_element *element);
 struct cl_str cl_fhir_element_base_name(const struct cl_fhir_element *element);

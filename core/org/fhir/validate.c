@@ -170,6 +170,8 @@ static void check_value(struct cl_validator *v, const struct cl_place *place, co
 		return;
 	}
 	check_object(v, place, cl_fhir_element_node(element), value, false);
+	if (element->data == CL_DATA_REFERENCE)
+		cl_validate_target(v, place, element, value);
 	if (element->codes && element->data == CL_DATA_CODEABLE_CONCEPT)
 		check_concept(v, place, element, value);
 }
@@ -397,4 +399,23 @@ int cl_fhir_validate(struct cl_arena *arena, const struct cl_json *resource, str
 	else
 		check_resource(&v, &place, resource);
 	return out->errors > errors ? CL_E_RULE : 0;
+}
+
+void cl_fhir_validate_limits(const struct cl_json *resource, struct cl_issues *out)
+{
+	struct cl_str name = cl_json_get_text(resource, "resourceType");
+	const struct cl_json *profiles = cl_json_get(cl_json_get(resource, "meta"), "profile");
+	struct cl_str invariants = cl_fhir_unchecked_invariants(cl_fhir_type(name));
+	struct cl_str place = cl_fhir_type(name) ? cl_arena_copy(out->arena, name) : CL_STR_NONE;
+	cl_issues_add(
+	        out, CL_SEVERITY_INFORMATION, "informational", place,
+	        "Not checked: profiles, example, preferred and extensible bindings, units and language codes, and "
+	        "whether what is referred to exists.");
+	if (profiles && profiles->kind == CL_JSON_ARRAY && profiles->count)
+		cl_issues_add(out, CL_SEVERITY_INFORMATION, "not-supported", place,
+		              "Not checked: the %u profile%s that meta.profile names.", profiles->count,
+		              profiles->count == 1 ? "" : "s");
+	if (invariants.n)
+		cl_issues_add(out, CL_SEVERITY_INFORMATION, "not-supported", place, "Not checked: the invariants %.*s.",
+		              CL_STR_ARGS(invariants));
 }

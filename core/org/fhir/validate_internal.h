@@ -14,13 +14,19 @@ struct cl_place {
 	int depth;
 };
 
+/* A contained resource by its id. */
+struct cl_contained_id {
+	struct cl_str id;
+	uint16_t type; /* 0 when it has none */
+};
+
 struct cl_validator {
 	struct cl_arena *arena;
 	struct cl_issues *issues;
 	struct cl_str source;
 	/* What "#id" refers to: the ids of the resources contained in `root`, sorted when first needed. */
 	const struct cl_json *root;
-	struct cl_str *contained;
+	struct cl_contained_id *contained;
 	size_t contained_count;
 	bool contained_known;
 	bool in_contained; /* below root.contained */
@@ -33,5 +39,8 @@ void cl_validate_report(struct cl_validator *v, const struct cl_place *place, co
 /* The invariants of one object (node->rule) and of the data type. */
 void cl_validate_rules(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_node *node,
                        const struct cl_json *object);
+/* Is a reference to what the element allows: by its text, its type, or the contained resource that it is to? */
+void cl_validate_target(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_element *element,
+                        const struct cl_json *reference);
 /* dom-2 to dom-5, for a resource that contains others. */
 void cl_validate_contained(struct cl_validator *v, const struct cl_place *place, const struct cl_json *resource);

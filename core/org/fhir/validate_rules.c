@@ -142,22 +142,67 @@ void cl_validate_contained(struct cl_validator *v, const struct cl_place *place,
 	}
 }
 
-static bool contains_id(struct cl_validator *v, struct cl_str id)
+static int compare_contained(const void *a, const void *b)
+{
+	const struct cl_contained_id *x = a, *y = b;
+	return cl_str_compare(x->id, y->id);
+}
+
+/* NULL when there is none. */
+static const struct cl_contained_id *find_contained(struct cl_validator *v, struct cl_str id)
 {
 	if (!v->contained_known) {
 		struct cl_rule_list contained = cl_rule_list(v->root, "contained");
-		uint32_t count = contained.count;
-		v->contained = count ? CL_NEW_ARRAY(v->arena, struct cl_str, count) : NULL;
-		v->contained_count = count;
-		for (uint32_t i = 0; i < count; i++)
-			v->contained[i] = cl_json_get_text(&contained.items[i], "id");
-		cl_rule_sort(v->contained, count);
+		v->contained = contained.count ? CL_NEW_ARRAY(v->arena, struct cl_contained_id, contained.count) : NULL;
+		v->contained_count = contained.count;
+		for (uint32_t i = 0; i < contained.count; i++)
+			v->contained[i] = (struct cl_contained_id){
+			        cl_json_get_text(&contained.items[i], "id"),
+			        cl_fhir_type(cl_json_get_text(&contained.items[i], "resourceType"))};
+		if (contained.count > 1)
+			qsort(v->contained, contained.count, sizeof(*v->contained), compare_contained);
 		v->contained_known = true;
 	}
-	return found(v->contained, v->contained_count, id);
+	const struct cl_contained_id wanted = {.id = id};
+	return v->contained_count
+	               ? bsearch(&wanted, v->contained, v->contained_count, sizeof(wanted), compare_contained)
+	               : NULL;
 }
 
 /* ---- references ---- */
+
+/* "Patient" of Reference.type, which is a URI; 0 when it is none of ours. */
+static uint16_t said_type(const struct cl_json *reference)
+{
+	static const char core[] = "http://hl7.org/fhir/StructureDefinition/";
+	struct cl_str said = cl_json_get_text(reference, "type");
+	if (cl_str_starts(said, core))
+		said = (struct cl_str){said.p + sizeof(core) - 1, said.n - sizeof(core) + 1};
+	return cl_fhir_type(said);
+}
+
+void cl_validate_target(struct cl_validator *v, const struct cl_place *place, const struct cl_fhir_element *element,
+                        const struct cl_json *reference)
+{
+	struct cl_fhir_reference parsed = cl_fhir_reference_parse(cl_json_get_text(reference, "reference"));
+	uint16_t type = parsed.type;
+	if (parsed.form == CL_FHIR_REFERENCE_LOCAL) {
+		const struct cl_contained_id *contained = parsed.id.n ? find_contained(v, parsed.id) : NULL;
+		type = contained ? contained->type : 0;
+		if (!parsed.id.n && v->in_contained)
+			type = cl_fhir_type(cl_json_get_text(v->root, "resourceType"));
+	}
+	if (!type)
+		type = said_type(reference);
+	if (!type || cl_fhir_target_allowed(element, type))
+		return;
+	char list[200];
+	cl_fhir_targets_list(element, list, sizeof(list));
+	/* An error by the specification, whose own examples have such references. */
+	cl_validate_report(v, place, reference, CL_SEVERITY_WARNING, "value",
+	                   "refers to a resource of type %.*s; allowed: %s.", CL_STR_ARGS(cl_fhir_type_name(type)),
+	                   list);
+}
 
 static void rule_reference(struct cl_validator *v, const struct cl_place *place, const struct cl_json *object)
 {
@@ -169,7 +214,7 @@ static void rule_reference(struct cl_validator *v, const struct cl_place *place,
 	struct cl_place here = {place, CL_STR("reference"), -1, place->depth + 1};
 	if (parsed.form == CL_FHIR_REFERENCE_LOCAL) {
 		/* "#" alone is the containing resource, for use within a contained one. */
-		if (parsed.id.n == 0 ? !v->in_contained : !contains_id(v, parsed.id))
+		if (parsed.id.n == 0 ? !v->in_contained : !find_contained(v, parsed.id))
 			cl_validate_report(v, &here, value, CL_SEVERITY_ERROR, "invariant",
 			                   "ref-1: no contained resource has the id \"%.*s\".", CL_STR_ARGS(text));
 		return;
@@ -181,13 +226,10 @@ static void rule_reference(struct cl_validator *v, const struct cl_place *place,
 		                   (int)(text.n < 80 ? text.n : 80), text.p);
 		return;
 	}
-	struct cl_str said = cl_json_get_text(object, "type");
-	static const char core[] = "http://hl7.org/fhir/StructureDefinition/";
-	if (cl_str_starts(said, core))
-		said = (struct cl_str){said.p + sizeof(core) - 1, said.n - sizeof(core) + 1};
-	if (cl_fhir_type(said) && parsed.type && parsed.type != cl_fhir_type(said))
+	uint16_t said = said_type(object);
+	if (said && parsed.type && parsed.type != said)
 		cl_validate_report(v, &here, value, CL_SEVERITY_ERROR, "value", "refers to %.*s, but type says %.*s.",
-		                   CL_STR_ARGS(cl_fhir_type_name(parsed.type)), CL_STR_ARGS(said));
+		                   CL_STR_ARGS(cl_fhir_type_name(parsed.type)), CL_STR_ARGS(cl_fhir_type_name(said)));
 }
 
 /* ---- data types ---- */

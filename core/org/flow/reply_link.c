@@ -26,14 +26,16 @@ static struct cl_str derive_token(struct cl_unit *unit)
 
 int cl_reply_link_new(struct cl_unit *unit, const struct cl_reply_link *link, struct cl_str *url, struct cl_err *e)
 {
-	uint8_t hash[CL_SHA256_SIZE];
 	struct cl_str token = derive_token(unit), own = cl_json_get_text(unit->organization->config, "url");
 	while (own.n && own.p[own.n - 1] == '/')
 		own.n--;
-	cl_sha256_of(token, hash);
-	int code = cl_store_token_put(unit->store, hash,
-	                              cl_arena_printf(unit->arena, CL_REPLY_PRINCIPAL "%.*s", CL_STR_ARGS(link->task)),
-	                              link->expires, cl_json_arena_text(unit->arena, link->offer), e);
+	struct cl_stored_token stored = {
+	        .principal = cl_arena_printf(unit->arena, CL_REPLY_PRINCIPAL "%.*s", CL_STR_ARGS(link->task)),
+	        .scope = cl_json_arena_text(unit->arena, link->offer),
+	        .expires = link->expires,
+	};
+	cl_sha256_of(token, stored.hash);
+	int code = cl_store_token_put(unit->store, &stored, e);
 	*url = cl_arena_printf(unit->arena, "%.*s/reply/%.*s", CL_STR_ARGS(own), CL_STR_ARGS(token));
 	return code ? code
 	            : cl_unit_audit(unit, CL_STR("reply-link"),
@@ -44,19 +46,20 @@ int cl_reply_link_find(struct cl_store *store, struct cl_arena *arena, struct cl
                        struct cl_reply_link *out, struct cl_err *e)
 {
 	uint8_t hash[CL_SHA256_SIZE];
-	struct cl_str principal, offer;
+	struct cl_stored_token stored;
 	struct cl_err problem = {0};
 	cl_sha256_of(token, hash);
-	int code = cl_store_token_get(store, arena, hash, &principal, &out->expires, &offer, &problem);
+	int code = cl_store_token_get(store, arena, hash, &stored, &problem);
 	if (code && code != CL_E_NOT_FOUND) {
 		*e = problem;
 		return code;
 	}
-	if (code || !cl_str_starts(principal, CL_REPLY_PRINCIPAL) || out->expires <= now)
+	if (code || !cl_str_starts(stored.principal, CL_REPLY_PRINCIPAL) || stored.expires <= now)
 		return cl_fail(e, CL_E_NOT_FOUND, "this link is not valid, or not any more");
-	out->task = (struct cl_str){principal.p + sizeof CL_REPLY_PRINCIPAL - 1,
-	                            principal.n - sizeof CL_REPLY_PRINCIPAL + 1};
-	return cl_json_parse(arena, offer, NULL, &out->offer, e);
+	out->expires = stored.expires;
+	out->task = (struct cl_str){stored.principal.p + sizeof CL_REPLY_PRINCIPAL - 1,
+	                            stored.principal.n - sizeof CL_REPLY_PRINCIPAL + 1};
+	return cl_json_parse(arena, stored.scope, NULL, &out->offer, e);
 }
 
 int cl_reply_link_use(struct cl_unit *unit, struct cl_str token, struct cl_err *e)

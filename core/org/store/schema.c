@@ -112,13 +112,21 @@ static const char version_4[] =
         " endpoint TEXT NOT NULL, payload TEXT NOT NULL, headers TEXT NOT NULL, failures INTEGER NOT NULL, delivered"
         " INTEGER NOT NULL, delivered_at INTEGER NOT NULL, problem TEXT NOT NULL) STRICT, WITHOUT ROWID;"
         "CREATE INDEX outbox_destination ON outbox(destination, state, number);";
+
+/* Clients that administrators registered, the assertions they have used, and whose a token is. */
+static const char version_5[] =
+        "ALTER TABLE bearer ADD COLUMN client TEXT NOT NULL DEFAULT '';"
+        "ALTER TABLE bearer ADD COLUMN bound TEXT NOT NULL DEFAULT '';"
+        "CREATE INDEX bearer_expires ON bearer(expires);"
+        "CREATE TABLE client(id TEXT PRIMARY KEY, principal TEXT NOT NULL, keys TEXT NOT NULL, secret TEXT NOT"
+        " NULL, scope TEXT NOT NULL, created INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+        "CREATE TABLE assertion(client TEXT NOT NULL, hash BLOB NOT NULL, expires INTEGER NOT NULL, request BLOB"
+        " NOT NULL, PRIMARY KEY(client, hash)) STRICT, WITHOUT ROWID;"
+        "CREATE INDEX assertion_expires ON assertion(expires);";
 /* clang-format on */
 
 const struct cl_migration cl_migrations[] = {
-        {1, version_1},
-        {2, version_2},
-        {3, version_3},
-        {4, version_4},
+        {1, version_1}, {2, version_2}, {3, version_3}, {4, version_4}, {5, version_5},
 };
 const size_t cl_migration_count = sizeof(cl_migrations) / sizeof(cl_migrations[0]);
 

@@ -378,13 +378,49 @@ int cl_store_plugins_get(struct cl_store *store, struct cl_arena *arena, struct 
                          struct cl_str *archive_json, struct cl_err *e);
 
 /* ---- tokens: opaque bearer tokens stored hashed; revocation is instant ---- */
-int cl_store_token_put(struct cl_store *store, const uint8_t hash[32], struct cl_str principal, cl_instant expires,
-                       struct cl_str scope, struct cl_err *e);
-int cl_store_token_get(struct cl_store *store, struct cl_arena *arena, const uint8_t hash[32], struct cl_str *principal,
-                       cl_instant *expires, struct cl_str *scope, struct cl_err *e);
+struct cl_stored_token {
+	uint8_t hash[32]; /* SHA-256 of the token */
+	struct cl_str principal;
+	struct cl_str client; /* to whom it was issued; empty when an administrator made it */
+	struct cl_str scope; /* what it is narrowed to; empty = nothing */
+	struct cl_str bound; /* fingerprint of the certificate without which it is worthless (RFC 8705); may be empty */
+	cl_instant expires;
+};
+int cl_store_token_put(struct cl_store *store, const struct cl_stored_token *token, struct cl_err *e);
+int cl_store_token_get(struct cl_store *store, struct cl_arena *arena, const uint8_t hash[32],
+                       struct cl_stored_token *out, struct cl_err *e);
 int cl_store_token_delete(struct cl_store *store, const uint8_t hash[32], struct cl_err *e);
 /* All of a principal's; none is no error. */
 int cl_store_tokens_delete_of(struct cl_store *store, struct cl_str principal, struct cl_err *e);
+/* Every token of a client. */
+int cl_store_tokens_delete(struct cl_store *store, struct cl_str client, struct cl_err *e);
+/* Forgets tokens and used assertions that have expired; at most 1,000 rows of each a call. */
+int cl_store_tokens_purge(struct cl_store *store, cl_instant now, struct cl_err *e);
+
+/* ---- clients that administrators registered ---- */
+struct cl_stored_client {
+	struct cl_str id;
+	struct cl_str principal; /* whose roles it has */
+	struct cl_str keys; /* JSON Web Key Set, or empty */
+	struct cl_str secret; /* argon2id hash as libsodium writes it, or empty */
+	struct cl_str scope; /* the most it may ask for; empty = what its roles allow */
+	cl_instant created;
+};
+struct cl_client_list {
+	struct cl_stored_client *items;
+	size_t count;
+};
+/* Adds or replaces. */
+int cl_store_client_put(struct cl_store *store, const struct cl_stored_client *client, struct cl_err *e);
+int cl_store_client_get(struct cl_store *store, struct cl_arena *arena, struct cl_str id, struct cl_stored_client *out,
+                        struct cl_err *e);
+int cl_store_client_delete(struct cl_store *store, struct cl_str id, struct cl_err *e);
+/* All, by id. */
+int cl_store_clients(struct cl_store *store, struct cl_arena *arena, struct cl_client_list *out, struct cl_err *e);
+/* Notes that the client has used the assertion whose id has this hash. CL_E_CONFLICT when it did before, unless in the same
+ * request, which is being sent again. */
+int cl_store_assertion_use(struct cl_store *store, struct cl_str client, const uint8_t hash[32], cl_instant expires,
+                           const uint8_t request[16], struct cl_err *e);
 
 /* ---- care of the file ---- */
 /* Every row of every table in a defined order as JSON lines, for replay equality, export and tests. `skip` names tables to
