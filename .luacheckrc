@@ -7,7 +7,7 @@ local removed = { "os", "io", "debug", "load", "loadfile", "dofile", "loadstring
 local declarations = {
 	"plugin", "workflow", "metric", "view", "on", "every", "timer", "receive", "operation", "setting", "escalate", "fire",
 	"tier", "due_from", "rule",
-	"started", "entered", "reached", "elapsed", "instances", "list", "plain", "null",
+	"measure", "codes", "started", "entered", "reached", "elapsed", "instances", "list", "plain", "null",
 }
 
 files["plugins/**/*.lua"] = { read_globals = declarations, not_globals = removed }

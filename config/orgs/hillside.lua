@@ -13,8 +13,8 @@ return {
 	reference = "Organization/hillside",
 
 	model = "integrated",
-	programs = { "collaborative_care" },
-	services = { "governance", "pathways", "improvement", "instruments" },
+	programs = { "collaborative_care", "capitation" },
+	services = { "governance", "pathways", "improvement", "instruments", "measures" },
 	plugins = { "weekly" }, -- own plugins, in config/orgs/hillside/<name>/
 
 	partners = {},
@@ -34,7 +34,7 @@ return {
 			reference = "Practitioner/hillside-clinician",
 		},
 		manager = {
-			kind = "person", certificate = "urn:careloop:hillside:person:manager", roles = { "manager" },
+			kind = "person", certificate = "urn:careloop:hillside:person:manager", roles = { "manager", "population_manager" },
 			reference = "Practitioner/hillside-manager",
 		},
 	},
@@ -44,6 +44,16 @@ return {
 		integrated = {
 			staffed_until = "18:00",
 			on_call = true, -- a clinician is on call at night and on weekends
+		},
+		capitation = {
+			contracts = { -- numbers of an example
+				["advantage-2026"] = {
+					name = "Medicare Advantage 2026", from = "2026-01-01", to = "2026-12-31", pmpm = 420, benchmark = 410,
+					withhold = 0.03, share = 0.5, loss_share = 0.25, minimum_saving = 0.02,
+					gates = { cms122 = { at_most = 25 }, cms165 = { at_least = 60 } },
+					pools = { professional = 0.45, institutional = 0.40, pharmacy = 0.15 },
+				},
+			},
 		},
 	},
 

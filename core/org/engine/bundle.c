@@ -242,6 +242,11 @@ static bool prepare(struct cl_interaction_context *context, struct cl_json *json
 		cl_fail(&problem, CL_E_RULE, "a batch cannot contain a batch, a transaction or a stream");
 		cl_entry_error(&problem, index, ".request.url");
 	}
+	if (!problem.code && entry->route.kind == CL_ROUTE_MEASURE) {
+		cl_fail(&problem, CL_E_UNSUPPORTED,
+		        "what is computed over a population is asked alone: in a batch it would hold up others");
+		cl_entry_error(&problem, index, ".request.url");
+	}
 	struct cl_json *resource = cl_json_get(json, "resource");
 	if (!problem.code && entry->route.kind == CL_ROUTE_PATCH) {
 		cl_entry_patch(context, entry, &entry->request.body, &problem);

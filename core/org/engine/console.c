@@ -146,8 +146,8 @@ static int audit(struct cl_console *console, struct cl_str command, struct cl_st
 static struct cl_str describe(struct cl_console *console, struct cl_str name)
 {
 	struct cl_buf text;
-	static const char *const shown[] = {"workflow", "state",    "task",   "name",   "what",   "principal",
-	                                    "event",    "resource", "reason", "client", "scopes", "id"};
+	static const char *const shown[] = {"workflow", "state",  "task",   "name",   "what", "principal", "event",
+	                                    "resource", "reason", "client", "scopes", "id",   "subject"};
 	cl_buf_init(&text, 200);
 	cl_buf_add_str(&text, name);
 	for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {

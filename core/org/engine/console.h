@@ -38,3 +38,6 @@ void cl_console_cell_time(struct cl_console *console, struct cl_json *row, cl_in
 struct cl_str cl_console_id(struct cl_str reference);
 /* Does this command, as it came, change the organization? */
 bool cl_console_changes(struct cl_arena *arena, struct cl_str body);
+/* console_measure.c */
+int cl_console_measures(struct cl_console *console, struct cl_err *e);
+int cl_console_explain_measure(struct cl_console *console, struct cl_err *e);

@@ -470,6 +470,8 @@ const struct cl_console_command cl_console_flow_commands[] = {
         {"timers", timers, false},
         {"metrics", metrics, false},
         {"metric", metric, false},
+        {"measures", cl_console_measures, false},
+        {"explain-measure", cl_console_explain_measure, false},
         {"views", views, false},
         {"view", view, false},
         {"plugins", plugins, false},

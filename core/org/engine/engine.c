@@ -328,6 +328,9 @@ static void on_request(struct cl_engine *engine, struct cl_link *link, uint64_t 
 	case CL_LANE_PROVER:
 		hand_over(engine, job, &engine->prover);
 		return;
+	case CL_LANE_MEASURE:
+		hand_over(engine, job, &engine->measurer);
+		return;
 	case CL_LANE_SEARCH:
 		hand_over(engine, job, NULL);
 		return;
@@ -490,6 +493,8 @@ static int start_threads(struct cl_engine *engine, struct cl_err *e)
 {
 	if (pthread_create(&engine->writer_thread, NULL, cl_engine_writer, engine))
 		return cl_fail(e, CL_E_INTERNAL, "cannot start the writer thread");
+	if (pthread_create(&engine->measure_thread, NULL, cl_engine_measurer, engine))
+		return cl_fail(e, CL_E_INTERNAL, "cannot start the measure thread");
 	for (int i = 0; i < CL_ENGINE_SEARCHERS; i++)
 		if (pthread_create(&engine->search_threads[i], NULL, cl_engine_searcher, engine))
 			return cl_fail(e, CL_E_INTERNAL, "cannot start a search thread");
@@ -543,6 +548,7 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	cl_fair_init(&engine->searcher);
 	cl_lane_init(&engine->prover);
 	engine->prover.limit = CL_ENGINE_PROOFS;
+	cl_lane_init(&engine->measurer);
 	int code = cl_store_open(folder, organization->id.p, CL_STORE_READER, &engine->reader, e);
 	if (!code)
 		code = cl_exports_open(folder, exports, organization->rules, &engine->exports, e);
@@ -580,7 +586,9 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	cl_lane_stop(&engine->writer);
 	cl_fair_stop(&engine->searcher);
 	cl_exports_stop(engine->exports);
+	cl_lane_stop(&engine->measurer);
 	pthread_join(engine->writer_thread, NULL);
+	pthread_join(engine->measure_thread, NULL);
 	for (int i = 0; i < CL_ENGINE_SEARCHERS; i++)
 		pthread_join(engine->search_threads[i], NULL);
 	pthread_join(engine->export_thread, NULL);

@@ -1,6 +1,7 @@
 /* engine.h: the threads of an organization process (design §2). The loop thread owns the frames and reads by id; the writer
- * thread owns Lua and the only connection that writes; search threads run searches on read-only connections. Jobs travel
- * loop -> lane -> loop, one way round; what has to be proved goes loop -> prover -> writer -> loop. */
+ * thread owns Lua and the only connection that writes; search threads run searches on read-only connections; the measure thread
+ * computes metrics and measures, in slices, on another one and with a Lua of its own. Jobs travel loop -> lane -> loop, one way
+ * round; what has to be proved goes loop -> prover -> writer -> loop. */
 #pragma once
 #include "org/engine/export.h"
 #include "org/engine/token.h"
@@ -38,8 +39,8 @@ struct cl_job {
 	struct cl_route route;
 	struct cl_link *link;
 	uint64_t frame;
-	struct cl_rules
-	        *rules; /* searches: the rules when it came; finished writes: those they ran under, which changes
+	struct cl_rules *
+	        rules; /* searches and measures: the rules when it came; finished writes: those they ran under, which changes
 				     * borrow names from */
 	struct cl_token_proof proof; /* what the prover found out, when it had this job */
 	struct cl_outcome outcome;
@@ -126,9 +127,9 @@ struct cl_engine {
 	struct event *listener, *completed_event, *term;
 	struct event *retry; /* for what found no room in a channel's queue */
 	int completed_fd;
-	struct cl_lane_queue writer, prover;
+	struct cl_lane_queue writer, prover, measurer;
 	struct cl_fair_queue searcher;
-	pthread_t writer_thread, search_threads[CL_ENGINE_SEARCHERS], export_thread, prover_thread;
+	pthread_t writer_thread, search_threads[CL_ENGINE_SEARCHERS], export_thread, prover_thread, measure_thread;
 	struct cl_exports *exports;
 	_Atomic bool gate_wanted; /* the log is so long that searches which have had their time must end */
 	pthread_rwlock_t
@@ -151,11 +152,12 @@ struct cl_engine {
 int cl_engine_run(struct cl_organization *organization, const char *folder, int listener, int control,
                   const struct cl_export_settings *exports, struct cl_err *e);
 
-/* writer.c, searcher.c, exporter.c, prover.c: the bodies of the threads. */
+/* writer.c, searcher.c, exporter.c, prover.c, measurer.c: the bodies of the threads. */
 void *cl_engine_writer(void *engine);
 void *cl_engine_searcher(void *engine);
 void *cl_engine_exporter(void *engine);
 void *cl_engine_prover(void *engine);
+void *cl_engine_measurer(void *engine);
 /* Any thread: hands a finished list of jobs back to the loop. */
 void cl_engine_complete(struct cl_engine *engine, struct cl_job *first);
 void cl_engine_poke(struct cl_engine *engine);

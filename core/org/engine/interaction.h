@@ -29,6 +29,7 @@ enum cl_route_kind {
 	CL_ROUTE_OPERATION, /* POST /fhir/$name, /fhir/Type/$name, /fhir/Type/id/$name */
 	CL_ROUTE_VIEWS, /* GET  /views, /views/name */
 	CL_ROUTE_METRICS, /* GET  /metrics, /metrics/name?months=12 */
+	CL_ROUTE_MEASURE, /* GET, POST /fhir/Measure/id/$evaluate-measure, /fhir/Measure/$evaluate-measure?measure=... */
 	CL_ROUTE_EVENTS, /* GET  /events (text/event-stream) */
 	CL_ROUTE_REPLY, /* GET, POST /reply/token: without a credential */
 	CL_ROUTE_SMART, /* GET  /.well-known/smart-configuration, /fhir/.well-known/smart-configuration */
@@ -67,7 +68,7 @@ bool cl_format_is(struct cl_str content_type, const char *name);
 bool cl_format_wants_content(const struct cl_request *request, const struct cl_route *route,
                              struct cl_str content_type);
 /* Which thread may run it. */
-enum cl_lane { CL_LANE_LOOP, CL_LANE_SEARCH, CL_LANE_WRITER, CL_LANE_PROVER };
+enum cl_lane { CL_LANE_LOOP, CL_LANE_SEARCH, CL_LANE_MEASURE, CL_LANE_WRITER, CL_LANE_PROVER };
 enum cl_lane cl_route_lane(const struct cl_route *route, const struct cl_rules *rules);
 
 struct cl_token_proof;
@@ -84,6 +85,11 @@ struct cl_interaction_context {
 	struct cl_issues *issues;
 	struct cl_str rule; /* access rule that decided */
 	struct cl_str target; /* for the audit: "Patient/x", "Task?status" */
+	/* The measurer's own Lua; NULL elsewhere (the writer's is rules->lua). */
+	struct cl_lua *lua;
+	/* Called between slices of long work, to let others at the file; NULL when nobody waits. */
+	void (*pause)(void *pausing);
+	void *pausing;
 	/* Writers only: */
 	struct cl_organization *organization;
 	struct cl_unit *unit;
@@ -107,6 +113,9 @@ int cl_interaction_everything(struct cl_interaction_context *context, struct cl_
 int cl_interaction_smart(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_views(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err *e);
+int cl_interaction_measure(struct cl_interaction_context *context, struct cl_err *e);
+/* GET /fhir/Measure/id of one that a plugin declares. */
+int cl_interaction_declared_measure(struct cl_interaction_context *context, struct cl_err *e);
 /* Writes: on the writer's connection, inside a unit. */
 int cl_interaction_create(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_update(struct cl_interaction_context *context, struct cl_err *e); /* and patch */

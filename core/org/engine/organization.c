@@ -1,4 +1,5 @@
 /* organization.c: opening an organization, its timers, and whole steps for tests and tools. */
+#include "org/engine/pending.h"
 #include "org/engine/run.h"
 #include "org/engine/subscribe.h"
 #include "org/engine/throttle.h"
@@ -330,6 +331,7 @@ int cl_organization_fire_one(struct cl_organization *organization, struct cl_are
 	if (!code) {
 		code = cl_store_release(store, e);
 		organization->outbox_changed |= unit.outbox_changed;
+		cl_run_note_pending(organization, unit.changes);
 		if (!code && changes)
 			*changes = unit.changes;
 		return code;
@@ -439,6 +441,14 @@ int64_t cl_organization_advance(struct cl_organization *organization, cl_instant
 		}
 		fired += count;
 		cl_arena_reset(arena);
+		if (organization->measures_pending) {
+			organization->measures_pending = false;
+			code = cl_pending_run(organization, e);
+			if (code) {
+				cl_arena_free(arena);
+				return code;
+			}
+		}
 		if (!count)
 			break;
 	}

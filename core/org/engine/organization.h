@@ -35,6 +35,7 @@ struct cl_organization {
 	struct cl_clock *clock;
 	struct cl_watch *watch; /* never NULL: a private page when there is no supervisor */
 	struct cl_watch own_watch;
+	bool measures_pending; /* a MeasureReport waits to be filled in: whoever runs the organization sees to it and clears this */
 	/* What the last tick did, for the engine: cleared by cl_organization_tick_begin. */
 	bool timers_changed, outbox_changed;
 	struct cl_throttle *throttle; /* of failed proofs at the token endpoint; the thread's that proves */

@@ -77,6 +77,9 @@ int cl_interaction_read(struct cl_interaction_context *context, struct cl_err *e
 	if (code)
 		return code;
 	code = cl_store_get(context->store, context->arena, route->type, route->id, &current, e);
+	if (code == CL_E_NOT_FOUND && cl_str_is(name, "Measure") && route->kind == CL_ROUTE_READ &&
+	    cl_catalog_measure(context->rules->catalog, route->id))
+		return cl_interaction_declared_measure(context, e);
 	if (code == CL_E_NOT_FOUND)
 		return cl_fail(e, CL_E_NOT_FOUND, "%.*s is not known here", CL_STR_ARGS(context->target));
 	if (code)

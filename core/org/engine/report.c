@@ -11,17 +11,17 @@
 #define CL_VIEW_ROWS 1000
 #define CL_METRIC_PERIODS 60 /* months or weeks */
 
-/* Views and metrics read in a unit that never writes: on a search thread its store is read-only, on the writer its savepoint is
- * rolled back by nobody because nothing is changed. */
-static void reading_unit(const struct cl_interaction_context *context, struct cl_unit *unit)
+/* Views and metrics read in a unit that never writes: on a search or the measure thread its store is read-only, on the writer its
+ * savepoint is rolled back by nobody because nothing is changed. */
+void cl_reading_unit(const struct cl_interaction_context *context, struct cl_unit *unit)
 {
-	const struct cl_script *script = context->organization ? cl_lua_script(context->rules->lua) : NULL;
-	cl_unit_begin(unit, context->store, context->arena, context->rules->catalog, context->rules->facts, script,
-	              context->now);
+	struct cl_lua *lua = context->lua ? context->lua : context->organization ? context->rules->lua : NULL;
+	cl_unit_begin(unit, context->store, context->arena, context->rules->catalog, context->rules->facts,
+	              lua ? cl_lua_script(lua) : NULL, context->now);
 	unit->actor = cl_access_actor(context->principal);
 	unit->key = cl_request_hex(context->arena, context->request);
-	if (context->organization)
-		cl_lua_unit_begin(context->rules->lua, unit);
+	if (lua)
+		cl_lua_unit_begin(lua, unit);
 }
 
 static bool may_see_view(const struct cl_interaction_context *context, const struct cl_view *view, struct cl_err *e)
@@ -156,7 +156,7 @@ int cl_view_all_rows(struct cl_interaction_context *context, const struct cl_vie
 {
 	struct cl_unit unit;
 	struct cl_json *objects;
-	reading_unit(context, &unit);
+	cl_reading_unit(context, &unit);
 	if (view->function == CL_NO_FUNCTION)
 		return cl_view_rows(&unit, view, CL_VIEW_ROWS, rows, e);
 	if (!context->organization)
@@ -241,15 +241,20 @@ static struct cl_json *metric_row(struct cl_interaction_context *context, const 
                                   const struct cl_metric_result *result)
 {
 	struct cl_arena *arena = context->arena;
+	struct cl_measure_sharing sharing = cl_measure_sharing(context->rules->catalog, cl_measure_is_shared(context));
+	struct cl_measure_totals cases = {.n = result->n, .of = result->n};
+	if (!isnan(result->denominator) && !isnan(result->numerator))
+		cases.n = (int64_t)result->numerator;
+	bool rate = cl_measure_may_rate(&sharing, &cases);
 	struct cl_json *row = cl_json_new(arena, CL_JSON_OBJECT);
 	const struct cl_unit unit = {.arena = arena, .organization = context->rules->facts};
 	cl_json_set_text(arena, row, result->week ? "week" : "month", cl_metric_period(&unit, result));
 	struct {
 		const char *name;
 		double value;
-	} numbers[] = {{"value", result->value},
-	               {"numerator", result->numerator},
-	               {"denominator", result->denominator},
+	} numbers[] = {{"value", rate ? result->value : NAN},
+	               {"numerator", rate ? result->numerator : NAN},
+	               {"denominator", rate ? result->denominator : NAN},
 	               {"baseline", metric->baseline},
 	               {"target", metric->target}};
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -259,7 +264,10 @@ static struct cl_json *metric_row(struct cl_interaction_context *context, const 
 		value->kind = CL_JSON_NUMBER;
 		value->text = cl_arena_printf(arena, "%.6g", numbers[i].value);
 	}
-	cl_json_set_integer(arena, row, "n", result->n);
+	if (cl_measure_may_tell(&sharing, result->n))
+		cl_json_set_integer(arena, row, "n", result->n);
+	else
+		cl_json_set_text(arena, row, "n", cl_arena_printf(arena, "<%lld", (long long)sharing.least));
 	return row;
 }
 
@@ -269,7 +277,7 @@ static int metric_periods(struct cl_interaction_context *context, const struct c
 {
 	const struct cl_calendar *calendar = &context->rules->facts->calendar;
 	struct cl_unit unit;
-	reading_unit(context, &unit);
+	cl_reading_unit(context, &unit);
 	for (long i = 0; i < count; i++) {
 		int back = (int)(i - count + 1);
 		cl_instant at = week ? cl_calendar_week_start(calendar, context->now, back)
@@ -278,8 +286,23 @@ static int metric_periods(struct cl_interaction_context *context, const struct c
 		                : cl_metric_month(&unit, metric, at, &results[i], e);
 		if (code)
 			return code;
+		/* One may take a tenth of a second, and there may be hundreds: others get at the file in between. */
+		if (context->pause)
+			context->pause(context->pausing);
 	}
 	return 0;
+}
+
+/* Patient outcomes, operations, finance: the order of every report. */
+static void sort_by_category(struct cl_arena *arena, struct cl_json *list)
+{
+	static const char *const categories[] = {"outcomes", "operations", "finance", ""};
+	struct cl_json *sorted = cl_json_new(arena, CL_JSON_ARRAY);
+	for (size_t c = 0; c < sizeof categories / sizeof *categories; c++)
+		for (uint32_t i = 0; i < list->count; i++)
+			if (cl_str_is(cl_json_get_text(&list->items[i], "category"), categories[c]))
+				*cl_json_append(arena, sorted) = list->items[i];
+	*list = *sorted;
 }
 
 int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err *e)
@@ -291,7 +314,7 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 	int code = cl_access_may(context->rules->access, context->principal, CL_ACCESS_METRICS, 0, &context->rule, e);
 	if (code)
 		return code;
-	if (name.n && !cl_catalog_metric(catalog, name))
+	if (name.n && !cl_catalog_metric(catalog, name) && !cl_catalog_measure(catalog, name))
 		return cl_fail(e, CL_E_NOT_FOUND, "there is no metric '%.*s'; GET /metrics lists them",
 		               CL_STR_ARGS(name));
 	long weeks = query_number(context->route->query, "weeks", -1), months = weeks;
@@ -330,7 +353,7 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 			cl_json_set_array(arena, entry, periods);
 		}
 		struct cl_unit unit;
-		reading_unit(context, &unit);
+		cl_reading_unit(context, &unit);
 		for (long m = 0; m < months; m++) {
 			if (fhir) {
 				struct cl_json *item = cl_json_append(arena, list);
@@ -343,10 +366,14 @@ int cl_interaction_metrics(struct cl_interaction_context *context, struct cl_err
 			}
 		}
 	}
+	code = cl_measure_entries(context, name, weeks < 0 ? months : (months + 4) / 5, fhir, list, e);
+	if (code)
+		return code;
 	if (fhir) {
 		cl_interaction_answer_json(context, 200, body);
 		return 0;
 	}
+	sort_by_category(arena, list);
 	struct cl_buf out;
 	cl_buf_init(&out, 0);
 	cl_json_write(&out, body);

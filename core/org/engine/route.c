@@ -105,11 +105,16 @@ static int route_form(struct cl_arena *arena, const struct cl_request *request, 
 static int route_operation(struct cl_str method, struct cl_str name, struct cl_route *out, struct cl_err *e)
 {
 	bool meta = cl_str_is(name, "$meta") && out->id.n;
-	out->kind = meta ? CL_ROUTE_META : cl_str_is(name, "$validate") ? CL_ROUTE_VALIDATE : CL_ROUTE_OPERATION;
+	/* Asks and changes nothing: by GET, too (FHIR R4 measure-operation-evaluate-measure). */
+	bool measure = cl_str_is(name, "$evaluate-measure") && out->type == cl_fhir_type(CL_STR("Measure"));
+	out->kind = meta                           ? CL_ROUTE_META
+	            : measure                      ? CL_ROUTE_MEASURE
+	            : cl_str_is(name, "$validate") ? CL_ROUTE_VALIDATE
+	                                           : CL_ROUTE_OPERATION;
 	out->operation = name;
-	if (cl_str_is(method, "POST") || (meta && (cl_str_is(method, "GET") || cl_str_is(method, "HEAD"))))
+	if (cl_str_is(method, "POST") || ((meta || measure) && (cl_str_is(method, "GET") || cl_str_is(method, "HEAD"))))
 		return 0;
-	return not_allowed(e, method, meta ? "GET, HEAD, POST" : "POST");
+	return not_allowed(e, method, meta || measure ? "GET, HEAD, POST" : "POST");
 }
 
 /* [base] and [base]/Type: what is left after "/fhir". */
@@ -350,20 +355,18 @@ enum cl_lane cl_route_lane(const struct cl_route *route, const struct cl_rules *
 	case CL_ROUTE_REVOKE:
 		return CL_LANE_PROVER;
 	case CL_ROUTE_VIEWS: {
-		/* Views and metrics that a plugin computes need Lua, and Lua belongs to the writer. */
+		/* Views that a plugin computes need Lua, and Lua belongs to the writer. */
 		const struct cl_view *view = route->name.n ? cl_catalog_view(rules->catalog, route->name) : NULL;
 		return view && view->function != CL_NO_FUNCTION ? CL_LANE_WRITER : CL_LANE_SEARCH;
 	}
 	case CL_ROUTE_METRICS:
-		if (!route->name.n) {
-			for (size_t i = 0; i < rules->catalog->metric_count; i++)
-				if (rules->catalog->metrics[i].function != CL_NO_FUNCTION)
-					return CL_LANE_WRITER;
-			return CL_LANE_SEARCH;
-		} else {
-			const struct cl_metric *metric = cl_catalog_metric(rules->catalog, route->name);
-			return metric && metric->function != CL_NO_FUNCTION ? CL_LANE_WRITER : CL_LANE_SEARCH;
-		}
+		/* Those that plugins compute need Lua: the measurer has its own. */
+		for (size_t i = 0; i < rules->catalog->metric_count; i++)
+			if (rules->catalog->metrics[i].function != CL_NO_FUNCTION)
+				return CL_LANE_MEASURE;
+		return rules->catalog->measure_count ? CL_LANE_MEASURE : CL_LANE_SEARCH;
+	case CL_ROUTE_MEASURE:
+		return CL_LANE_MEASURE;
 	default:
 		return CL_LANE_WRITER;
 	}

@@ -359,6 +359,13 @@ static void fail_request(struct cl_interaction_context *context, struct cl_outco
 		cl_interaction_answer_error(context->arena, context->issues, problem, &out->response);
 }
 
+void cl_run_note_pending(struct cl_organization *organization, const struct cl_change *changes)
+{
+	uint16_t report = cl_fhir_type(CL_STR("MeasureReport"));
+	for (const struct cl_change *change = changes; change; change = change->next)
+		organization->measures_pending |= change->type == report && cl_str_is(change->status, "pending");
+}
+
 static void run_write(struct cl_organization *organization, struct cl_interaction_context *context, struct cl_str key,
                       bool keep, struct cl_outcome *out)
 {
@@ -405,6 +412,7 @@ static void run_write(struct cl_organization *organization, struct cl_interactio
 	}
 	out->changes = unit.changes;
 	out->modified = context->modified;
+	cl_run_note_pending(organization, unit.changes);
 	organization->timers_changed |= unit.timers_changed;
 	organization->outbox_changed |= unit.outbox_changed;
 }

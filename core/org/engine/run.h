@@ -27,6 +27,8 @@ int cl_organization_fire_one(struct cl_organization *organization, struct cl_are
 #define CL_SET_ASIDE "quarantined"
 int cl_organization_set_aside(struct cl_organization *organization, struct cl_arena *arena,
                               const struct cl_stored_timer *timer, struct cl_err *e);
+/* A MeasureReport among the changes waits to be filled in: noted for whoever runs the organization. */
+void cl_run_note_pending(struct cl_organization *organization, const struct cl_change *changes);
 /* Fills the response of a request that is sent again with the answer that was kept, if there is one. */
 bool cl_run_answered_before(struct cl_organization *organization, struct cl_arena *arena,
                             const struct cl_request *request, struct cl_response *response);

@@ -103,6 +103,8 @@ static int dispatch(struct cl_interaction_context *context, struct cl_err *e)
 		return cl_export_cancel(context, e);
 	case CL_ROUTE_EXPORT_FILE:
 		return cl_export_fetch(context, e);
+	case CL_ROUTE_MEASURE:
+		return cl_interaction_measure(context, e);
 	case CL_ROUTE_EVENTS:
 		return open_events(context, e);
 	default:
@@ -127,6 +129,7 @@ static const char *action_of(const struct cl_route *route)
 	case CL_ROUTE_VIEWS:
 		return "view";
 	case CL_ROUTE_METRICS:
+	case CL_ROUTE_MEASURE:
 		return "metric";
 	case CL_ROUTE_EVENTS:
 		return "stream";

@@ -3,6 +3,7 @@
 #include "org/engine/scenario.h"
 #include "base/hash.h"
 #include "base/id.h"
+#include "org/engine/pending.h"
 #include "org/engine/run.h"
 #include "org/engine/scenario_lua.h"
 #include "org/engine/settings.h"
@@ -393,6 +394,10 @@ static int organization_request(lua_State *L)
 	int code = enter(handle, &e);
 	if (!code)
 		cl_run_as(organization, arena, &request, principal, cl_request_hex(arena, &request), &outcome);
+	if (!code && organization->measures_pending) {
+		organization->measures_pending = false;
+		code = cl_pending_run(organization, &e);
+	}
 	if (code) {
 		cl_arena_free(arena);
 		return luaL_error(L, "%s", e.message);

@@ -361,6 +361,10 @@ int cl_interaction_capability(struct cl_interaction_context *context, struct cl_
 		operations[count++] = (struct cl_capability_operation){
 		        0, cl_str_of(of_meta[i]),
 		        cl_arena_printf(arena, "http://hl7.org/fhir/OperationDefinition/Resource-%s", of_meta[i])};
+	if (catalog->measure_count)
+		operations[count++] = (struct cl_capability_operation){
+		        cl_fhir_type(CL_STR("Measure")), CL_STR("evaluate-measure"),
+		        CL_STR("http://hl7.org/fhir/OperationDefinition/Measure-evaluate-measure")};
 	for (size_t i = 0; i < catalog->operation_count; i++) {
 		struct cl_str name = catalog->operations[i].name;
 		name = (struct cl_str){name.p + 1, name.n - 1};

@@ -36,9 +36,12 @@ static void die(const struct cl_err *e)
 
 static void run_job(struct cl_organization *organization, struct cl_job *job)
 {
-	if (!expired(job))
+	if (!expired(job)) {
 		cl_organization_run_proved(organization, job->arena, &job->request,
 		                           job->proof.made ? &job->proof : NULL, &job->outcome);
+		if (!job->link && job->outcome.response.status >= 300)
+			cl_log(CL_LOG_WARNING, "measure-not-stored", "status=%d", job->outcome.response.status);
+	}
 	/* One that is sent again may have been run by the process that died. */
 	else if (!cl_run_answered_before(organization, job->arena, &job->request, &job->outcome.response))
 		answer_code(job, CL_E_BUSY, "the request waited longer than its time; it was not run");
@@ -276,6 +279,23 @@ static void purge(struct cl_organization *organization, unsigned calls)
 		die(&e);
 }
 
+/* A job without a route: the measurer looks for reports that wait. */
+static void tell_measurer(struct cl_engine *engine)
+{
+	struct cl_organization *organization = engine->organization;
+	if (!organization->measures_pending)
+		return;
+	struct cl_job *job = calloc(1, sizeof *job);
+	job->arena = cl_arena_new(0);
+	job->rules = cl_rules_keep(organization->rules);
+	organization->measures_pending = !cl_lane_push(&engine->measurer, job);
+	if (!organization->measures_pending)
+		return;
+	cl_rules_release(job->rules);
+	cl_arena_free(job->arena);
+	free(job);
+}
+
 static int64_t wake_time(struct cl_engine *engine)
 {
 	int64_t now = cl_monotonic();
@@ -297,6 +317,7 @@ void *cl_engine_writer(void *argument)
 	struct cl_organization *organization = engine->organization;
 	struct cl_arena *arena = cl_arena_new(0);
 	int64_t head_at = 0, purge_at = 0, checkpoint_at = 0;
+	organization->measures_pending = true; /* those that waited when the process ended */
 	unsigned kept = 0; /* answers since the last purge, at most: by its id and by the client's key */
 	for (;;) {
 		struct cl_tick tick = {.arena = arena};
@@ -307,6 +328,7 @@ void *cl_engine_writer(void *argument)
 		if (!tick.jobs && stopping)
 			break;
 		take_reload(engine);
+		tell_measurer(engine);
 		bool due = cl_store_timer_next(organization->store) <= cl_clock_now(organization->clock);
 		if (!tick.jobs && !due && cl_audit_tail_pending(organization->tail) == 0) {
 			note_head(engine, &head_at);
@@ -364,6 +386,7 @@ void *cl_engine_writer(void *argument)
 		}
 		cl_engine_complete(engine, tick.jobs);
 		cl_arena_reset(arena);
+		tell_measurer(engine);
 		checkpoint(engine, &checkpoint_at);
 		if (tick.stuck && !tick.lost)
 			usleep(CL_FULL_PAUSE);

@@ -17,6 +17,40 @@ struct cl_metric *cl_catalog_metric(const struct cl_catalog *catalog, struct cl_
 	return NULL;
 }
 
+static bool names(struct cl_str name, struct cl_str wanted)
+{
+	if (name.n != wanted.n)
+		return false;
+	for (size_t i = 0; i < name.n; i++)
+		if (name.p[i] != wanted.p[i] && !(name.p[i] == '_' && wanted.p[i] == '-'))
+			return false;
+	return true;
+}
+
+struct cl_measure *cl_catalog_measure(const struct cl_catalog *catalog, struct cl_str name)
+{
+	for (size_t i = 0; i < catalog->measure_count; i++)
+		if (names(catalog->measures[i].name, name))
+			return &catalog->measures[i];
+	return NULL;
+}
+
+struct cl_code_list *cl_catalog_code_list(const struct cl_catalog *catalog, struct cl_str name)
+{
+	for (size_t i = 0; i < catalog->code_list_count; i++)
+		if (cl_str_equal(catalog->code_lists[i].name, name))
+			return &catalog->code_lists[i];
+	return NULL;
+}
+
+const struct cl_json *cl_catalog_setting(const struct cl_catalog *catalog, struct cl_str plugin, struct cl_str name)
+{
+	for (size_t i = 0; i < catalog->setting_count; i++)
+		if (cl_str_equal(catalog->settings[i].plugin, plugin) && cl_str_equal(catalog->settings[i].name, name))
+			return catalog->settings[i].value;
+	return NULL;
+}
+
 struct cl_view *cl_catalog_view(const struct cl_catalog *catalog, struct cl_str name)
 {
 	for (size_t i = 0; i < catalog->view_count; i++)

@@ -162,6 +162,40 @@ struct cl_metric {
 	struct cl_origin origin;
 };
 
+enum cl_scoring { CL_SCORING_PROPORTION = 1, CL_SCORING_RATIO, CL_SCORING_CONTINUOUS };
+enum cl_measure_span { CL_SPAN_MONTH = 1, CL_SPAN_QUARTER, CL_SPAN_YEAR, CL_SPAN_ROLLING_YEAR };
+
+/* A measure of a population: computed subject by subject from resources, by a plugin's function. */
+struct cl_measure {
+	struct cl_str name, summary, unit, source, version;
+	struct cl_str category; /* "outcomes" "operations" "finance" */
+	struct cl_str initial, denominator, exclusions, numerator; /* what each population is, in words */
+	struct cl_str counts; /* what one case is: "patients", "discharges" */
+	struct cl_str definition; /* hex SHA-256 of all that makes it what it is: another one starts a new series */
+	bool higher_is_better;
+	uint8_t scoring; /* enum cl_scoring */
+	uint8_t show; /* enum cl_show: how the values of CL_SCORING_CONTINUOUS are summed up */
+	uint8_t span; /* enum cl_measure_span */
+	uint16_t basis; /* resource type of the subjects */
+	double scale; /* ratios are multiplied by it: 12,000 for "per 1,000 member-years" of member-months */
+	struct cl_str
+	        *candidates; /* searches "Type?query"; subjects are those that the hits are or refer to; none = all */
+	size_t candidate_count;
+	struct cl_str *codes; /* names of code lists without which it cannot be computed */
+	size_t code_count;
+	int function; /* (ctx, subject, period) -> a case, a list of cases, or nil */
+	double baseline, target; /* NAN when not stated */
+	struct cl_origin origin;
+};
+
+/* A code list that plugins ask by name. The organization may replace its codes by a ValueSet resource with this url. */
+struct cl_code_list {
+	struct cl_str name, summary, source, version, url;
+	struct cl_str *systems, *codes; /* pairs; a code that ends in '*' stands for all that begin so */
+	size_t count;
+	struct cl_origin origin;
+};
+
 struct cl_view {
 	struct cl_str name, summary;
 	struct cl_str workflow; /* rows are its live instances, when not empty */
@@ -269,6 +303,10 @@ struct cl_catalog {
 	size_t workflow_count;
 	struct cl_metric *metrics;
 	size_t metric_count;
+	struct cl_measure *measures;
+	size_t measure_count;
+	struct cl_code_list *code_lists;
+	size_t code_list_count;
 	struct cl_view *views;
 	size_t view_count;
 	struct cl_handler *handlers;
@@ -291,6 +329,11 @@ struct cl_catalog {
 
 struct cl_workflow *cl_catalog_workflow(const struct cl_catalog *catalog, struct cl_str name);
 struct cl_metric *cl_catalog_metric(const struct cl_catalog *catalog, struct cl_str name);
+/* By its name, or by the id of its Measure resource ("ed-visits" is "ed_visits"). */
+struct cl_measure *cl_catalog_measure(const struct cl_catalog *catalog, struct cl_str name);
+struct cl_code_list *cl_catalog_code_list(const struct cl_catalog *catalog, struct cl_str name);
+/* The value of a plugin's setting, or NULL. */
+const struct cl_json *cl_catalog_setting(const struct cl_catalog *catalog, struct cl_str plugin, struct cl_str name);
 struct cl_view *cl_catalog_view(const struct cl_catalog *catalog, struct cl_str name);
 int cl_workflow_state(const struct cl_workflow *workflow, struct cl_str name); /* -1 when absent */
 const struct cl_transition_rule *cl_state_transition(const struct cl_state_rule *state,

@@ -1,13 +1,11 @@
 /* metric_report.c: results as FHIR MeasureReports, definitions as FHIR Measures (R4). */
 #include "base/date.h"
 #include "org/flow/metric.h"
+#include "org/flow/report_internal.h"
 #include "org/flow/unit_internal.h"
 #include <math.h>
 
-#define POPULATION_SYSTEM "http://terminology.hl7.org/CodeSystem/measure-population"
-#define SCORING_SYSTEM "http://terminology.hl7.org/CodeSystem/measure-scoring"
 #define IMPROVEMENT_SYSTEM "http://terminology.hl7.org/CodeSystem/measure-improvement-notation"
-#define CATEGORY_SYSTEM "urn:careloop:metric-category"
 
 /* UCUM codes of the units that metrics speak of; others have words only. */
 static const struct {
@@ -18,7 +16,7 @@ static const struct {
 };
 
 /* ids have no underscores. */
-static struct cl_str id_of(struct cl_arena *arena, struct cl_str name)
+struct cl_str cl_report_id(struct cl_arena *arena, struct cl_str name)
 {
 	char *id = cl_arena_cstring(arena, name);
 	for (char *p = id; *p; p++)
@@ -28,7 +26,7 @@ static struct cl_str id_of(struct cl_arena *arena, struct cl_str name)
 }
 
 /* "loop_closed" -> "LoopClosed": a name that programs can use (invariant mea-0). */
-static struct cl_str computable_name(struct cl_arena *arena, struct cl_str name)
+struct cl_str cl_report_name(struct cl_arena *arena, struct cl_str name)
 {
 	char *out = cl_arena_alloc(arena, name.n + 1);
 	size_t n = 0;
@@ -52,7 +50,7 @@ static struct cl_str canonical(struct cl_arena *arena, const struct cl_metric *m
 }
 
 /* At most four decimals, no trailing zeros. */
-static void set_number(struct cl_arena *arena, struct cl_json *object, const char *name, double value)
+void cl_report_number(struct cl_arena *arena, struct cl_json *object, const char *name, double value)
 {
 	struct cl_str text = cl_arena_printf(arena, "%.4f", value);
 	while (text.p[text.n - 1] == '0')
@@ -66,10 +64,10 @@ static void set_number(struct cl_arena *arena, struct cl_json *object, const cha
 	number->text = text;
 }
 
-static void set_improvement(struct cl_arena *arena, struct cl_json *resource, const struct cl_metric *metric)
+void cl_report_improvement(struct cl_arena *arena, struct cl_json *resource, bool higher_is_better)
 {
 	cl_fill_concept(arena, cl_json_set(arena, resource, CL_STR("improvementNotation")), CL_STR(IMPROVEMENT_SYSTEM),
-	                metric->higher_is_better ? CL_STR("increase") : CL_STR("decrease"), CL_STR_NONE);
+	                higher_is_better ? CL_STR("increase") : CL_STR("decrease"), CL_STR_NONE);
 }
 
 static struct cl_json *append_object(struct cl_arena *arena, struct cl_json *array)
@@ -94,23 +92,23 @@ static bool is_whole(double value)
 	return isfinite(value) && fabs(value) < 2147483647.0 && value == floor(value);
 }
 
-static void add_score(struct cl_arena *arena, struct cl_json *group, const struct cl_metric *metric, double value)
+void cl_report_score(struct cl_arena *arena, struct cl_json *group, struct cl_str unit, double value)
 {
 	if (isnan(value))
 		return;
 	struct cl_json *score = cl_json_set_object(arena, group, "measureScore");
-	set_number(arena, score, "value", value);
-	if (!metric->unit.n)
+	cl_report_number(arena, score, "value", value);
+	if (!unit.n)
 		return;
-	cl_json_set_text(arena, score, "unit", metric->unit);
+	cl_json_set_text(arena, score, "unit", unit);
 	for (size_t i = 0; i < sizeof ucum / sizeof *ucum; i++)
-		if (cl_str_is(metric->unit, ucum[i].word)) {
+		if (cl_str_is(unit, ucum[i].word)) {
 			cl_json_set_text(arena, score, "system", CL_STR("http://unitsofmeasure.org"));
 			cl_json_set_text(arena, score, "code", cl_str_of(ucum[i].code));
 		}
 }
 
-static struct cl_str local_day(struct cl_arena *arena, const struct cl_zone *zone, cl_instant at)
+struct cl_str cl_report_day(struct cl_arena *arena, const struct cl_zone *zone, cl_instant at)
 {
 	struct cl_date date = cl_zone_local(zone, at).date;
 	return cl_arena_printf(arena, "%04d-%02d-%02d", date.year, date.month, date.day);
@@ -121,12 +119,12 @@ struct cl_json *cl_metric_report(struct cl_unit *unit, const struct cl_metric *m
 {
 	struct cl_arena *arena = unit->arena;
 	const struct cl_zone *zone = unit->organization->calendar.zone;
-	struct cl_str first = local_day(arena, zone, result->from),
-	              last = local_day(arena, zone, result->to - CL_SECOND);
+	struct cl_str first = cl_report_day(arena, zone, result->from),
+	              last = cl_report_day(arena, zone, result->to - CL_SECOND);
 	struct cl_json *report = cl_json_new(arena, CL_JSON_OBJECT);
 	cl_json_set_text(arena, report, "resourceType", CL_STR("MeasureReport"));
 	cl_json_set_text(arena, report, "id",
-	                 cl_arena_printf(arena, "%.*s-%.*s", CL_STR_ARGS(id_of(arena, metric->name)),
+	                 cl_arena_printf(arena, "%.*s-%.*s", CL_STR_ARGS(cl_report_id(arena, metric->name)),
 	                                 CL_STR_ARGS(cl_metric_period(unit, result))));
 	cl_json_set_text(arena, report, "status", CL_STR("complete"));
 	cl_json_set_text(arena, report, "type", CL_STR("summary"));
@@ -137,7 +135,7 @@ struct cl_json *cl_metric_report(struct cl_unit *unit, const struct cl_metric *m
 	struct cl_json *period = cl_json_set_object(arena, report, "period");
 	cl_json_set_text(arena, period, "start", first);
 	cl_json_set_text(arena, period, "end", last);
-	set_improvement(arena, report, metric);
+	cl_report_improvement(arena, report, metric->higher_is_better);
 	struct cl_json *group = append_object(arena, cl_json_set_array(arena, report, "group"));
 	struct cl_json *populations = cl_json_set_array(arena, group, "population");
 	if (isnan(result->denominator)) {
@@ -148,7 +146,7 @@ struct cl_json *cl_metric_report(struct cl_unit *unit, const struct cl_metric *m
 	} else {
 		cl_json_remove(group, "population");
 	}
-	add_score(arena, group, metric, result->value);
+	cl_report_score(arena, group, metric->unit, result->value);
 	if (!group->count)
 		cl_json_remove(report, "group");
 	return report;
@@ -207,7 +205,7 @@ static void add_extension(struct cl_arena *arena, struct cl_json *measure, const
 	struct cl_json *extension =
 	        append_object(arena, extensions ? extensions : cl_json_set_array(arena, measure, "extension"));
 	cl_json_set_text(arena, extension, "url", cl_str_of(url));
-	set_number(arena, extension, "valueDecimal", value);
+	cl_report_number(arena, extension, "valueDecimal", value);
 }
 
 static void add_groups(struct cl_arena *arena, struct cl_json *measure, const struct cl_metric *metric,
@@ -228,13 +226,13 @@ struct cl_json *cl_metric_measure(struct cl_unit *unit, const struct cl_metric *
 	                     (metric->measure == CL_MEASURE_FUNCTION && cl_str_is(metric->unit, "%"));
 	struct cl_json *measure = cl_json_new(arena, CL_JSON_OBJECT);
 	cl_json_set_text(arena, measure, "resourceType", CL_STR("Measure"));
-	cl_json_set_text(arena, measure, "id", id_of(arena, metric->name));
+	cl_json_set_text(arena, measure, "id", cl_report_id(arena, metric->name));
 	add_extension(arena, measure, "urn:careloop:metric:baseline", metric->baseline);
 	add_extension(arena, measure, "urn:careloop:metric:target", metric->target);
 	cl_json_set_text(arena, measure, "url", canonical(arena, metric, false));
 	if (metric->version.n)
 		cl_json_set_text(arena, measure, "version", metric->version);
-	cl_json_set_text(arena, measure, "name", computable_name(arena, metric->name));
+	cl_json_set_text(arena, measure, "name", cl_report_name(arena, metric->name));
 	cl_json_set_text(arena, measure, "title", metric->summary.n ? metric->summary : metric->name);
 	cl_json_set_text(arena, measure, "status", CL_STR("active"));
 	if (metric->category.n)
@@ -247,7 +245,7 @@ struct cl_json *cl_metric_measure(struct cl_unit *unit, const struct cl_metric *
 	}
 	cl_fill_concept(arena, cl_json_set(arena, measure, CL_STR("scoring")), CL_STR(SCORING_SYSTEM),
 	                is_proportion ? CL_STR("proportion") : CL_STR("continuous-variable"), CL_STR_NONE);
-	set_improvement(arena, measure, metric);
+	cl_report_improvement(arena, measure, metric->higher_is_better);
 	add_groups(arena, measure, metric, is_proportion);
 	return measure;
 }

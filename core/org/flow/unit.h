@@ -40,6 +40,9 @@ struct cl_actor {
 };
 
 struct cl_unit;
+struct cl_measure;
+struct cl_measure_sink;
+struct cl_measure_period;
 
 /* The one permitted inversion: how a machine asks a guard and runs an effect without knowing Lua. `data` is the event's
  * data, `task` the Task as it is (guard) or as it became (effect). A guard's refusal is CL_E_RULE with the plugin's
@@ -60,6 +63,10 @@ struct cl_script {
 	/* A metric's function: fills numerator and denominator, or value (denominator = NAN) and the cases it rests on (-1 = unstated). */
 	int (*metric)(void *context, struct cl_unit *unit, int function, cl_instant from, cl_instant to,
 	              double *numerator, double *denominator, int64_t *cases, struct cl_err *e);
+	/* A measure's function for one subject: each case goes to the sink (measure.h). */
+	int (*measure)(void *context, struct cl_unit *unit, const struct cl_measure *measure,
+	               const struct cl_json *subject, const struct cl_measure_period *period,
+	               struct cl_measure_sink *sink, struct cl_err *e);
 };
 
 /* A change that was made in this unit: plugins' `on` handlers and event streams hear of it, in order. */
@@ -104,6 +111,9 @@ struct cl_unit {
 	struct cl_str source;
 	struct cl_change *changes, **changes_end; /* in order; consumed by the engine */
 	size_t change_count;
+	struct cl_codes_cache *codes; /* code lists found so far; NULL = none yet */
+	bool remember_searches; /* nothing changes while measures look at one subject: each search is made once */
+	struct cl_search_memo *searches; /* those made so far, in the arena */
 	bool timers_changed; /* the engine looks at the next due instant again */
 	bool outbox_changed;
 };

@@ -195,6 +195,8 @@ void cl_compile(lua_State *L)
 	cl_compile_settings(L, index);
 	cl_compile_workflows(L, index);
 	cl_compile_metrics(L, index);
+	cl_compile_codes(L, index);
+	cl_compile_measures(L, index);
 	cl_compile_views(L, index);
 	cl_compile_data_rules(L, index);
 	cl_compile_handlers(L, index);

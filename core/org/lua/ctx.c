@@ -436,6 +436,7 @@ void cl_ctx_open(lua_State *L)
 	luaL_setfuncs(L, cl_ctx_flow_calls, 0);
 	luaL_setfuncs(L, cl_ctx_time_calls, 0);
 	luaL_setfuncs(L, cl_ctx_send_calls, 0);
+	luaL_setfuncs(L, cl_ctx_codes_calls, 0);
 	lua_pushcclosure(L, ctx_index, 1);
 	lua_setfield(L, -2, "__index");
 	add_guards(L);

@@ -195,11 +195,60 @@ static struct question take_question(lua_State *L, const char *call)
 	return question;
 }
 
+/* A search that was made already while measures look at one subject: its resources stay parsed, too. */
+struct cl_search_memo {
+	struct cl_search_memo *next;
+	uint16_t type;
+	struct cl_str query;
+	struct cl_search_result result;
+	struct cl_json **roots; /* one for each item; NULL = not looked at yet */
+};
+
+static struct cl_search_memo *remembered(struct cl_unit *unit, const struct question *question)
+{
+	struct cl_search_memo *memo = unit->searches;
+	while (memo && !(memo->type == question->type && cl_str_equal(memo->query, question->query)))
+		memo = memo->next;
+	return memo;
+}
+
+static struct cl_search_memo *remember(struct cl_unit *unit, const struct question *question,
+                                       const struct cl_search_result *result)
+{
+	struct cl_search_memo *memo = CL_NEW(unit->arena, struct cl_search_memo);
+	memo->type = question->type;
+	memo->query = cl_arena_copy(unit->arena, question->query);
+	memo->result = *result;
+	memo->roots = CL_NEW_ARRAY(unit->arena, struct cl_json *, result->count + 1);
+	memo->next = unit->searches;
+	unit->searches = memo;
+	return memo;
+}
+
+static void push_remembered(lua_State *L, struct cl_unit *unit, struct cl_search_memo *memo)
+{
+	struct cl_err e = {0};
+	lua_createtable(L, (int)memo->result.count, 0);
+	for (size_t i = 0; i < memo->result.count; i++) {
+		const struct cl_version *item = &memo->result.items[i];
+		if (!memo->roots[i] && cl_json_parse(unit->arena, item->body, NULL, &memo->roots[i], &e))
+			cl_raise_for_good(L, &e);
+		cl_push_view(L, memo->roots[i], CL_STR_NONE, item->version);
+		lua_rawseti(L, -2, (lua_Integer)i + 1);
+	}
+}
+
 /* Pushes the rows as a list. */
 static void push_found(lua_State *L, struct cl_unit *unit, const struct question *question,
                        struct cl_search_result *result)
 {
 	struct cl_err e = {0};
+	bool keep = unit->remember_searches && !question->page;
+	struct cl_search_memo *memo = keep ? remembered(unit, question) : NULL;
+	if (memo) {
+		push_remembered(L, unit, memo);
+		return;
+	}
 	int code = run_search(cl_lua_of(L), unit, question, result, &e);
 	cl_poll(L);
 	if (code == CL_E_INVALID || code == CL_E_RULE) { /* the plugin's question was wrong, not the request */
@@ -208,6 +257,10 @@ static void push_found(lua_State *L, struct cl_unit *unit, const struct question
 	}
 	if (code)
 		cl_raise_for_good(L, &e);
+	if (keep) {
+		push_remembered(L, unit, remember(unit, question, result));
+		return;
+	}
 	lua_createtable(L, (int)result->count, 0);
 	for (size_t i = 0; i < result->count; i++) {
 		cl_push_view(L, NULL, result->items[i].body, result->items[i].version);

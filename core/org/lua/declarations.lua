@@ -310,6 +310,43 @@ local function read_metric(body, at, what, name)
 	return read_fields(body, metric_fields, at, what)
 end
 
+local measure_fields = {
+	summary = text, category = one_of("outcomes", "operations", "finance"), unit = text,
+	better = one_of("higher", "lower"), source = text, version = text, baseline = settable(number),
+	target = settable(number), scoring = one_of("proportion", "ratio", "continuous"),
+	show = one_of("median", "mean", "p90", "count", "sum"), period = one_of("month", "quarter", "year", "rolling year"),
+	basis = text, scale = number, counts = text, candidates = texts, needs_codes = texts, subject = func,
+	initial = text, denominator = text, exclusions = text, numerator = text,
+}
+
+local function read_measure(body, at, what, name)
+	check_plain_name(name, at, what)
+	return read_fields(body, measure_fields, at, what)
+end
+
+local code_fields = { summary = text, source = text, version = text, url = text }
+
+-- Groups of a system and its codes: { "http://loinc.org", "4548-4", ... }; none = the organization loads them.
+local function read_codes(body, at, what, name)
+	check_plain_name(name, at, what)
+	local read = { pairs = {} }
+	local fields = read_fields(body, code_fields, at, what, function (key, value, here)
+		if math.type(key) ~= "integer" then
+			return false
+		end
+		local group = texts(value, here, what .. "[" .. key .. "]")
+		if group and #group < 2 then
+			problem(here, what .. ': a group is a system and its codes: { "http://loinc.org", "4548-4" }')
+		end
+		for i = 2, group and #group or 0 do
+			read.pairs[#read.pairs + 1] = { system = group[1], code = group[i] }
+		end
+		return true
+	end)
+	fields.pairs = read.pairs
+	return fields
+end
+
 local columns = {
 	"task", "patient", "patient_name", "subject", "state", "action", "owner", "due", "overdue", "age_days", "started",
 }
@@ -440,7 +477,8 @@ local function read_rule(body, at, what, name)
 end
 
 local readers = {
-	rule = read_rule, workflow = read_workflow, metric = read_metric, view = read_view, operation = read_operation,
+	rule = read_rule, workflow = read_workflow, metric = read_metric, measure = read_measure,
+	codes = read_codes, view = read_view, operation = read_operation,
 }
 
 -- What the parts must be together is looked at after merging.

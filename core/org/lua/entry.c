@@ -265,6 +265,7 @@ struct cl_script cl_entry_script(struct cl_lua *lua)
 	        .clock = run_clock,
 	        .check = run_check,
 	        .metric = run_metric,
+	        .measure = cl_entry_measure,
 	};
 }
 

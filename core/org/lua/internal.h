@@ -177,6 +177,10 @@ void cl_note_memory(struct cl_lua *lua);
 /* An error of memory was seen: everything that runs ends. */
 void cl_stop_for_memory(struct cl_lua *lua);
 
+/* entry_measure.c: a measure's function for one subject (cl_script.measure). */
+int cl_entry_measure(void *context, struct cl_unit *unit, const struct cl_measure *measure,
+                     const struct cl_json *subject, const struct cl_measure_period *period,
+                     struct cl_measure_sink *sink, struct cl_err *e);
 /* entry.c: the functions through which machines ask plugins. */
 struct cl_script cl_entry_script(struct cl_lua *lua);
 
@@ -249,7 +253,7 @@ CL_MAY_LJMP void cl_set_instant(lua_State *L, const char *name, cl_instant at);
 /* For cl_store_set_progress, with the cl_lua: Lua's hook does not fire inside SQLite; this does (pitfalls 10). */
 int cl_ctx_progress(void *context);
 extern const luaL_Reg cl_ctx_read_calls[], cl_ctx_instance_calls[], cl_ctx_change_calls[], cl_ctx_flow_calls[],
-        cl_ctx_time_calls[], cl_ctx_send_calls[];
+        cl_ctx_time_calls[], cl_ctx_send_calls[], cl_ctx_codes_calls[];
 
 /* ---- loading ---- */
 
@@ -262,6 +266,8 @@ CL_MAY_LJMP void cl_loader_run(lua_State *L, const struct cl_json *archive);
 CL_MAY_LJMP void cl_compile(lua_State *L);
 CL_MAY_LJMP void cl_compile_workflows(lua_State *L, int index);
 CL_MAY_LJMP void cl_compile_metrics(lua_State *L, int index);
+CL_MAY_LJMP void cl_compile_measures(lua_State *L, int index); /* after settings and codes */
+CL_MAY_LJMP void cl_compile_codes(lua_State *L, int index);
 CL_MAY_LJMP void cl_compile_views(lua_State *L, int index);
 CL_MAY_LJMP void cl_compile_data_rules(lua_State *L, int index);
 CL_MAY_LJMP void cl_compile_handlers(lua_State *L, int index);

@@ -306,6 +306,26 @@ local function finish_metric(metric, workflows, settings)
 	end
 end
 
+local function finish_measure(measure, lists, settings)
+	local what = "measure '" .. measure.name .. "'"
+	measure.baseline, measure.target = resolve(measure.baseline, settings), resolve(measure.target, settings)
+	if not measure.subject then
+		problem(measure.at, what .. ": needs subject = function (ctx, subject, period) ... end")
+	end
+	if not measure.category then
+		problem(measure.at, what .. ": needs category, one of 'outcomes', 'operations', 'finance'")
+	end
+	if measure.scoring == "continuous" and not measure.show then
+		problem(measure.at, what .. ": needs show, one of 'median', 'mean', 'p90', 'count', 'sum'")
+	end
+	for _, name in ipairs(measure.needs_codes or {}) do
+		if not lists[name] then
+			problem(schema.below(measure.at, "needs_codes"), what .. ": there is no code list '" .. name .. "'"
+				.. did_you_mean(name, names_of(lists)))
+		end
+	end
+end
+
 local function finish_view(view, workflows)
 	local what = "view '" .. view.name .. "'"
 	if (view.of ~= nil) == (view.rows ~= nil) then
@@ -489,14 +509,14 @@ local function gather_roles(wholes)
 	return list
 end
 
-local function override_metrics(given, metrics)
+local function override_metrics(given, metrics, measures)
 	if given ~= nil and type(given) ~= "table" then
 		core.problem(core.configuration, 0, "metrics must be a table: metrics = { name = { baseline = 34, target = 70 } }")
 		return
 	end
 	for name, values in pairs(given or {}) do
 		local what = "metrics." .. tostring(name)
-		local metric = metrics[name]
+		local metric = metrics[name] or measures[name]
 		if not metric then
 			core.problem(core.configuration, 0, what .. ": there is no such metric"
 				.. did_you_mean(tostring(name), names_of(metrics)))
@@ -545,7 +565,15 @@ function merge.finish(given_settings, given_metrics)
 	views, out.views = gather(wholes, "view")
 	_, out.rules = gather(wholes, "rule")
 	_, out.operations = gather(wholes, "operation")
-	override_metrics(given_metrics, metrics)
+	local measures, lists
+	measures, out.measures = gather(wholes, "measure")
+	lists, out.codes = gather(wholes, "codes")
+	for name, measure in pairs(measures) do
+		if metrics[name] then
+			problem(measure.at, "measure '" .. name .. "': there is a metric of that name")
+		end
+	end
+	override_metrics(given_metrics, metrics, measures)
 	for _, workflow in ipairs(out.workflows) do
 		finish_workflow(workflow, wholes[workflow.scope].settings)
 	end
@@ -556,6 +584,9 @@ function merge.finish(given_settings, given_metrics)
 		finish_rule(rule)
 	end
 	add_issues_view(views, out.views, out.rules)
+	for _, measure in ipairs(out.measures) do
+		finish_measure(measure, lists, wholes[measure.scope].settings)
+	end
 	for _, view in ipairs(out.views) do
 		finish_view(view, workflows)
 	end

@@ -180,14 +180,14 @@ end
 
 local lay_kind = {
 	workflow = lay_workflow, metric = lay_fields, view = lay_fields, operation = lay_fields, rule = lay_fields,
+	measure = lay_fields, codes = lay_fields,
 }
 
 -- One plugin and its extensions: named things by kind, handlers and recurrences in lists.
 function overlay.lay_plugin(root)
 	local whole = {
-		workflow = {}, metric = {}, view = {}, operation = {}, rule = {}, timer = {}, receive = {}, on = {},
-		every = {}, roles = {},
-		settings = {},
+		workflow = {}, metric = {}, measure = {}, codes = {}, view = {}, operation = {}, rule = {}, timer = {}, receive = {},
+		on = {}, every = {}, roles = {}, settings = {},
 	}
 	for _, layer in ipairs(layers_of(root)) do
 		local recurring = 0

@@ -48,6 +48,8 @@ end
 
 words.workflow = named("workflow", "table", 'workflow "callback" { start = "asked", ... }')
 words.metric = named("metric", "table", 'metric "callback_done" { of = started "callback", ... }')
+words.measure = named("measure", "table", 'measure "cms122" { subject = function (ctx, subject, period) ... end }')
+words.codes = named("codes", "table", 'codes "diabetes" { { "http://hl7.org/fhir/sid/icd-10-cm", "E10*", "E11*" } }')
 words.view = named("view", "table", 'view "callbacks" { of = instances "callback", ... }')
 words.rule = named("rule", "table", 'rule "score_range" { of = "Basic?code=x", check = function ... end }')
 words.operation = named("operation", "table", 'operation "$screen" { run = function (ctx, input, target) ... end }')
