@@ -209,10 +209,10 @@ static int reverse_message(struct undo *undo, const struct touched *touched, str
 {
 	struct cl_str destination;
 	bool withdrawn;
-	int code = cl_store_outbox_withdraw(undo->unit->store, undo->unit->arena, touched->id, &withdrawn, &destination,
-	                                    e);
+	int code = cl_store_outbox_withdraw(undo->unit->store, undo->unit->arena, touched->id, undo->unit->now,
+	                                    &withdrawn, &destination, e);
 	if (!code && !withdrawn)
-		leave(undo, "a message to %.*s has gone out", CL_STR_ARGS(destination));
+		leave(undo, "a message to %.*s has gone out, or is on its way", CL_STR_ARGS(destination));
 	undo->unit->outbox_changed = true;
 	return code;
 }

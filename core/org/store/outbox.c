@@ -113,8 +113,8 @@ int cl_store_outbox_update(struct cl_store *store, int64_t number, struct cl_str
 	return code;
 }
 
-int cl_store_outbox_withdraw(struct cl_store *store, struct cl_arena *arena, struct cl_str key, bool *withdrawn,
-                             struct cl_str *destination, struct cl_err *e)
+int cl_store_outbox_withdraw(struct cl_store *store, struct cl_arena *arena, struct cl_str key, cl_instant now,
+                             bool *withdrawn, struct cl_str *destination, struct cl_err *e)
 {
 	struct cl_outgoing_list found = {0};
 	int code = cl_need_transaction(store, e);
@@ -129,8 +129,9 @@ int cl_store_outbox_withdraw(struct cl_store *store, struct cl_arena *arena, str
 		code = cl_fail(e, CL_E_NOT_FOUND, "there is no outgoing message '%.*s'", CL_STR_ARGS(key));
 	if (code)
 		return code;
-	/* One that was tried may have arrived although its answer was lost. */
-	*withdrawn = cl_str_is(found.items[0].state, "waiting") && found.items[0].attempts == 0;
+	/* One that was tried may have arrived although its answer was lost; one that is due may be on its way. */
+	*withdrawn =
+	        cl_str_is(found.items[0].state, "waiting") && found.items[0].attempts == 0 && found.items[0].due > now;
 	*destination = found.items[0].destination;
 	return *withdrawn ? cl_store_outbox_update(store, found.items[0].number, CL_STR("withdrawn"), 0,
 	                                           found.items[0].due, CL_STR_NONE, e)

@@ -299,9 +299,10 @@ int cl_store_outbox_list(struct cl_store *store, struct cl_arena *arena, struct 
                          struct cl_outgoing_list *out, struct cl_err *e);
 int cl_store_outbox_update(struct cl_store *store, int64_t number, struct cl_str state, int attempts, cl_instant due,
                            struct cl_str problem, struct cl_err *e);
-/* A message that still waits is withdrawn (state "withdrawn"); one that has gone out, or was given up, stays as it is. */
-int cl_store_outbox_withdraw(struct cl_store *store, struct cl_arena *arena, struct cl_str key, bool *withdrawn,
-                             struct cl_str *destination, struct cl_err *e);
+/* A message that is held until after `now` is withdrawn (state "withdrawn"); one that has gone out or may be under way stays as it
+ * is. */
+int cl_store_outbox_withdraw(struct cl_store *store, struct cl_arena *arena, struct cl_str key, cl_instant now,
+                             bool *withdrawn, struct cl_str *destination, struct cl_err *e);
 /* One message. CL_E_NOT_FOUND. */
 int cl_store_outbox_get(struct cl_store *store, struct cl_arena *arena, int64_t number, struct cl_outgoing *out,
                         struct cl_err *e);
