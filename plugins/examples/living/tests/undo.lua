@@ -27,7 +27,7 @@ local function only(t, type, query)
 end
 
 test("an undo needs a reason, a role that may, and the event that is meant", function (t)
-	local visit = start(t, "visit", clinic(t))
+	local visit = start(t, "visit", clinic(t, { hold_outgoing = "5 minutes" }))
 	t:transition(visit, "arrive")
 	t:refused(function ()
 		t:undo(visit, "wrong patient")
