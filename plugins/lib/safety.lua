@@ -88,7 +88,7 @@ function safety.workflow(roles, declare)
 		help = "Record what was decided; there is no other way to close this",
 	}
 	return {
-		summary = "A patient endorsed thoughts of self-harm", start = "alert", single = true,
+		shared = true, summary = "A patient endorsed thoughts of self-harm", start = "alert", single = true,
 		alert = {
 			status = "requested", owner = roles.owner, action = "Take this alert now: contact the patient",
 			within = setting "safety_acknowledge_within",
@@ -290,10 +290,20 @@ local function refuse(ctx, fault)
 	ctx:refuse(string.format("%s (rule %s)", fault.text, fault.rule), fault.where)
 end
 
+-- Where several models run at once the first one of the organization answers for scores and alerts.
+local function answers_here(ctx, roles)
+	local first = ctx.organization.model
+	return not first or first == "" or not roles.model or roles.model == first
+end
+
 -- Scores a response, stores the totals and raises the alert; for the models' handlers of QuestionnaireResponse.create
 -- and .update. An answer above 0 counts in partial forms too; forms entered in error raise nothing and their totals are
 -- taken back. What no form can hold is refused with the rule's name.
 function safety.screen(ctx, response, roles)
+	if not answers_here(ctx, roles) then
+		local over = response.status == "completed" or response.status == "amended"
+		return over and scores.recorded(ctx, response) or {}
+	end
 	if response.status == "entered-in-error" then
 		scores.withdraw(ctx, resources.of(response))
 		corrected(ctx, response, roles, "The form was entered in error: " .. resources.of(response))
@@ -318,6 +328,9 @@ end
 
 -- The form was deleted.
 function safety.deleted(ctx, change, roles)
+	if not answers_here(ctx, roles) then
+		return
+	end
 	scores.withdraw(ctx, change.reference)
 	for _, open in ipairs(ctx:instances("safety", { live = true })) do
 		if open.subject == change.reference then
@@ -328,6 +341,9 @@ end
 
 -- An Observation from another system: an impossible total is refused, an endorsed safety item alone raises the alert.
 function safety.observed(ctx, observation, roles)
+	if not answers_here(ctx, roles) then
+		return
+	end
 	local all = instruments.all(ctx)
 	local fault = scores.observation_fault(observation, all)
 	if fault then

@@ -317,6 +317,21 @@ function scores.withdraw(ctx, response_reference)
 	end
 end
 
+-- What another plugin recorded of this response in the same transaction: results as of `record`, nothing is written.
+function scores.recorded(ctx, response, all)
+	all = all or instruments.all(ctx)
+	local results = scores.of_response(response, all)
+	local before = derived(ctx, resources.of(response))
+	for _, score in ipairs(results) do
+		for _, candidate in ipairs(before) do
+			if resources.has_code(candidate.code, all[score.instrument].total) then
+				score.observation, score.new = resources.of(candidate), candidate.meta.versionId == "1"
+			end
+		end
+	end
+	return results
+end
+
 -- Stores the scores of a QuestionnaireResponse as Observations, once each: a corrected response corrects its
 -- Observation. Returns the scores; each with `observation`, its reference, when it has a total.
 function scores.record(ctx, response, all)

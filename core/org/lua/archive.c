@@ -245,8 +245,12 @@ int cl_lua_archive_of(struct cl_arena *arena, const struct cl_json *config, stru
 	reading.order = cl_json_get(archive, "order");
 	reading.files = cl_json_get(archive, "files");
 	int code = add_shared(&reading, plugins_folder);
-	if (!code && cl_json_get(config, "model"))
-		code = add_named(&reading, plugins_folder, "models", cl_json_get(config, "model"), "model");
+	/* One model, or a list of them: the first is the house's own, whose settings and roles answer alerts. */
+	const struct cl_json *model = cl_json_get(config, "model");
+	if (!code && model && model->kind == CL_JSON_ARRAY)
+		code = add_list(&reading, plugins_folder, "models", config, "model");
+	else if (!code && model)
+		code = add_named(&reading, plugins_folder, "models", model, "model");
 	for (size_t i = 1; i < sizeof kinds / sizeof *kinds && !code; i++)
 		code = add_list(&reading, plugins_folder, kinds[i], config, kinds[i]);
 	const struct cl_json *own = cl_json_get(config, "plugins");

@@ -241,7 +241,7 @@ end
 
 local workflow_fields = {
 	conflicts = by_name(most.events, "conflict", read_conflict),
-	summary = text, subject = text, start = text, single = flag, recorders = texts,
+	summary = text, subject = text, start = text, single = flag, shared = flag, recorders = texts,
 	parties = by_name(20, "party", function (value, at, what)
 		return { roles = texts(value, at, what), at = at }
 	end),
@@ -353,7 +353,7 @@ local columns = {
 
 local view_fields = {
 	summary = text, of = made_by("instances", 'instances "workflow"'), states = texts, rows = func, roles = texts,
-	columns = texts,
+	columns = texts, shared = flag,
 }
 
 local function read_view(body, at, what, name)

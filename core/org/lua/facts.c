@@ -266,7 +266,10 @@ void cl_facts_read(struct cl_lua *lua, const struct cl_json *organization)
 	facts->reference = text_field(&reading, facts->config, "reference");
 	if (!facts->reference.n)
 		facts->reference = cl_arena_printf(lua->arena, "Organization/%.*s", CL_STR_ARGS(facts->id));
-	facts->model = text_field(&reading, facts->config, "model");
+	const struct cl_json *model = cl_json_get(facts->config, "model");
+	facts->model = model && model->kind == CL_JSON_ARRAY && model->count
+	                       ? cl_json_text(&model->items[0])
+	                       : text_field(&reading, facts->config, "model");
 	read_zone(&reading, facts->config);
 	read_holidays(&reading, cl_json_get(facts->config, "holidays"));
 	read_hours(&reading, cl_json_get(facts->config, "hours"));

@@ -470,7 +470,8 @@ local function handler_order()
 	return order
 end
 
--- Things of one kind from all plugins; a name belongs to one plugin.
+-- Things of one kind from all plugins; a name belongs to one plugin. What two plugins both call shared (the same
+-- workflow that two models bring along) is the first one's.
 local function gather(wholes, kind)
 	local all, list = {}, {}
 	for _, plugin in ipairs(plugins) do
@@ -478,7 +479,9 @@ local function gather(wholes, kind)
 		for _, name in ipairs(whole and sorted_names(whole[kind]) or {}) do
 			local thing = whole[kind][name]
 			thing.name, thing.scope = name, plugin.name
-			if all[name] then
+			if all[name] and all[name].shared and thing.shared then
+				thing.scope = all[name].scope
+			elseif all[name] then
 				problem(thing.at, kind .. " '" .. name .. "' is declared by plugin '" .. all[name].scope
 					.. "' already; to change it, say extends = \"" .. all[name].scope .. '"')
 			else

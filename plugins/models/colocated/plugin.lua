@@ -6,7 +6,7 @@ local safety = require "lib/safety"
 local handoff = require "handoff"
 local scrub = require "scrub"
 
-local on_alert = { owner = "behavioral_health_consultant", backup = "clinician" }
+local on_alert = { model = "colocated", owner = "behavioral_health_consultant", backup = "clinician" }
 
 -- A screen came in: score it, raise the alarm for item 9, offer a handoff when it is positive.
 local function screened(ctx, change)
@@ -317,7 +317,7 @@ return plugin {
 		roles = { "clinician", "behavioral_health_consultant", "medical_assistant", "front_desk" },
 	},
 	view "safety_alerts" {
-		summary = "Open alerts about self-harm", of = instances "safety",
+		shared = true, summary = "Open alerts about self-harm", of = instances "safety",
 		columns = { "patient_name", "state", "action", "due", "overdue", "task" },
 		roles = { "clinician", "behavioral_health_consultant", "manager", "on_call" },
 	},

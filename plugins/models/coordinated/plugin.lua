@@ -5,7 +5,7 @@ local resources = require "lib/resources"
 local roles = require "lib/roles"
 local safety = require "lib/safety"
 
-local on_alert = { owner = "clinician", backup = "manager" }
+local on_alert = { model = "coordinated", owner = "clinician", backup = "manager" }
 
 local function screened(ctx, change)
 	safety.screen(ctx, change.resource, on_alert)
@@ -153,7 +153,7 @@ return plugin {
 		rows = coordinator_worklist, roles = { "referral_coordinator", "manager" },
 	},
 	view "safety_alerts" {
-		summary = "Open alerts about self-harm", of = instances "safety",
+		shared = true, summary = "Open alerts about self-harm", of = instances "safety",
 		columns = { "patient_name", "state", "action", "due", "overdue", "task" },
 		roles = { "clinician", "manager", "on_call" },
 	},

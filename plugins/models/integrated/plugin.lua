@@ -13,7 +13,7 @@ local registry = require "registry"
 local review = require "review"
 local strata = require "strata"
 
-local on_alert = { owner = "behavioral_health_consultant", backup = "care_manager" }
+local on_alert = { model = "integrated", owner = "behavioral_health_consultant", backup = "care_manager" }
 local declare = { setting = setting, escalate = escalate, fire = fire }
 
 -- ---- handlers ----
@@ -435,7 +435,7 @@ return plugin {
 		columns = { "patient_name", "due", "age_days", "task" }, roles = { "care_manager", "clinician", "manager" },
 	},
 	view "safety_alerts" {
-		summary = "Open alerts about self-harm", of = instances "safety",
+		shared = true, summary = "Open alerts about self-harm", of = instances "safety",
 		columns = { "patient_name", "state", "action", "due", "overdue", "task" },
 		roles = { "care_manager", "clinician", "behavioral_health_consultant", "manager", "on_call" },
 	},
