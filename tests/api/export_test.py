@@ -15,6 +15,7 @@ def setUpModule():
     global server, ehr
     server = Server(("riverside",)).start()
     ehr = server.client("riverside", "ehr")
+    ehr.create(patient("First"))
 
 
 def tearDownModule():
@@ -247,6 +248,18 @@ class Export(unittest.TestCase):
         self.assertTrue(any("resources" in row["target"] for row in rows), rows)
         self.assertTrue(any(row["target"].endswith("Patient.ndjson") for row in rows), rows)
         self.assertTrue(any(row["target"] == "$export" for row in server.rows("audit 200", organization="riverside")))
+
+    def test_an_administrator_sees_and_ends_them(self):
+        ehr.create(patient())
+        _, status = export(ehr, "/fhir/$export?_type=Patient")
+        name = status.rsplit("/", 1)[1]
+        row = next(row for row in server.rows("exports", organization="riverside") if row["export"] == name)
+        self.assertEqual((row["principal"], row["state"]), ("ehr", "done"))
+        self.assertGreater(int(row["bytes"]), 0)
+        ended = server.console("-e", "export delete " + name, organization="riverside")
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertEqual(ehr.get(status).status, 404)
+        self.assertNotEqual(server.console("-e", "export delete none", organization="riverside").returncode, 0)
 
     def test_not_in_a_batch(self):
         answer = ehr.must(200, "POST", "/fhir", {"resourceType": "Bundle", "type": "batch", "entry": [

@@ -5,8 +5,8 @@ absolute figures depend on the machine and on who else uses it.
 
     server_bench.py [--build FOLDER] [--repetitions 5] [--seconds 2] [NAME ...]
 
-NAME: read search beside create transaction bulk transition hostile memory (default: all). Needs nginx, and load, store_bench and
-engine_bench, which scripts/build makes. Asserts nothing: a ratio below its target is printed as such."""
+NAME: read search beside create transaction bulk transition hostile memory export (default: all). Needs nginx, and load, store_bench
+and engine_bench, which scripts/build makes. Asserts nothing: a ratio below its target is printed as such."""
 import argparse
 import glob
 import gzip
@@ -23,7 +23,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, "tests", "api"))
+sys.path[:0] = [os.path.join(ROOT, "tests", "api"), os.path.join(ROOT, "tests", "bench")]
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--build", default=os.path.join(ROOT, "build-release"))
 parser.add_argument("--repetitions", type=int, default=5)
@@ -33,6 +33,7 @@ options = parser.parse_args()
 BUILD = os.path.abspath(options.build)
 os.environ["CARELOOP"] = os.path.join(BUILD, "careloop")
 import careloop  # noqa: E402  (it looks at CARELOOP)
+import export_part  # noqa: E402
 
 CONNECTIONS = 64     # where throughput is measured
 GENTLE = 8           # where the time of one request is measured
@@ -472,7 +473,8 @@ def search(bench):
 
 
 ALL = {"memory": memory, "read": read, "search": search, "beside": beside, "create": create, "transaction": transaction, "bulk": bulk,
-       "transition": transition, "hostile": hostile}
+       "transition": transition, "hostile": hostile,
+       "export": lambda bench: export_part.export(bench, note, spread, median, options.repetitions, GENTLE)}
 
 
 def main():

@@ -562,6 +562,20 @@ static void a_full_disk_ends_it(void **state)
 	run(f, "urn:ehr", "PUT", "/fhir/Patient/after", CL_STR("{\"resourceType\":\"Patient\",\"id\":\"after\"}"), 201);
 }
 
+static void a_restore_ends_it(void **state)
+{
+	struct fixture *f = *state;
+	struct cl_err e = {0};
+	fill(f);
+	const char *status = begin(f, "urn:ehr", "/fhir/$export?" ALL_TYPES);
+	work(f, 3);
+	assert_int_equal(cl_store_raise_incarnation(f->organization->store, &e), 0);
+	cl_store_close(f->reader);
+	assert_int_equal(cl_store_open(f->folder, "test", CL_STORE_READER, &f->reader, &e), 0);
+	work(f, 1000);
+	assert_int_equal(ask(f, "urn:ehr", "GET", status, "", "").status, 410);
+}
+
 static void parameters_are_strict_or_lenient(void **state)
 {
 	struct fixture *f = *state;
@@ -622,6 +636,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(belongs_to_who_asked_and_expires, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(bounded_and_cancelled, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(a_full_disk_ends_it, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(a_restore_ends_it, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(parameters_are_strict_or_lenient, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* console_data.c: commands about resources, audit, messages, principals and the file itself. */
 #include "org/engine/console.h"
+#include "org/engine/export.h"
 #include "base/hash.h"
 #include "base/id.h"
 #include "org/fhir/types.h"
@@ -145,6 +146,61 @@ static int principals(struct cl_console *c, struct cl_err *e)
 	return 0;
 }
 
+static int exports(struct cl_console *c, struct cl_err *e)
+{
+	static const char *const columns[] = {"export", "principal", "state", "resources",
+	                                      "bytes",  "begun",     "ended", NULL};
+	static const char *const states[] = {[CL_EXPORT_RUNNING] = "running",
+	                                     [CL_EXPORT_DONE] = "done",
+	                                     [CL_EXPORT_FAILED] = "failed",
+	                                     [CL_EXPORT_CANCELLED] = "cancelled"};
+	struct cl_exports *all = c->context->organization->exports;
+	(void)e;
+	cl_console_columns(c, columns);
+	if (!all)
+		return 0;
+	pthread_mutex_lock(&all->lock);
+	for (const struct cl_export *job = all->first; job; job = job->next) {
+		struct cl_json *row = cl_console_row(c);
+		uint64_t bytes = 0;
+		for (size_t i = 0; i < job->type_count + 2; i++)
+			bytes += cl_export_file_of(job, i)->bytes;
+		cl_console_cell(c, row, cl_arena_copy(c->arena, cl_str_of(job->id)));
+		cl_console_cell(c, row, cl_arena_copy(c->arena, job->principal));
+		cl_console_cell(c, row, cl_str_of(states[job->state]));
+		cl_console_cell_number(c, row, (int64_t)job->resources);
+		cl_console_cell_number(c, row, (int64_t)bytes);
+		cl_console_cell_time(c, row, job->begun);
+		cl_console_cell_time(c, row, job->ended);
+	}
+	pthread_mutex_unlock(&all->lock);
+	return 0;
+}
+
+static int export_delete(struct cl_console *c, struct cl_err *e)
+{
+	struct cl_exports *all = c->context->organization->exports;
+	struct cl_str id;
+	bool found = false;
+	int code = cl_console_need(c, "export", &id, e);
+	if (code)
+		return code;
+	if (all) {
+		pthread_mutex_lock(&all->lock);
+		for (struct cl_export *job = all->first; job; job = job->next)
+			if (cl_str_is(id, job->id) && job->state != CL_EXPORT_CANCELLED) {
+				job->state = CL_EXPORT_CANCELLED;
+				found = true;
+			}
+		pthread_cond_signal(&all->wake);
+		pthread_mutex_unlock(&all->lock);
+	}
+	if (!found)
+		return cl_fail(e, CL_E_NOT_FOUND, "there is no export '%.*s'; `exports` lists them", CL_STR_ARGS(id));
+	cl_buf_add_cstring(&c->text, "The export ends, and its files are deleted.\n");
+	return 0;
+}
+
 int cl_console_need_principal(struct cl_console *c, const struct cl_principal **out, struct cl_err *e)
 {
 	struct cl_str name;
@@ -263,6 +319,8 @@ const struct cl_console_command cl_console_data_commands[] = {
         {"audit", audit, false},
         {"audit verify", audit_verify, false},
         {"principals", principals, false},
+        {"exports", exports, false},
+        {"export delete", export_delete, true},
         {"why", why, false},
         {"events", events, false},
         {"check", check, false},

@@ -552,6 +552,7 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 	int code = cl_store_open(folder, organization->id.p, CL_STORE_READER, &engine->reader, e);
 	if (!code)
 		code = cl_exports_open(folder, exports, organization->rules, &engine->exports, e);
+	organization->exports = engine->exports;
 	if (code)
 		return code;
 	engine->base = event_base_new();
@@ -593,6 +594,7 @@ int cl_engine_run(struct cl_organization *organization, const char *folder, int 
 		pthread_join(engine->search_threads[i], NULL);
 	pthread_join(engine->export_thread, NULL);
 	send_the_rest(engine);
+	organization->exports = NULL;
 	cl_exports_close(engine->exports);
 	cl_store_close(engine->reader);
 	cl_rules_release(engine->rules);

@@ -57,6 +57,7 @@ struct cl_export {
 	struct cl_str *notes; /* what was asked and is left out, for the manifest's errors */
 	size_t note_count;
 	bool bearer; /* asked for with a token: the files want one, too */
+	uint64_t incarnation; /* of the file: after a restore the order of commits is another */
 	uint64_t sequence; /* the place in the commit order that is shown */
 	cl_instant shown; /* of the last event that is: transactionTime */
 	cl_instant begun;

@@ -342,6 +342,7 @@ static int describe(struct asked *asked, enum cl_export_level level, const char 
 	cl_json_set_integer(arena, request, "level", level);
 	cl_json_set_boolean(arena, request, "chosen", level == CL_EXPORT_GROUP || asked->has_patient);
 	cl_json_set_boolean(arena, request, "bearer", context->request->credential.kind == CL_CREDENTIAL_BEARER);
+	cl_json_set_integer(arena, request, "incarnation", (int64_t)cl_store_incarnation(context->store));
 	cl_json_set_integer(arena, request, "sequence", (int64_t)sequence);
 	cl_json_set_integer(arena, request, "shown", shown);
 	cl_json_set_integer(arena, request, "begun", context->now);

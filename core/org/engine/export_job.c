@@ -195,6 +195,7 @@ int cl_export_read(const struct cl_json *request, struct cl_export **out, struct
 	job->notes = read_texts(arena, cl_json_get(request, "notes"), &job->note_count);
 	job->since = integer_of(request, "since", INT64_MIN);
 	job->sequence = (uint64_t)integer_of(request, "sequence", 0);
+	job->incarnation = (uint64_t)integer_of(request, "incarnation", 0);
 	job->shown = integer_of(request, "shown", 0);
 	job->begun = integer_of(request, "begun", 0);
 	job->types = CL_NEW_ARRAY(arena, uint16_t, types ? types->count + 1 : 1);

@@ -247,13 +247,17 @@ int cl_export_slice(const struct cl_export *job, struct cl_store *store, const s
 	                      .out = out,
 	                      .until = cl_monotonic() + CL_EXPORT_SLICE_TIME,
 	                      .e = e};
+	bool restored = job->incarnation != cl_store_incarnation(store);
 	cl_buf_clear(&out->out);
 	cl_buf_clear(&out->deleted);
 	out->found = out->found_deleted = 0;
 	out->after = job->after;
-	int code =
-	        slice.principal ? 0 : cl_fail(e, CL_E_FORBIDDEN, "who asked for this export is no longer known here");
-	if (!code && job->scope.n)
+	int code = 0;
+	if (restored)
+		code = cl_fail(e, CL_E_GONE, "the organization was restored from a backup meanwhile; ask again");
+	else if (!slice.principal)
+		code = cl_fail(e, CL_E_FORBIDDEN, "who asked for this export is no longer known here");
+	else if (job->scope.n)
 		code = cl_access_narrow(arena, slice.principal, job->scope, &slice.principal, e);
 	if (!code)
 		code = run(&slice, arena, now, e);

@@ -109,6 +109,9 @@ int cl_interaction_search(struct cl_interaction_context *context, struct cl_err 
 int cl_interaction_meta(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_validate(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_capability(struct cl_interaction_context *context, struct cl_err *e);
+/* For a read of an OperationDefinition that nobody stored: answers with that of an operation of this house. False when there is
+ * none. */
+bool cl_interaction_definition(struct cl_interaction_context *context);
 int cl_interaction_everything(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_smart(struct cl_interaction_context *context, struct cl_err *e);
 int cl_interaction_views(struct cl_interaction_context *context, struct cl_err *e);

@@ -5,7 +5,10 @@
 #include "org/lua/lua_state.h"
 #include "org/store/audit.h"
 #include "wire/frame.h"
+#include <pthread.h>
 #include <stdatomic.h>
+
+#define CL_STATEMENTS 8
 
 /* The rules in force: plugins, roles, principals. Immutable, shared by the threads, replaced as a whole on reload. The Lua
  * state inside is used by the writer only. */
@@ -16,6 +19,14 @@ struct cl_rules {
 	const struct cl_organization_facts *facts;
 	struct cl_access *access;
 	struct cl_str archive_text; /* for the plugin-text table; owned */
+	cl_instant loaded; /* wall clock: since when what the organization can do is as it is */
+	/* CapabilityStatements that were asked for, by address (capability.c). */
+	pthread_mutex_t statement_lock;
+	struct cl_statement {
+		char *base;
+		struct cl_str text;
+		char tag[40]; /* as an ETag */
+	} statements[CL_STATEMENTS];
 };
 
 /* Takes the archive (cl_lua_archive, with `anchor` of every principal filled in); `watch` may be NULL. */
@@ -23,6 +34,7 @@ int cl_rules_new(const struct cl_json *archive, const struct cl_lua_limits *limi
                  struct cl_rules **out, struct cl_buf *problems, struct cl_err *e);
 struct cl_rules *cl_rules_keep(struct cl_rules *rules);
 void cl_rules_release(struct cl_rules *rules);
+void cl_statements_free(struct cl_rules *rules);
 
 struct cl_organization {
 	struct cl_str id;
@@ -39,6 +51,7 @@ struct cl_organization {
 	/* What the last tick did, for the engine: cleared by cl_organization_tick_begin. */
 	bool timers_changed, outbox_changed;
 	struct cl_throttle *throttle; /* of failed proofs at the token endpoint; the thread's that proves */
+	struct cl_exports *exports; /* the engine's, for the console; NULL without one */
 	long failed_timers; /* runs that failed since it was opened */
 	int64_t reply_minute; /* of reply links that do not exist: the minute, and how many were asked for in it */
 	int reply_misses;

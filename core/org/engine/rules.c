@@ -14,6 +14,8 @@ int cl_rules_new(const struct cl_json *archive, const struct cl_lua_limits *limi
 		return code;
 	}
 	rules->references = 1;
+	rules->loaded = cl_clock_now(&(struct cl_clock){0}) / CL_SECOND * CL_SECOND;
+	pthread_mutex_init(&rules->statement_lock, NULL);
 	rules->catalog = cl_lua_catalog(rules->lua);
 	rules->facts = cl_lua_facts(rules->lua);
 	code = cl_access_new(rules->catalog, rules->facts, &rules->access, e);
@@ -40,6 +42,7 @@ void cl_rules_release(struct cl_rules *rules)
 {
 	if (!rules || atomic_fetch_sub(&rules->references, 1) != 1)
 		return;
+	cl_statements_free(rules);
 	cl_access_free(rules->access);
 	cl_lua_close(rules->lua);
 	free((char *)(uintptr_t)rules->archive_text.p);

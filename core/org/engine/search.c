@@ -1,7 +1,6 @@
-/* search.c: searches of a type, a compartment or everything, and the CapabilityStatement. Rows come from the store with the access predicate in the same SQL. */
+/* search.c: searches of a type, a compartment or everything. Rows come from the store with the access predicate in
+ * the same SQL. */
 #include "org/engine/search_page.h"
-#include "base/date.h"
-#include "org/fhir/capability.h"
 #include "org/fhir/index.h"
 #include "org/fhir/types.h"
 
@@ -325,69 +324,4 @@ int cl_interaction_search(struct cl_interaction_context *context, struct cl_err 
 	if (code)
 		return code;
 	return context->route->type ? search_type(context, e) : search_across(context, e);
-}
-
-int cl_interaction_capability(struct cl_interaction_context *context, struct cl_err *e)
-{
-	const struct cl_catalog *catalog = context->rules->catalog;
-	struct cl_arena *arena = context->arena;
-	size_t count = 0;
-	uint16_t task = cl_fhir_type(CL_STR("Task"));
-	(void)e;
-	struct cl_capability_operation *operations =
-	        CL_NEW_ARRAY(arena, struct cl_capability_operation, catalog->operation_count + 9);
-	operations[count++] =
-	        (struct cl_capability_operation){task, CL_STR("transition"),
-	                                         cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Task-transition",
-	                                                         CL_STR_ARGS(context->request->base))};
-	operations[count++] = (struct cl_capability_operation){
-	        task, CL_STR("undo"),
-	        cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Task-undo", CL_STR_ARGS(context->request->base))};
-	operations[count++] =
-	        (struct cl_capability_operation){task, CL_STR("import"),
-	                                         cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Task-import",
-	                                                         CL_STR_ARGS(context->request->base))};
-	operations[count++] = (struct cl_capability_operation){
-	        CL_TYPE_SUBSCRIPTION, CL_STR("secret"),
-	        cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/Subscription-secret",
-	                        CL_STR_ARGS(context->request->base))};
-	operations[count++] = (struct cl_capability_operation){
-	        0, CL_STR("process-message"),
-	        CL_STR("http://hl7.org/fhir/OperationDefinition/MessageHeader-process-message")};
-	operations[count++] = (struct cl_capability_operation){
-	        0, CL_STR("validate"), CL_STR("http://hl7.org/fhir/OperationDefinition/Resource-validate")};
-	static const char *const of_meta[] = {"meta", "meta-add", "meta-delete"};
-	for (size_t i = 0; i < sizeof of_meta / sizeof *of_meta; i++)
-		operations[count++] = (struct cl_capability_operation){
-		        0, cl_str_of(of_meta[i]),
-		        cl_arena_printf(arena, "http://hl7.org/fhir/OperationDefinition/Resource-%s", of_meta[i])};
-	if (catalog->measure_count)
-		operations[count++] = (struct cl_capability_operation){
-		        cl_fhir_type(CL_STR("Measure")), CL_STR("evaluate-measure"),
-		        CL_STR("http://hl7.org/fhir/OperationDefinition/Measure-evaluate-measure")};
-	for (size_t i = 0; i < catalog->operation_count; i++) {
-		struct cl_str name = catalog->operations[i].name;
-		name = (struct cl_str){name.p + 1, name.n - 1};
-		operations[count++] = (struct cl_capability_operation){
-		        0, name,
-		        cl_arena_printf(arena, "%.*s/fhir/OperationDefinition/%.*s",
-		                        CL_STR_ARGS(context->request->base), CL_STR_ARGS(name))};
-	}
-	struct cl_capability capability = {
-	        .base = cl_arena_printf(arena, "%.*s/fhir", CL_STR_ARGS(context->request->base)),
-	        .oauth = cl_arena_printf(arena, "%.*s/oauth2", CL_STR_ARGS(context->request->base)),
-	        .date = cl_instant_text(arena, context->now),
-	        .software = CL_STR(CL_VERSION),
-	        .name = context->rules->facts->name,
-	        .json_patch = true,
-	        .operations = operations,
-	        .operation_count = count,
-	};
-	struct cl_buf out;
-	cl_buf_init(&out, 0);
-	cl_fhir_capability_write(&out, &capability);
-	cl_interaction_answer_bytes(context, 200, "application/fhir+json; charset=utf-8",
-	                            cl_arena_copy(arena, cl_buf_str(&out)));
-	cl_buf_free(&out);
-	return 0;
 }

@@ -28,22 +28,65 @@ static void write_operations(struct cl_buf *out, const struct cl_capability *cap
 		cl_buf_add_cstring(out, "{\"name\":");
 		cl_json_write_text(out, operation->name);
 		member(out, "definition", operation->definition);
+		if (operation->documentation.n)
+			member(out, "documentation", operation->documentation);
 		cl_buf_add_byte(out, '}');
 	}
 	if (written)
 		cl_buf_add_byte(out, ']');
 }
 
+/* How a parameter is asked for: what search_criterion.c and search_value.c take. */
+static const char *documentation_of(const struct cl_fhir_parameter *parameter)
+{
+	switch (parameter->kind) {
+	case CL_SEARCH_STRING:
+		return "Beginning of the text, whatever its case and accents; :exact, :contains, :missing";
+	case CL_SEARCH_TOKEN:
+		return "[system|]code; :not, :text, :missing, identifiers also :of-type";
+	case CL_SEARCH_DATE:
+		return "With eq, ne, gt, lt, ge, le, sa, eb, ap; partial dates are periods; :missing";
+	case CL_SEARCH_NUMBER:
+	case CL_SEARCH_QUANTITY:
+		return "With eq, ne, gt, lt, ge, le, sa, eb, ap, to the precision that is written; :missing";
+	case CL_SEARCH_URI:
+		return "The whole address; :below, :missing";
+	default:
+		return NULL;
+	}
+}
+
+static void write_documentation(struct cl_buf *out, const struct cl_fhir_parameter *parameter)
+{
+	unsigned count;
+	const uint16_t *targets = cl_fhir_parameter_targets(parameter, &count);
+	if (parameter->kind != CL_SEARCH_REFERENCE) {
+		if (documentation_of(parameter))
+			member(out, "documentation", cl_str_of(documentation_of(parameter)));
+		return;
+	}
+	cl_buf_add_cstring(out, ",\"documentation\":\"");
+	for (unsigned i = 0; i < count && count <= 8; i++)
+		cl_buf_printf(out, "%s%.*s", i ? " or " : "", CL_STR_ARGS(cl_fhir_type_name(targets[i])));
+	cl_buf_printf(out, "%sas Type/id, id or address; chained (.name), :identifier, :[type], :missing\"",
+	              count && count <= 8 ? ", " : "");
+}
+
 static void write_parameters(struct cl_buf *out, uint16_t type)
 {
 	const struct cl_fhir_parameter *parameter;
 	cl_buf_add_cstring(out, ",\"searchParam\":["
-	                        "{\"name\":\"_id\",\"type\":\"token\"},{\"name\":\"_lastUpdated\",\"type\":\"date\"}");
+	                        "{\"name\":\"_id\",\"type\":\"token\",\"documentation\":\"The id\"},"
+	                        "{\"name\":\"_lastUpdated\",\"type\":\"date\",\"documentation\":"
+	                        "\"When this version was made\"}");
 	for (unsigned i = 0; (parameter = cl_fhir_parameter_at(type, i)) != NULL; i++) {
 		struct cl_str code = cl_fhir_parameter_code(parameter);
-		if (parameter->indexed)
-			cl_buf_printf(out, ",{\"name\":\"%.*s\",\"type\":\"%s\"}", CL_STR_ARGS(code),
+		if (parameter->indexed) {
+			cl_buf_printf(out, ",{\"name\":\"%.*s\",\"type\":\"%s\"", CL_STR_ARGS(code),
 			              cl_fhir_search_kind_name(parameter->kind));
+			write_documentation(out, parameter);
+			cl_buf_add_byte(out, '}');
+		}
 	}
 	cl_buf_add_byte(out, ']');
 }
@@ -172,7 +215,9 @@ void cl_fhir_capability_write(struct cl_buf *out, const struct cl_capability *ca
 	size_t count = capability->type_count ? capability->type_count : cl_fhir_type_count();
 	cl_buf_add_cstring(out, "{\"resourceType\":\"CapabilityStatement\",\"status\":\"active\"");
 	member(out, "date", capability->date);
-	cl_buf_add_cstring(out, ",\"kind\":\"instance\",\"software\":{\"name\":\"Careloop\"");
+	cl_buf_add_cstring(out, ",\"kind\":\"instance\",\"instantiates\":["
+	                        "\"http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/"
+	                        "bulk-data\"],\"software\":{\"name\":\"Careloop\"");
 	if (capability->software.n)
 		member(out, "version", capability->software);
 	cl_buf_add_cstring(out, "},\"implementation\":{\"description\":");

@@ -9,6 +9,7 @@ struct cl_capability_operation {
 	uint16_t type;
 	struct cl_str name; /* without the $ */
 	struct cl_str definition; /* canonical URL of its OperationDefinition */
+	struct cl_str documentation; /* may be empty */
 };
 
 struct cl_capability {
@@ -25,5 +26,5 @@ struct cl_capability {
 	size_t type_count;
 };
 
-/* Writes it as compact JSON text, about 350 KB with all types: make it once and keep it. */
+/* Writes it as compact JSON text, about 1 MB with all types: make it once and keep it. */
 void cl_fhir_capability_write(struct cl_buf *out, const struct cl_capability *capability);
