@@ -27,7 +27,8 @@ return {
 	},
 
 	-- Where notifications of FHIR Subscriptions may go: beginnings of addresses. http = true allows some without TLS,
-	-- private_addresses = true those of this machine and its own network (the README's example), most how many (1000).
+	-- private_addresses = true those of this machine and its own network (as the example of core/courier/README.md
+	-- needs), most how many there may be (1000).
 	subscriptions = { destinations = { "https://localhost:9443" }, private_addresses = true },
 
 	-- Who may come in. A principal is a trust anchor and a name in its certificate; `anchor` defaults to the server's

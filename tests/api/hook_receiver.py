@@ -66,7 +66,7 @@ class Receiver:
 
 
 def verify(secret, headers, body, tolerance=300):
-    """The example of the README."""
+    """The example of core/courier/README.md."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     expected = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
@@ -75,7 +75,7 @@ def verify(secret, headers, body, tolerance=300):
 
 
 def main():
-    """hook_receiver.py CERTIFICATES PORT: shows on standard output what comes, for the README's example."""
+    """hook_receiver.py CERTIFICATES PORT: shows on standard output what comes, for the example of core/courier/README.md."""
     import sys
     folder, port = sys.argv[1], int(sys.argv[2])
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import unittest
 
-from careloop import PROGRAM, ROOT, Server, wait_for
+from careloop import PROGRAM, ROOT, Server, free_port, wait_for
 
 
 def blocks():
@@ -60,6 +60,50 @@ class Tour(unittest.TestCase):
             self.assertIn("reloaded", said[9])
             self.assertIn("referral:draft>received", said[2])
             self.assertIn("received>accepted", said[2])
+
+
+class Subscriptions(unittest.TestCase):
+    def test_a_receiver_is_told_and_can_verify(self):
+        with open(os.path.join(ROOT, "core", "courier", "README.md")) as file:
+            section = file.read()
+        names, (receive, subscribe) = blocks()[0], re.findall(r"```bash\n(.*?)```", section, re.S)
+        with open(os.path.join(ROOT, "config", "orgs", "riverside.lua")) as file:
+            organization = file.read()
+        port = free_port()
+        server = Server({"riverside": organization.replace(":9443", f":{port}")})
+        os.symlink(os.path.join(ROOT, "config", "orgs", "riverside"), os.path.join(server.orgs, "riverside"))
+        with server:
+            checkout = os.path.join(server.folder, "checkout")
+            for folder in ("build-release", "tests", "data"):
+                os.makedirs(os.path.join(checkout, folder))
+            os.symlink(PROGRAM, os.path.join(checkout, "build-release", "careloop"))
+            os.symlink(os.path.join(ROOT, "tests", "api"), os.path.join(checkout, "tests", "api"))
+            os.symlink(server.certificates, os.path.join(checkout, "data", "certificates"))
+
+            def bash(commands):
+                commands = commands.replace(":8443", f":{server.port}").replace("9443", str(port))
+                commands = commands.replace("console -o", f"console --data {server.data} -o")
+                return ["bash", "-c", "set -u\n" + commands]
+            with open(os.path.join(checkout, "told"), "w+") as told:
+                receiver = subprocess.Popen(bash(receive), cwd=checkout, stdin=subprocess.DEVNULL, stdout=told, start_new_session=True)
+                wait_for(lambda: os.path.getsize(told.name) > 0, "the receiver")
+                result = subprocess.run(bash(names + subscribe), cwd=checkout, stdin=subprocess.DEVNULL, capture_output=True,
+                                        text=True, timeout=60)
+                os.killpg(receiver.pid, signal.SIGTERM)
+                receiver.wait()
+                told.seek(0)
+                came = told.read()
+            self.assertEqual(result.stderr, "", result.stdout)
+            self.assertIn('"status":"active"', result.stdout)
+            self.assertIn("Authorization: [hidden]", result.stdout)
+            self.assertNotIn("of-the-tour", result.stdout)
+            self.assertRegex(result.stdout, r"whsec_[A-Za-z0-9+/=]{44}")
+            self.assertRegex(came, r"(?s)handshake: POST /referrals .*create: PUT /referrals/Task/told ")
+        # What it says and what the tests verify with is one text.
+        with open(os.path.join(ROOT, "tests", "api", "hook_receiver.py")) as file:
+            tested = file.read()
+        for line in re.search(r"```python\n(.*?)```", section, re.S).group(1).splitlines()[1:]:
+            self.assertIn(line.replace("< 300", "< tolerance"), tested)
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ int cl_subscription_read_channel(struct cl_unit *unit, const struct cl_json *res
 	if (!cl_str_is(type, "rest-hook")) {
 		cl_fail(e, CL_E_RULE,
 		        "channels are of type rest-hook here; whoever can hold a connection open reads "
-		        "/events?criteria=... instead (README)");
+		        "/events?criteria=... instead");
 		return cl_fail_at(e, "Subscription.channel.type");
 	}
 	row->endpoint = cl_json_get_text(channel, "endpoint");
