@@ -28,7 +28,7 @@ static struct cl_export *find(struct cl_interaction_context *context, struct cl_
 
 static struct cl_str http_date(struct cl_arena *arena, cl_instant at)
 {
-	char text[40];
+	char text[40] = "";
 	struct tm parts;
 	time_t seconds = (time_t)(at / CL_SECOND);
 	gmtime_r(&seconds, &parts);

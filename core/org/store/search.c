@@ -102,7 +102,7 @@ int cl_search_accept(struct cl_search *search, int64_t row, const struct cl_key 
 	if (cl_row_type(row) != search->query->type || cl_moved_has(&search->moved, row))
 		return 0;
 	/* Is the row's only sort key at hand? */
-	bool keyed = !search->query->sort_count || (search->query->sort_count == 1 && known), undecided, holds;
+	bool keyed = !search->query->sort_count || (search->query->sort_count == 1 && known), undecided, holds = false;
 	uint32_t decided;
 	int code = cl_work(search->store, 2, e);
 	if (!code)
