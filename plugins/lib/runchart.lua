@@ -131,14 +131,4 @@ function runchart.difference(pilot_before, pilot_after, comparison_before, compa
 	return (pilot_after.value - pilot_before.value) - (comparison_after.value - comparison_before.value)
 end
 
--- Small numbers in what leaves the team: a count under 11 is not told, nor a rate of fewer than 20 (CMS cell size
--- suppression policy for the count). Complements count too: 19 of 20 tells who the one is not.
-function runchart.shared(numerator, denominator)
-	if denominator < 20 or numerator < 11 and numerator > 0 or denominator - numerator < 11
-		and denominator > numerator then
-		return nil
-	end
-	return numerator, denominator
-end
-
 return runchart

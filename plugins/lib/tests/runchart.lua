@@ -1,4 +1,4 @@
--- Run charts, difference in differences, small numbers (domain 4).
+-- Run charts, difference in differences (domain 4).
 local runchart = require "lib/runchart"
 
 local function kinds(values, median)
@@ -56,13 +56,4 @@ test("domain 4: no effect without a comparison or with fewer than six points", f
 	effect, why = runchart.difference(value(30), value(50), value(32), value(37), 5)
 	t:equal(effect, nil)
 	t:ok(string.find(why, "six", 1, true))
-end)
-
-test("domain 4: small numbers are not shared, their complement neither", function (t)
-	t:equal(runchart.shared(10, 40), nil)
-	t:equal(runchart.shared(11, 40), 11)
-	t:equal(runchart.shared(15, 19), nil)
-	t:equal(runchart.shared(12, 22), nil, "ten are left over")
-	t:equal(runchart.shared(0, 40), 0)
-	t:equal(runchart.shared(40, 40), 40)
 end)
